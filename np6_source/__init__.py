@@ -1,0 +1,148 @@
+"""NP6 (ChapsVision) events as a dlt source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dlt
+from dlt.extract import DltResource
+
+from np6_source.client import ClientSettings, TTimestampFormat, checked_base_url, checked_key
+from np6_source.endpoints import ENDPOINTS, Endpoint, default_items_events
+from np6_source.errors import Np6Error, RequestFailed, SettingError, TryAgainLater
+from np6_source.resources import make_resource
+from np6_source.session import Session
+from np6_source.settings import Settings, TMoment, TOnError, classes, ids, moment_ms, span_ms
+
+__all__ = [
+    "ENDPOINTS",
+    "Endpoint",
+    "Np6Error",
+    "RequestFailed",
+    "SettingError",
+    "TryAgainLater",
+    "np6_source",
+]
+
+BASE_URL = "https://api-cm.np6.com/"
+"""The production server of the reference."""
+
+
+@dlt.source(name="np6", section="np6")
+def np6_source(
+    api_key: str = dlt.secrets.value,
+    base_url: str = BASE_URL,
+    start: TMoment | None = None,
+    end: TMoment | None = None,
+    action_ids: Sequence[str] | None = None,
+    campaign_ids: Sequence[str] | None = None,
+    target_ids: Sequence[str] | None = None,
+    target_unicities: Sequence[str] | None = None,
+    target_hashes: Sequence[str] | None = None,
+    notification_ids: Sequence[int] | None = None,
+    display_content_ids: Sequence[str] | None = None,
+    window: float = 86_400.0,
+    overlap: float = 600.0,
+    settle: float = 30.0,
+    concurrency: int = 4,
+    classification: str | None = None,
+    classification_parameter: str = "classification",
+    campaign_items_events: Sequence[Any] | None = None,
+    endpoints: Sequence[Endpoint] = (),
+    largest_load: int | None = None,
+    largest_answer: int = 4 * 1024**3,
+    attempts: int = 5,
+    backoff: float = 1.0,
+    longest_wait: float = 600.0,
+    connect_timeout: float = 10.0,
+    read_timeout: float = 120.0,
+    timestamp_format: TTimestampFormat = "iso",
+    on_error: TOnError = "raise",
+) -> Iterator[DltResource]:
+    """NP6 events, one resource per API operation, incremental on the event timestamp.
+
+    Selected are ``actions_events``, ``actions_reactivities`` and every resource whose ids are
+    given; the others with ``with_resources``. All load into the tables of ``np6_source.schema``.
+
+    Args:
+        api_key: NP6's API key. Looked up by dlt under ``sources.np6``.
+        base_url: Root of the API.
+        start: First moment to load, on a resource's or id's first run. Default: 30 days ago.
+        end: Moment to load up to, exclusive. With ``start``: a backfill of just that range that
+            touches no cursor and may run beside a schedule. Alone: a cap on this run.
+        action_ids: Actions (e-mail and SMS messages) to load by id.
+        campaign_ids: Campaigns to load.
+        target_ids: Contacts to load by id.
+        target_unicities: Contacts to load by unicity, usually the e-mail address.
+        target_hashes: Contacts to load by hash.
+        notification_ids: Push notifications to load.
+        display_content_ids: Display contents to load.
+        window: Width of the first requests in seconds; later ones adapt to the answers.
+        overlap: Seconds before its place that each run reads again for late events.
+        settle: Seconds after which the API's answer about a moment is taken as final.
+        concurrency: Requests that may run at once.
+        classification: Robot classes to ask the hit operations for: ``genericrobot``, ``mpp``,
+            ``gsr``, as a comma list.
+        classification_parameter: Name of that query parameter; the reference has two spellings.
+        campaign_items_events: ``itemsEvents`` of the campaign requests, in place of the default.
+        endpoints: Further operations.
+        largest_load: Events after which a run stops at the next complete window. The next run
+            goes on there. None: no run stops early.
+        largest_answer: Bytes (uncompressed) that one answer may have before its window is halved.
+        attempts: How often a request is tried.
+        backoff: Seconds before the second attempt; doubles with each further one.
+        longest_wait: Seconds a run may wait at once because the API asks it to.
+        connect_timeout: Seconds to wait for a connection.
+        read_timeout: Seconds to wait for the next bytes.
+        timestamp_format: ``iso`` or ``ms``: how window bounds are sent.
+        on_error: ``raise``: a failure ends the run and nothing of it is loaded. ``keep``: what is
+            complete is loaded; failures are in the resources' metrics. An id that fails never
+            stops the other ids; it is logged as an error.
+
+    Returns:
+        A dlt source.
+
+    Raises:
+        SettingError: A parameter cannot be used.
+    """
+    settings = Settings(
+        start=None if start is None else moment_ms(start, "start"),
+        end=None if end is None else moment_ms(end, "end"),
+        window=span_ms(window, "window", least=1),
+        overlap=span_ms(overlap, "overlap"),
+        settle=span_ms(settle, "settle"),
+        concurrency=concurrency,
+        largest_load=largest_load,
+        on_error=on_error,
+        classification=classes(classification),
+        classification_parameter=classification_parameter,
+        items_events=(
+            default_items_events() if campaign_items_events is None else campaign_items_events
+        ),
+    )
+    client = ClientSettings(
+        base_url=checked_base_url(base_url),
+        api_key=checked_key(api_key),
+        connect_timeout=connect_timeout,
+        read_timeout=read_timeout,
+        attempts=attempts,
+        backoff=backoff,
+        longest_wait=longest_wait,
+        largest_answer=largest_answer,
+        concurrency=concurrency,
+        timestamp_format=timestamp_format,
+    )
+    given = {
+        "action_ids": action_ids,
+        "campaign_ids": campaign_ids,
+        "target_ids": target_ids,
+        "target_unicities": target_unicities,
+        "target_hashes": target_hashes,
+        "notification_ids": notification_ids,
+        "display_content_ids": display_content_ids,
+    }
+    session = Session(client, settings)
+    for endpoint in (*ENDPOINTS, *endpoints):
+        values = given[endpoint.ids] if isinstance(endpoint.ids, str) else endpoint.ids
+        yield make_resource(endpoint, ids(values, str(endpoint.ids)), session)

@@ -1,0 +1,472 @@
+"""Requests to the NP6 API: one window in, one file out.
+
+The session, the key, time-outs, retries. Of an answer only its headers pass through memory; the
+body is streamed to a file. What the body says is read elsewhere (``events``).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+from urllib.parse import quote, urlsplit
+
+import requests
+import tenacity
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.exceptions import HTTPError, ProtocolError
+
+from np6_source.answers import NUL_ESCAPE
+from np6_source.clock import ServerClock, as_utc
+from np6_source.endpoints import WINDOW_PARAMETERS, Endpoint
+from np6_source.errors import (
+    BadAnswer,
+    Forbidden,
+    NotFound,
+    RequestContext,
+    RequestFailed,
+    SettingError,
+    SpoolFailed,
+    TryAgainLater,
+    Unauthorized,
+    UnexpectedStatus,
+    Unreachable,
+    WindowTooLarge,
+)
+from np6_source.throttle import Throttle, reset_seconds
+from np6_source.windows import SECOND, Window, iso
+
+logger = logging.getLogger(__name__)
+
+TTimestampFormat = Literal["iso", "ms"]
+
+CHUNK = 256 * 1024
+SERVER_TROUBLE = (500, 502, 503, 504)
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """How to talk to the API.
+
+    Attributes:
+        base_url: Root of the API.
+        api_key: Sent in the ``X-Key`` header, to the host of ``base_url`` only.
+        connect_timeout: Seconds to wait for a connection.
+        read_timeout: Seconds to wait for the next bytes.
+        attempts: How often a request is tried.
+        backoff: Seconds before the second attempt; doubles with each further one.
+        longest_wait: Seconds the run may wait at once because the API asks it to.
+        largest_answer: Bytes (uncompressed) that one answer may have.
+        concurrency: Requests that may run at once.
+        timestamp_format: How window bounds are sent, ISO 8601 or milliseconds. The reference
+            takes both and says the unit of neither.
+    """
+
+    base_url: str
+    api_key: str = field(repr=False)
+    connect_timeout: float = 10.0
+    read_timeout: float = 120.0
+    attempts: int = 5
+    backoff: float = 1.0
+    longest_wait: float = 600.0
+    largest_answer: int = 4 * 1024**3
+    concurrency: int = 4
+    timestamp_format: TTimestampFormat = "iso"
+
+
+@dataclass(frozen=True)
+class WindowRequest:
+    """One call of one operation.
+
+    Attributes:
+        endpoint: The operation.
+        window: The span of event time to ask for.
+        scope: The id, empty where the operation covers the whole account.
+        scope_label: The id as it may be shown.
+        query: Further query parameters.
+        body: JSON body of a POST.
+    """
+
+    endpoint: Endpoint
+    window: Window
+    scope: str = ""
+    scope_label: str = ""
+    query: tuple[tuple[str, str], ...] = ()
+    body: Any = None
+
+    @property
+    def context(self) -> RequestContext:
+        """What the request is for, for messages."""
+        return RequestContext(self.endpoint.name, self.scope_label, str(self.window))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A complete body in a file.
+
+    Attributes:
+        file: The body, uncompressed. The caller deletes it.
+        byte_count: Its size.
+        requested_at: When the request was sent, milliseconds since the epoch on the server.
+        duration_ms: Milliseconds from the request to the last byte.
+        request_id: NP6's ``x-request-id``.
+        has_nul: Whether the body holds escapes of the NUL character.
+    """
+
+    file: Path
+    byte_count: int
+    requested_at: int
+    duration_ms: int
+    request_id: str | None
+    has_nul: bool
+
+
+class _KeyForHost(AuthBase):
+    """Adds the key to requests for one host, and to no other."""
+
+    def __init__(self, api_key: str, base_url: str) -> None:
+        self._api_key = api_key
+        self._origin = urlsplit(base_url)[:2]
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if urlsplit(str(request.url))[:2] == self._origin:
+            request.headers["X-Key"] = self._api_key
+        return request
+
+
+class _Again(Exception):
+    """An attempt that failed and may be repeated.
+
+    Attributes:
+        failure: What to raise when no attempt is left.
+        wait: Seconds the API asks to wait before the next.
+    """
+
+    def __init__(self, failure: RequestFailed, wait: float | None = None) -> None:
+        super().__init__(failure)
+        self.failure = failure
+        self.wait = wait
+
+
+class Client:
+    """Fetches windows. Safe for threads; close it when done."""
+
+    def __init__(self, settings: ClientSettings, spool: Path, clock: ServerClock) -> None:
+        """Opens a session.
+
+        Args:
+            settings: How to talk to the API.
+            spool: Folder for the answers' files.
+            clock: Learns the API's time from the answers.
+
+        Raises:
+            SettingError: The base URL or the key cannot be used.
+        """
+        self._settings = settings
+        self._base_url = checked_base_url(settings.base_url)
+        self._spool = spool
+        self.clock = clock
+        self._throttle = Throttle(settings.concurrency)
+        self._session = requests.Session()
+        self._session.auth = _KeyForHost(checked_key(settings.api_key), self._base_url)
+        self._session.headers.update({"Accept": "application/json", "Accept-Encoding": "gzip"})
+        self._session.cookies.set_policy(_NoCookies())
+        adapter = HTTPAdapter(pool_maxsize=settings.concurrency)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._session.close()
+
+    def fetch(self, request: WindowRequest) -> Answer:
+        """Asks for one window until the answer is complete.
+
+        Connection errors, time-outs, 429 and 5xx are tried again with growing waits.
+
+        Raises:
+            RequestFailed: The kind says what it means, see ``errors``.
+        """
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_Again),
+            stop=tenacity.stop_after_attempt(self._settings.attempts),
+            wait=self._wait,
+            sleep=time.sleep,
+        )
+        try:
+            return retrying(self._attempt, request)
+        except tenacity.RetryError as error:
+            again = error.last_attempt.exception()
+            assert isinstance(again, _Again)
+            raise again.failure from None
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        backoff = tenacity.wait_exponential_jitter(
+            initial=self._settings.backoff,
+            max=60 * self._settings.backoff,
+            jitter=self._settings.backoff,
+        )(state)
+        again = state.outcome.exception() if state.outcome else None
+        asked = again.wait if isinstance(again, _Again) and again.wait else 0.0
+        logger.info("%s; trying again", again)
+        return max(backoff, asked)
+
+    def _attempt(self, request: WindowRequest) -> Answer:
+        with self._throttle.slot():
+            started = time.monotonic()
+            try:
+                response = self._session.request(
+                    request.endpoint.method,
+                    self._base_url + _path(request),
+                    params=self._query(request),
+                    json=request.body,
+                    timeout=(self._settings.connect_timeout, self._settings.read_timeout),
+                    allow_redirects=False,
+                    stream=True,
+                )
+            except requests.exceptions.ReadTimeout:
+                raise _Again(
+                    _too_large(request.context, "the API did not answer in time")
+                ) from None
+            except requests.exceptions.RequestException as error:
+                if _broke_off(error):
+                    raise _Again(
+                        _too_large(request.context, "the API closed the connection")
+                    ) from None
+                raise _Again(
+                    Unreachable(
+                        request.context,
+                        f"no connection to the API ({_kind(error)})",
+                        "Nothing of the window was loaded; check the network and base_url.",
+                    )
+                ) from None
+            with response:
+                self.clock.observe(response.headers.get("Date"))
+                requested_at = self.clock.now() - int((time.monotonic() - started) * SECOND)
+                context = replace(
+                    request.context,
+                    status=response.status_code,
+                    request_id=response.headers.get("x-request-id"),
+                )
+                self._check_status(response, context)
+                self._throttle.went_well(response.headers, self.clock.now())
+                file = self._spool / f"{time.monotonic_ns()}-{id(response)}.json"
+                byte_count, has_nul = self._store(response, file, context)
+                return Answer(
+                    file=file,
+                    byte_count=byte_count,
+                    requested_at=requested_at,
+                    duration_ms=int((time.monotonic() - started) * SECOND),
+                    request_id=context.request_id,
+                    has_nul=has_nul,
+                )
+
+    def _query(self, request: WindowRequest) -> dict[str, str]:
+        start, end = WINDOW_PARAMETERS[request.endpoint.window]
+        as_text = iso if self._settings.timestamp_format == "iso" else str
+        query = dict(request.query)
+        if request.endpoint.id_query:
+            query[request.endpoint.id_query] = request.scope
+        query |= {start: as_text(request.window.start), end: as_text(request.window.end)}
+        return query | {"sort": "asc"}
+
+    def _check_status(self, response: requests.Response, context: RequestContext) -> None:
+        status = response.status_code
+        if status == 200:
+            return
+        if status == 401:
+            raise Unauthorized(context, "NP6 refused the API key", "Check the key.")
+        if status == 403:
+            raise Forbidden(
+                context,
+                "the API key's user may not call this operation",
+                "Ask NP6 for the right, or leave the resource out.",
+            )
+        if status == 404:
+            raise NotFound(
+                context,
+                "NP6 does not know this id" if context.scope else "NP6 does not know the operation",
+                "Check the id; its place is kept." if context.scope else "Check base_url.",
+            )
+        if status == 429:
+            self._rate_limited(response, context)
+        if status == 413:
+            raise _too_large(context, "the answer would be too large for the API")
+        if status in SERVER_TROUBLE:
+            wait = reset_seconds(response.headers, self.clock.now())
+            failure = _too_large(context, "the API failed")
+            if wait is not None and wait > self._settings.longest_wait:
+                raise self._later(context, "the API is not available", wait)
+            raise _Again(failure, wait)
+        if 300 <= status < 400:
+            raise UnexpectedStatus(
+                context,
+                "the API redirects elsewhere, which is refused to protect the key",
+                "Check base_url.",
+            )
+        raise UnexpectedStatus(
+            context, "the API refused the request", "Check the parameters of the resource."
+        )
+
+    def _rate_limited(self, response: requests.Response, context: RequestContext) -> None:
+        wait = reset_seconds(response.headers, self.clock.now())
+        if wait is not None and wait > self._settings.longest_wait:
+            raise self._later(context, "the account's rate limit is used up", wait)
+        self._throttle.slow_down(wait if wait is not None else self._settings.backoff)
+        raise _Again(
+            self._later(context, "the account's rate limit is used up", wait or 60.0), wait
+        )
+
+    def _later(self, context: RequestContext, problem: str, wait: float) -> TryAgainLater:
+        resume_at = as_utc(self.clock.now()) + timedelta(seconds=int(wait) + 1)
+        return TryAgainLater(
+            context,
+            problem,
+            f"Try again after {resume_at:%Y-%m-%d %H:%M:%S} UTC; what is complete is kept.",
+            resume_at,
+        )
+
+    def _store(
+        self, response: requests.Response, file: Path, context: RequestContext
+    ) -> tuple[int, bool]:
+        """Streams the body to the file; gives its size and whether it has NUL escapes."""
+        byte_count, has_nul, tail = 0, False, b""
+        try:
+            with _writable(file, context) as target:
+                for chunk in _uncompressed(response.raw.stream(CHUNK, decode_content=False)):
+                    byte_count += len(chunk)
+                    if byte_count > self._settings.largest_answer:
+                        raise _too_large(
+                            context,
+                            f"the answer is larger than {self._settings.largest_answer} bytes"
+                            " (largest_answer)",
+                        )
+                    has_nul = has_nul or NUL_ESCAPE in tail + chunk
+                    tail = chunk[-len(NUL_ESCAPE) :]
+                    target.write(chunk)
+        except HTTPError as error:
+            raise _Again(_too_large(context, f"the answer broke off ({_kind(error)})")) from None
+        except zlib.error:
+            raise _Again(
+                BadAnswer(context, "the answer's gzip is broken", "Nothing of it was loaded.")
+            ) from None
+        return byte_count, has_nul
+
+
+@contextmanager
+def _writable(file: Path, context: RequestContext) -> Iterator[BinaryIO]:
+    """The file, open for writing; removed again if it does not get complete."""
+    try:
+        with file.open("wb") as target:
+            yield target
+    except OSError as error:
+        file.unlink(missing_ok=True)
+        raise SpoolFailed(
+            context,
+            f"the answer could not be written to {file.parent}: {error.strerror}",
+            "Nothing of it was loaded; make room and run again.",
+        ) from None
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+
+
+def _uncompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Inflates a body that is gzip, whatever its headers say; others pass as they are.
+
+    Inflates piece by piece, so that a small body that inflates to a huge one is stopped by the
+    size limit before it fills memory.
+
+    Raises:
+        zlib.error: The gzip is broken or breaks off.
+    """
+    first = next(chunks, b"")
+    while len(first) < len(GZIP_MAGIC) and (more := next(chunks, b"")):
+        first += more
+    if not first.startswith(GZIP_MAGIC):
+        if first:
+            yield first
+        yield from chunks
+        return
+    inflate = zlib.decompressobj(wbits=31)
+    pending = first
+    while True:
+        piece = inflate.decompress(pending, CHUNK)
+        yield piece
+        if inflate.eof:
+            pending = inflate.unused_data or next(chunks, b"")
+            if not pending:
+                return
+            inflate = zlib.decompressobj(wbits=31)
+            continue
+        pending = inflate.unconsumed_tail
+        if not pending and len(piece) < CHUNK and not (pending := next(chunks, b"")):
+            raise zlib.error("incomplete gzip")
+
+
+class _NoCookies(requests.cookies.cookielib.DefaultCookiePolicy):  # type: ignore[name-defined,misc]
+    """Neither keeps nor sends cookies: every request stands alone."""
+
+    def set_ok(self, cookie: Any, request: Any) -> bool:
+        return False
+
+
+def checked_base_url(base_url: str) -> str:
+    """The base URL without a trailing slash.
+
+    Raises:
+        SettingError: It is not a URL, or would send the key over plain HTTP to another machine.
+    """
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingError(f"base_url {base_url!r} is not a URL like https://api-cm.np6.com/")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise SettingError("base_url must be the plain root of the API: no user, query or fragment")
+    loopback = parts.hostname in ("localhost", "::1") or parts.hostname.startswith("127.")
+    if parts.scheme == "http" and not loopback:
+        raise SettingError(f"base_url {base_url!r} must be https: the key would travel in the open")
+    return base_url.rstrip("/")
+
+
+def checked_key(api_key: str) -> str:
+    """The key, if it can be one.
+
+    Raises:
+        SettingError: It is empty or cannot be sent in a header. The message does not quote it.
+    """
+    if not isinstance(api_key, str) or not api_key.strip():
+        raise SettingError("api_key is empty: set SOURCES__NP6__API_KEY")
+    key = api_key.strip()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise SettingError("api_key has characters that no NP6 key has: is it the right secret?")
+    return key
+
+
+def _path(request: WindowRequest) -> str:
+    return request.endpoint.path.replace("{id}", quote(request.scope, safe=""))
+
+
+def _too_large(context: RequestContext, problem: str) -> WindowTooLarge:
+    return WindowTooLarge(context, problem, "Nothing of the window was loaded.")
+
+
+def _broke_off(error: requests.exceptions.RequestException) -> bool:
+    """Whether a connection stood and was closed before the answer began."""
+    return (
+        type(error) is requests.exceptions.ConnectionError
+        and bool(error.args)
+        and isinstance(error.args[0], ProtocolError)
+    )
+
+
+def _kind(error: BaseException) -> str:
+    """The kind of an error without its text, which may quote URLs."""
+    return type(error).__name__

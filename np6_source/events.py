@@ -1,0 +1,289 @@
+"""An answer's file becomes Arrow tables: events, their child tables, and what nobody expected.
+
+DuckDB parses and projects the file in one streaming pass; Python handles batches, and touches
+single events only where something in them is unknown. The SQL is derived from ``schema``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from np6_source.answers import UnreadableAnswer, check_brackets
+from np6_source.drift import leftover
+from np6_source.projection import DATA, RAW, SHAPE, alias, select_events, select_execution_data
+from np6_source.schema import (
+    CAMPAIGNS,
+    EVENT_ID,
+    EVENT_TABLES,
+    EVENTS,
+    EXECUTION_DATA_TABLE,
+    TIMESTAMP,
+    Column,
+    Table,
+)
+from np6_source.windows import Window
+
+BATCH_ROWS = 16_384
+"""Events parsed and handed on at a time."""
+LARGEST_EVENT = 32 * 1024 * 1024
+"""Bytes that one event of an answer may have."""
+MOSTSHAPES = 50_000
+"""How many clean shapes are remembered; further ones are looked at again each time."""
+
+
+@dataclass
+class AnswerContents:
+    """What was found while an answer was read.
+
+    Attributes:
+        event_count: Events inside the window.
+        outside: Events the answer holds beside the window; they are left to their own window.
+        unmapped: How many events hold a value without a column, by payload path.
+        buckets: Events per bucket of time in the spans to be counted, see ``lateness``.
+    """
+
+    event_count: int = 0
+    outside: int = 0
+    unmapped: Counter[str] = field(default_factory=Counter)
+    buckets: Counter[int] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Which events of an answer are counted per bucket of time.
+
+    Attributes:
+        spans: Spans of time to count in.
+        width: Milliseconds per bucket.
+    """
+
+    spans: tuple[Window, ...]
+    width: int
+
+
+class EventReader:
+    """Reads answers. Remembers the event shapes it has seen to be clean. Safe for threads."""
+
+    def __init__(self, spool: Path, memory_limit: str = "384MB") -> None:
+        """Opens an in-memory DuckDB.
+
+        Args:
+            spool: Folder for temporary files.
+            memory_limit: DuckDB's memory limit for parsing.
+        """
+        self._connection = duckdb.connect(
+            config={"memory_limit": memory_limit, "temp_directory": str(spool / "duckdb")}
+        )
+        self._clean_shapes: set[int] = set()
+
+    def close(self) -> None:
+        """Closes the DuckDB connection."""
+        self._connection.close()
+
+    def read(
+        self,
+        file: Path,
+        window: Window,
+        requested_at: int,
+        contents: AnswerContents,
+        event_type: str | None = None,
+        campaign_id: str | None = None,
+        counting: Counting | None = None,
+    ) -> Iterator[dict[str, pa.Table]]:
+        """Reads an answer's file, batch by batch.
+
+        Args:
+            file: The answer's body, uncompressed.
+            window: The window that was asked for; events outside are left out and counted.
+            requested_at: When the request was sent, milliseconds since the epoch.
+            contents: Filled while reading; complete once the last batch was taken.
+            event_type: Type of events that do not say theirs.
+            campaign_id: The campaign the answer was asked for, if any.
+            counting: What to count in ``contents.buckets``.
+
+        Yields:
+            Tables by name, as ``schema`` describes them; tables without rows are left out.
+
+        Raises:
+            UnreadableAnswer: The file is not a complete JSON array of events, or an event has no
+                ``id`` or ``timestamp``.
+        """
+        check_brackets(file)
+        cursor = self._connection.cursor()
+        try:
+            position = 0
+            for batch in self._parsed(cursor, file):
+                wide = pa.Table.from_batches([batch])
+                unmapped, wide = self._unmapped(wide, contents.unmapped)
+                _require(wide, position)
+                position += wide.num_rows
+                if event_type is not None:
+                    wide = _set(wide, _TYPE, pc.fill_null(wide[_TYPE], event_type))
+                inside = _inside(wide[_TIMESTAMP], window)
+                outside = wide.num_rows - pc.sum(inside).as_py()
+                if outside:
+                    contents.outside += outside
+                    wide, unmapped = wide.filter(inside), unmapped.filter(inside)
+                contents.event_count += wide.num_rows
+                if counting is not None:
+                    _count(wide[_TIMESTAMP], counting, contents.buckets)
+                if wide.num_rows:
+                    yield self._tables(wide, unmapped, requested_at, campaign_id)
+        except duckdb.Error as error:
+            raise UnreadableAnswer(_reason(error)) from None
+        finally:
+            cursor.close()
+
+    def _parsed(self, cursor: duckdb.DuckDBPyConnection, file: Path) -> Iterator[pa.RecordBatch]:
+        query = select_events(str(file), LARGEST_EVENT, tuple(self._clean_shapes))
+        yield from cursor.sql(query).to_arrow_reader(BATCH_ROWS)
+
+    def _unmapped(self, wide: pa.Table, paths: Counter[str]) -> tuple[pa.Array, pa.Table]:
+        """The ``unmapped`` column, and the batch without values that columns cannot take."""
+        unmapped = pa.nulls(wide.num_rows, pa.string())
+        suspicious = wide.filter(pc.is_valid(wide[RAW]))
+        if not suspicious.num_rows:
+            return unmapped, wide
+        texts: dict[int, str | None] = {}
+        rejected: dict[Column, list[int]] = {}
+        rows = pc.indices_nonzero(pc.is_valid(wide[RAW]))
+        for shape in suspicious[SHAPE].unique().to_pylist():
+            of_shape = pc.equal(suspicious[SHAPE], pa.scalar(shape, pa.uint64()))
+            first = leftover(suspicious[RAW][pc.index(of_shape, True).as_py()].as_py())
+            if first.unmapped is None and not first.rejected:
+                if len(self._clean_shapes) < MOSTSHAPES:
+                    self._clean_shapes.add(shape)
+                continue
+            for row, raw in zip(
+                rows.filter(of_shape).to_pylist(),
+                suspicious[RAW].filter(of_shape).to_pylist(),
+                strict=True,
+            ):
+                rest = leftover(raw)
+                texts[row] = rest.unmapped
+                paths.update(rest.paths)
+                for column in rest.rejected:
+                    rejected.setdefault(column, []).append(row)
+        if texts:
+            unmapped = pa.array([texts.get(row) for row in range(wide.num_rows)], pa.string())
+        for column, bad_rows in rejected.items():
+            wide = _blank(wide, alias(column), bad_rows)
+        return unmapped, wide
+
+    def _tables(
+        self,
+        wide: pa.Table,
+        unmapped: pa.Array,
+        requested_at: int,
+        campaign_id: str | None,
+    ) -> dict[str, pa.Table]:
+        constants = {"requested_at": requested_at, "campaign_id": campaign_id}
+        tables = {}
+        for table in EVENT_TABLES:
+            if table is EXECUTION_DATA_TABLE:
+                rows = self._execution_data(wide)
+            elif table is CAMPAIGNS and campaign_id is None:
+                continue
+            elif table.row_types:
+                rows = wide.filter(_has_row(wide, table))
+            else:
+                rows = wide
+            if rows is not None and rows.num_rows:
+                if table is EVENTS:
+                    rows = rows.append_column("unmapped", unmapped)
+                tables[table.name] = _project(rows, table, constants)
+        return tables
+
+    def _execution_data(self, wide: pa.Table) -> pa.Table | None:
+        with_data = wide.filter(pc.is_valid(wide[DATA]))
+        if not with_data.num_rows:
+            return None
+        cursor = self._connection.cursor()
+        try:
+            cursor.register("executions", with_data)
+            return cursor.sql(select_execution_data("executions")).to_arrow_table()
+        finally:
+            cursor.close()
+
+
+def _reason(error: duckdb.Error) -> str:
+    """DuckDB's complaint without the file's name and without quoting the body."""
+    text = str(error)
+    if "maximum_object_size" in text:
+        return f"an event is larger than {LARGEST_EVENT // 1024 // 1024} MB"
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return "parsing ran out of memory"
+    if isinstance(error, duckdb.IOException):
+        return "the temporary file could not be read or written (disk full?)"
+    return "the body is not valid JSON"
+
+
+_ID, _TIMESTAMP = alias(EVENT_ID), alias(TIMESTAMP)
+_TYPE = next(alias(column) for column in EVENTS.columns if column.name == "type")
+
+
+def _require(wide: pa.Table, position: int) -> None:
+    """Every event has an id and a timestamp.
+
+    Args:
+        wide: A batch.
+        position: How many events of the answer came before it.
+    """
+    for field_alias, name in ((_ID, "id"), (_TIMESTAMP, "timestamp")):
+        missing = pc.is_null(wide[field_alias])
+        if name == "id":
+            missing = pc.or_(missing, pc.equal(pc.fill_null(wide[field_alias], ""), ""))
+        count = pc.sum(missing).as_py()
+        if count:
+            first = position + pc.index(missing, True).as_py() + 1
+            raise UnreadableAnswer(f"event {first} of the answer has no usable {name!r}")
+
+
+def _inside(timestamps: pa.ChunkedArray, window: Window) -> pa.ChunkedArray:
+    return pc.and_(pc.greater_equal(timestamps, window.start), pc.less(timestamps, window.end))
+
+
+def _count(timestamps: pa.ChunkedArray, counting: Counting, buckets: Counter[int]) -> None:
+    for span in counting.spans:
+        counted = pc.divide(timestamps.filter(_inside(timestamps, span)), counting.width)
+        for entry in counted.value_counts().to_pylist():
+            buckets[entry["values"]] += entry["counts"]
+
+
+def _has_row(wide: pa.Table, table: Table) -> pa.ChunkedArray:
+    """Which events have a row in a table with at most one row per event."""
+    has_row = pc.fill_null(pc.is_in(wide[_TYPE], pa.array(table.row_types)), False)
+    for column in table.columns:
+        if column.paths and column not in (EVENT_ID, TIMESTAMP):
+            has_row = pc.or_(has_row, pc.is_valid(wide[alias(column)]))
+    return has_row
+
+
+def _project(rows: pa.Table, table: Table, constants: Mapping[str, object]) -> pa.Table:
+    """A table's columns, in its types, from a batch's."""
+    arrays = []
+    for column in table.columns:
+        if column.name in constants:
+            array = pa.repeat(pa.scalar(constants[column.name]), rows.num_rows)
+        else:
+            array = rows[alias(column)]
+        if column.data_type == "timestamp":
+            array = array.cast(pa.timestamp("ms", tz="UTC"))
+        arrays.append(array.cast(column.arrow_type))
+    return pa.table(arrays, schema=table.arrow_schema)
+
+
+def _set(wide: pa.Table, alias: str, values: pa.ChunkedArray) -> pa.Table:
+    return wide.set_column(wide.schema.get_field_index(alias), alias, values)
+
+
+def _blank(wide: pa.Table, alias: str, rows: list[int]) -> pa.Table:
+    bad = pc.is_in(pa.array(range(wide.num_rows)), pa.array(rows))
+    return _set(wide, alias, pc.if_else(bad, None, wide[alias]))

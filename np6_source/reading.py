@@ -1,0 +1,479 @@
+"""One resource's run: from its places through its windows to tables for dlt.
+
+Nothing of a window is handed on before its whole answer was read, and a place moves only behind
+the tables of its windows: dlt commits both in one load package.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import dlt
+import pyarrow as pa
+
+from np6_source import hints, lateness
+from np6_source.answers import UnreadableAnswer, repair
+from np6_source.client import Answer, WindowRequest
+from np6_source.endpoints import Endpoint
+from np6_source.errors import (
+    RUN_ENDING,
+    BadAnswer,
+    NotSettled,
+    RequestFailed,
+    SettingError,
+    SpoolFailed,
+)
+from np6_source.events import AnswerContents, Counting
+from np6_source.fetching import Completed, Failed, Scope, windows_in_order
+from np6_source.lateness import Lateness
+from np6_source.places import Place, scope_label
+from np6_source.schema import LOAD_WINDOWS, TABLES, Table
+from np6_source.session import Session
+from np6_source.spool import TableStash
+from np6_source.windows import SECOND, Pace, Window, iso, merged, to_datetime, to_ms
+
+logger = logging.getLogger(__name__)
+
+ROWS_AT_ONCE = 50_000
+"""Rows that are gathered, over windows, before they are handed to dlt."""
+
+UNMAPPED_SHOWN = 10
+"""Unknown fields that a warning names."""
+
+
+@dataclass(frozen=True)
+class LoadableWindow:
+    """A window whose answer was read to its end.
+
+    Attributes:
+        window: The span that is complete.
+        answer: The answer; its file is gone.
+        contents: What was found in it.
+        stash: The tables.
+    """
+
+    window: Window
+    answer: Answer
+    contents: AnswerContents
+    stash: TableStash
+
+    @property
+    def byte_count(self) -> int:
+        """Size of the answer."""
+        return self.answer.byte_count
+
+    def discard(self) -> None:
+        """Frees the tables."""
+        self.stash.discard()
+
+
+@dataclass
+class _ScopeRun:
+    """What a run knows of one scope.
+
+    Attributes:
+        scope: The scope as it is fetched.
+        place: Its place before the run, None on its first.
+        read_again: The stretch before the place that is read again.
+        until: Up to where its windows are complete; None before the first.
+        read_at: When the last of them was asked for.
+        buckets: Events counted in the overlaps.
+    """
+
+    scope: Scope
+    place: Place | None
+    read_again: Window | None
+    until: int | None = None
+    read_at: int = 0
+    buckets: Counter[int] = field(default_factory=Counter)
+
+
+class Reading:
+    """One run of one resource, inside dlt's extraction."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        scope_ids: tuple[str, ...],
+        session: Session,
+        cursor: dlt.sources.incremental[datetime],
+    ) -> None:
+        """Takes what the resource is about.
+
+        Args:
+            endpoint: The operation.
+            scope_ids: The ids to load; empty for an operation over the whole account.
+            session: What the resources of the source share; open.
+            cursor: dlt's incremental, bound to the resource.
+        """
+        self._endpoint = endpoint
+        self._scope_ids = scope_ids
+        self._session = session
+        self._settings = session.settings
+        self._cursor = cursor
+        self._is_stateless = cursor.end_value is not None
+        self._began_at = int(time.time() * SECOND)
+        self._bucket = lateness.bucket_width(self._settings.overlap)
+        self._lateness = Lateness()
+        self._unmapped: Counter[str] = Counter()
+        self._gathered = _GatheredTables()
+        self._metrics: dict[str, Any] = dlt.current.resource_metrics()
+        self._places: dict[str, Any] = (
+            {} if self._is_stateless else dlt.current.resource_state().setdefault("places", {})
+        )
+
+    def run(self) -> Iterator[Any]:
+        """Yields the tables of every window that is complete, and moves the places.
+
+        Raises:
+            SettingError: The range or the ids cannot be loaded.
+            RequestFailed: A window failed and the settings say that this ends the run.
+        """
+        self._metrics.update(windows=0, events=0, bytes=0, outside=0, failures=[], caught_up=True)
+        runs = self._scope_runs()
+        # The requests are bounded by the cursor; filtering once more would drop the overlap.
+        assert self._cursor.last_value is not None
+        self._cursor.advance(self._cursor.last_value)
+        yield from _tables_not_yet_there()
+        steps = windows_in_order(
+            [run.scope for run in runs.values()],
+            Pace(self._settings.window),
+            lambda scope, window: self._load(runs[scope.label], window),
+            self._session.executor,
+            self._settings.concurrency,
+        )
+        with closing(steps):
+            for step in steps:
+                if isinstance(step, Completed):
+                    loadable = step.loadable
+                    assert isinstance(loadable, LoadableWindow)
+                    yield from self._complete(runs[step.scope.label], loadable)
+                elif isinstance(step, Failed):
+                    self._fail(step)
+                else:
+                    self._finish(runs[step.scope.label])
+                if self._session.ended_by is not None or self._session.is_full():
+                    self._metrics["caught_up"] = False
+                    break
+        yield from self._gathered.flush()
+        self._move(runs)
+        self._report()
+
+    # --- Where to read ---
+
+    def _scope_runs(self) -> dict[str, _ScopeRun]:
+        if self._endpoint.ids is not None and not self._scope_ids:
+            raise SettingError(
+                f"{self._endpoint.name} loads by id: give {self._endpoint.ids} to np6_source"
+            )
+        start, end = self._range()
+        runs = [self._scope_run(scope_id, start, end) for scope_id in (self._scope_ids or ("",))]
+        # The least advanced first, so that runs that stop early get to every id in turn.
+        runs.sort(key=lambda run: run.place.until if run.place else -1)
+        return {run.scope.label: run for run in runs if run.scope.start < run.scope.end}
+
+    def _range(self) -> tuple[int, int]:
+        """The span of a scope without a place."""
+        assert self._cursor.initial_value is not None
+        start = to_ms(self._cursor.initial_value)
+        if not self._is_stateless:
+            return start, self._horizon()
+        assert self._cursor.end_value is not None
+        end = to_ms(self._cursor.end_value)
+        if start >= end:
+            raise SettingError(
+                f"{self._endpoint.name}: the range [{iso(start)}, {iso(end)}) is empty. A scheduler"
+                " that gives an interval of no length would load nothing and call it a success;"
+                " in Airflow 3 use CronDataIntervalTimetable."
+            )
+        missing = end + self._settings.settle - self._session.clock.now()
+        if missing > self._settings.settle + SECOND:
+            raise SettingError(
+                f"{self._endpoint.name}: end={iso(end)} lies in the future. Leave end out to load"
+                " up to now, or ask again once it has passed."
+            )
+        if missing > 0:
+            time.sleep(missing / SECOND)
+        return start, end
+
+    def _horizon(self) -> int:
+        """Up to where windows are settled: the run's beginning, by the server's clock."""
+        settled = self._began_at + self._session.clock.offset_ms - self._settings.settle
+        horizon = settled // SECOND * SECOND
+        return horizon if self._settings.end is None else min(horizon, self._settings.end)
+
+    def _scope_run(self, scope_id: str, start: int, end: int) -> _ScopeRun:
+        label = scope_label(scope_id, self._endpoint.ids_are_personal)
+        state = self._places.get(label)
+        place = Place.from_state(state) if state else None
+        if not self._is_stateless and not scope_id:
+            place = self._place_of_cursor(place, start)
+        read_again = None
+        if place is not None:
+            self._warn_of_earlier_start(place, label)
+            start = max(place.start, place.until - self._settings.overlap)
+            if start < place.until:
+                read_again = Window(start, place.until)
+        if place is not None and place.until >= end:
+            start = end
+        return _ScopeRun(Scope(scope_id, label, start, end), place, read_again)
+
+    def _place_of_cursor(self, place: Place | None, start: int) -> Place | None:
+        """The account's place; dlt's cursor has the last word about it."""
+        assert self._cursor.start_value is not None
+        until = to_ms(self._cursor.start_value)
+        if place is None:
+            return None if until == start else Place(until, until)
+        return place if place.until == until else Place(min(place.start, until), until)
+
+    def _warn_of_earlier_start(self, place: Place, label: str) -> None:
+        asked = self._settings.start
+        if asked is not None and asked < place.start and not self._is_stateless:
+            logger.warning(
+                "%s%s: start=%s is before the first load's start %s. A run continues where the last"
+                " one ended; load what came before with start=%s and end=%s.",
+                self._endpoint.name,
+                f" id {label}" if label else "",
+                iso(asked),
+                iso(place.start),
+                iso(asked),
+                iso(place.start),
+            )
+
+    # --- One window (in a worker thread) ---
+
+    def _load(self, run: _ScopeRun, asked: Window) -> LoadableWindow:
+        endpoint, session = self._endpoint, self._session
+        request = self._request(run.scope, asked)
+        answer = session.client.fetch(request)
+        context = replace(request.context, request_id=answer.request_id)
+        settled = (answer.requested_at - self._settings.settle) // SECOND * SECOND
+        try:
+            if settled <= asked.start or (settled < asked.end and self._is_stateless):
+                raise NotSettled(
+                    context,
+                    f"the server's clock says {iso(answer.requested_at)}: the window is not over",
+                    "Set this machine's clock; the window is left to a later run.",
+                )
+            window = Window(asked.start, min(asked.end, settled))
+            contents = AnswerContents()
+            stash = TableStash(session.spool, answer.file.stem)
+            try:
+                if answer.has_nul:
+                    repair(answer.file)
+                try:
+                    self._parse(answer, run, window, contents, stash)
+                except UnreadableAnswer:
+                    if answer.has_nul or not repair(answer.file):
+                        raise
+                    stash.discard()
+                    contents = AnswerContents()
+                    self._parse(answer, run, window, contents, stash)
+            except BaseException:
+                stash.discard()
+                raise
+        except UnreadableAnswer as error:
+            raise BadAnswer(
+                context, str(error), "Nothing of the window was loaded; its place is kept."
+            ) from None
+        except OSError as error:
+            raise SpoolFailed(
+                context,
+                f"temporary files could not be written to {session.spool}: {error.strerror}",
+                "Nothing of the window was loaded; make room and run again.",
+            ) from None
+        finally:
+            answer.file.unlink(missing_ok=True)
+        if contents.outside and window == asked:
+            logger.warning(
+                "%s: %d events lie outside the window; they are left to their own. [%s]",
+                endpoint.name,
+                contents.outside,
+                context,
+            )
+        return LoadableWindow(window, answer, contents, stash)
+
+    def _parse(
+        self,
+        answer: Answer,
+        run: _ScopeRun,
+        window: Window,
+        contents: AnswerContents,
+        stash: TableStash,
+    ) -> None:
+        is_campaign = self._endpoint.path.startswith("/campaigns/{id}")
+        for tables in self._session.reader.read(
+            answer.file,
+            window,
+            answer.requested_at,
+            contents,
+            event_type=self._endpoint.event_type,
+            campaign_id=run.scope.id if is_campaign else None,
+            counting=self._counting(run),
+        ):
+            stash.add(tables)
+
+    def _counting(self, run: _ScopeRun) -> Counting | None:
+        if self._is_stateless or not self._settings.overlap:
+            return None
+        tail = Window(self._horizon() - self._settings.overlap - self._bucket, self._horizon())
+        spans = [tail] if run.read_again is None else [run.read_again, tail]
+        return Counting(tuple(merged(spans)), self._bucket)
+
+    def _request(self, scope: Scope, window: Window) -> WindowRequest:
+        endpoint, settings = self._endpoint, self._settings
+        query: tuple[tuple[str, str], ...] = ()
+        if endpoint.takes_classification and settings.classification is not None:
+            query = ((settings.classification_parameter, settings.classification),)
+        body = {"itemsEvents": settings.items_events} if endpoint.sends_items_events else None
+        return WindowRequest(endpoint, window, scope.id, scope.label, query, body)
+
+    # --- What comes of it ---
+
+    def _complete(self, run: _ScopeRun, loadable: LoadableWindow) -> Iterator[Any]:
+        for name, table in loadable.stash.tables():
+            yield from self._gathered.add(name, table)
+        row = _ledger_row(self._endpoint.name, run.scope.label, loadable)
+        yield from self._gathered.add(LOAD_WINDOWS.name, row)
+        contents = loadable.contents
+        run.until = loadable.window.end
+        run.read_at = loadable.answer.requested_at
+        run.buckets.update(contents.buckets)
+        if not self._is_stateless:
+            run.scope.end = max(run.scope.end, self._horizon())
+        self._unmapped.update(contents.unmapped)
+        self._session.loaded_events += contents.event_count
+        self._metrics["windows"] += 1
+        self._metrics["events"] += contents.event_count
+        self._metrics["bytes"] += loadable.byte_count
+        self._metrics["outside"] += contents.outside
+
+    def _finish(self, run: _ScopeRun) -> None:
+        place, read_again = run.place, run.read_again
+        if place is None or read_again is None or place.bucket != self._bucket:
+            return
+        self._lateness = self._lateness.joined(
+            lateness.measured(place.tail, run.buckets, self._bucket, read_again, place.read_at)
+        )
+
+    def _fail(self, step: Failed) -> None:
+        failure = step.failure
+        ends_run = isinstance(failure, RUN_ENDING)
+        if self._settings.on_error == "raise" and (ends_run or not step.scope.id):
+            raise failure
+        if ends_run:
+            self._session.ended_by = failure
+        logger.error("%s", failure)
+        self._metrics["caught_up"] = False
+        self._metrics["failures"].append(failure_metrics(failure))
+
+    def _move(self, runs: dict[str, _ScopeRun]) -> None:
+        """Moves the places to the end of what was handed on; dlt commits them with it."""
+        if self._is_stateless:
+            return
+        for label, run in runs.items():
+            if run.until is None:
+                continue
+            until = run.until if run.place is None else max(run.until, run.place.until)
+            start = run.scope.start if run.place is None else run.place.start
+            tail_start = until - self._settings.overlap
+            tail = {b: n for b, n in run.buckets.items() if b * self._bucket >= tail_start}
+            self._places[label] = Place(start, until, run.read_at, tail, self._bucket).to_state()
+        known = [self._places.get(run.scope.label) for run in runs.values()]
+        if known and all(known):
+            self._cursor.advance(to_datetime(min(place["until"] for place in known if place)))
+
+    def _report(self) -> None:
+        self._metrics["late_events"] = self._lateness.late_events
+        self._metrics["latest_seconds"] = self._lateness.latest_ms // SECOND
+        self._metrics["unmapped"] = dict(self._unmapped.most_common(UNMAPPED_SHOWN))
+        warning = lateness.advice(self._lateness, self._settings.overlap)
+        if warning:
+            logger.warning("%s: %s", self._endpoint.name, warning)
+        if self._unmapped:
+            fields = ", ".join(
+                f"{path} ({count})" for path, count in self._metrics["unmapped"].items()
+            )
+            logger.warning(
+                "%s: fields without a column went to events.unmapped: %s",
+                self._endpoint.name,
+                fields,
+            )
+
+
+def failure_metrics(failure: RequestFailed) -> dict[str, Any]:
+    """A failure as plain values, for dlt's trace."""
+    resume_at = getattr(failure, "resume_at", None)
+    return {
+        "kind": type(failure).__name__,
+        "message": str(failure),
+        "resume_at": resume_at.isoformat() if resume_at else None,
+    }
+
+
+def _ledger_row(resource: str, scope_label: str, loadable: LoadableWindow) -> pa.Table:
+    answer, window = loadable.answer, loadable.window
+    row = {
+        "resource": resource,
+        "scope_id": scope_label,
+        "window_start": to_datetime(window.start),
+        "window_end": to_datetime(window.end),
+        "requested_at": to_datetime(answer.requested_at),
+        "event_count": loadable.contents.event_count,
+        "byte_count": answer.byte_count,
+        "duration_ms": answer.duration_ms,
+        "request_id": answer.request_id,
+    }
+    return pa.Table.from_pylist([row], schema=LOAD_WINDOWS.arrow_schema)
+
+
+def _tables_not_yet_there() -> Iterator[Any]:
+    """An empty batch for every table that no load has made yet, so that queries find them all."""
+    schema = dlt.current.source_schema()
+    seen = {table["name"] for table in schema.data_tables(seen_data_only=True)}
+    for table in TABLES:
+        if schema.naming.normalize_table_identifier(table.name) not in seen:
+            yield marked(table, table.arrow_schema.empty_table())
+
+
+def marked(table: Table, rows: pa.Table) -> Any:
+    """Rows marked for their table, with its hints."""
+    return dlt.mark.with_hints(
+        rows, dlt.mark.make_hints(**hints.table_hints(table)), create_table_variant=True
+    )
+
+
+class _GatheredTables:
+    """Small tables of many windows, gathered to a few large ones."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[pa.Table]] = {}
+        self._rows = 0
+        self._marked: set[str] = set()
+
+    def add(self, name: str, table: pa.Table) -> Iterator[Any]:
+        """Gathers a table; yields everything once enough has come together."""
+        self._waiting.setdefault(name, []).append(table)
+        self._rows += table.num_rows
+        if self._rows >= ROWS_AT_ONCE:
+            yield from self.flush()
+
+    def flush(self) -> Iterator[Any]:
+        """Yields everything that was gathered."""
+        waiting, self._waiting, self._rows = self._waiting, {}, 0
+        for table in TABLES:
+            if table.name not in waiting:
+                continue
+            rows = pa.concat_tables(waiting.pop(table.name))
+            if table.name in self._marked:
+                yield dlt.mark.with_table_name(rows, table.name)
+            else:
+                self._marked.add(table.name)
+                yield marked(table, rows)

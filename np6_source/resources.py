@@ -1,0 +1,56 @@
+"""An operation of the API becomes a dlt resource."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import dlt
+from dlt.extract import DltResource
+
+from np6_source.endpoints import Endpoint
+from np6_source.reading import Reading
+from np6_source.session import Session
+from np6_source.settings import DEFAULT_HISTORY, Settings
+from np6_source.windows import SECOND, to_datetime
+
+
+def make_resource(endpoint: Endpoint, scope_ids: tuple[str, ...], session: Session) -> DltResource:
+    """The dlt resource of one operation.
+
+    Args:
+        endpoint: The operation.
+        scope_ids: The ids to load; empty for an operation over the whole account.
+        session: What the resources of the source share.
+
+    Returns:
+        A resource that yields Arrow tables for ``schema.TABLES``, incremental on ``timestamp``.
+    """
+    settings = session.settings
+    cursor = dlt.sources.incremental[datetime](
+        "timestamp",
+        initial_value=to_datetime(_start(settings)),
+        end_value=to_datetime(settings.end) if settings.is_backfill and settings.end else None,
+        primary_key=(),
+    )
+
+    def read(timestamp: dlt.sources.incremental[datetime] = cursor) -> Iterator[Any]:
+        with session.open():
+            yield from Reading(endpoint, scope_ids, session, timestamp).run()
+
+    # The tables' hints travel with the batches: dlt would pass a resource's own columns on to
+    # every table variant (dlt 1.31).
+    return dlt.resource(
+        read,
+        name=endpoint.name,
+        selected=endpoint.selected and (endpoint.ids is None or bool(scope_ids)),
+    )
+
+
+def _start(settings: Settings) -> int:
+    if settings.start is not None:
+        return settings.start
+    now = int(time.time()) * SECOND
+    return now - int(DEFAULT_HISTORY.total_seconds()) * SECOND

@@ -1,0 +1,407 @@
+"""Every table and column: type, payload path, meaning. The one source of truth.
+
+The transform that DuckDB runs, the Arrow schemas, dlt's hints, the drift check and the data
+dictionary are all derived from here: a column is added by adding a line.
+
+Paths are the keys of an event's JSON, joined by dots. A column with several paths takes the value
+of the first that has one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+TDataType = Literal["text", "timestamp", "bigint", "json"]
+TPersonal = Literal["no", "pseudonym", "direct"]
+TDisposition = Literal["merge", "append"]
+
+
+@dataclass(frozen=True)
+class Path:
+    """Where in an event's payload a value stands.
+
+    Attributes:
+        path: Keys joined by dots.
+        when: Other path and the value it must have for this one to apply, for fields whose
+            meaning a discriminator decides.
+    """
+
+    path: str
+    when: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: Column name, snake_case.
+        data_type: dlt data type. A ``timestamp`` is UTC; in payloads it is milliseconds since the
+            epoch.
+        description: What it holds, for the analyst.
+        paths: Payload paths, first value wins. Empty for columns that the connector computes.
+        personal: Whether the value identifies a person directly (``direct``: address, IP), by a
+            key of NP6 (``pseudonym``), or not (``no``).
+        nullable: Whether it may be NULL.
+        derived: The column repeats a value that another column holds; it does not account for
+            its payload paths in the drift check.
+    """
+
+    name: str
+    data_type: TDataType
+    description: str
+    paths: tuple[Path, ...] = ()
+    personal: TPersonal = "no"
+    nullable: bool = True
+    derived: bool = False
+
+    @property
+    def arrow_type(self) -> pa.DataType:
+        """The Arrow type of the column in the batches handed to dlt."""
+        if self.data_type == "timestamp":
+            return pa.timestamp("us", tz="UTC")
+        return pa.int64() if self.data_type == "bigint" else pa.string()
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Attributes:
+        name: Table name.
+        description: One row per what.
+        key: Columns that identify a row.
+        columns: The columns, in order.
+        row_types: For tables with at most one row per event: event types that always have one.
+            Events of other types have one as soon as a column of the table's own has a value.
+        disposition: How dlt writes it.
+        cluster_by: Columns that warehouses should cluster by.
+    """
+
+    name: str
+    description: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    row_types: tuple[str, ...] = ()
+    disposition: TDisposition = "merge"
+    cluster_by: tuple[str, ...] = ()
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """The Arrow schema of the batches handed to dlt."""
+        return pa.schema(
+            [pa.field(c.name, c.arrow_type, nullable=c.nullable) for c in self.columns]
+        )
+
+    @property
+    def is_child(self) -> bool:
+        """Whether rows belong to a row of ``events``."""
+        return "event_id" in self.key
+
+
+def text(name: str, description: str, *paths: str | Path, **options: object) -> Column:
+    """A text column at the given payload paths."""
+    return _column(name, "text", description, paths, options)
+
+
+def moment(name: str, description: str, *paths: str | Path, **options: object) -> Column:
+    """A UTC timestamp column, from milliseconds since the epoch at the given payload paths."""
+    return _column(name, "timestamp", description, paths, options)
+
+
+def number(name: str, description: str, *paths: str | Path, **options: object) -> Column:
+    """An integer column at the given payload paths."""
+    return _column(name, "bigint", description, paths, options)
+
+
+def _column(
+    name: str,
+    data_type: TDataType,
+    description: str,
+    paths: tuple[str | Path, ...],
+    options: dict[str, object],
+) -> Column:
+    as_paths = tuple(Path(path) if isinstance(path, str) else path for path in paths)
+    return Column(name, data_type, description, as_paths, **options)  # type: ignore[arg-type]
+
+
+DETAIL = "source.detail"
+ACTIVATION = f"{DETAIL}.activation"
+EXECUTION = f"{DETAIL}.execution"
+LINK = f"{DETAIL}.link"
+CLIENT = f"{DETAIL}.client"
+AGENT = f"{CLIENT}.ua"
+BOUNCE = f"{DETAIL}.bounce"
+CANCELLATION = f"{DETAIL}.cancellation"
+EXECUTION_DATA = f"{EXECUTION}.data"
+
+PERSONS = (f"{ACTIVATION}.receiver", f"{EXECUTION}.recipient")
+"""The objects that say who an event is about: ``receiver`` of an activation, ``recipient`` of an
+execution. (An activation's own ``recipient`` is the address as text.)"""
+
+
+def _person(field: str) -> tuple[Path, ...]:
+    """Paths of one field of a footprint, plain or nested in a ``contact`` (push notifications)."""
+    return tuple(
+        path
+        for person in PERSONS
+        for path in (
+            Path(f"{person}.{field}"),
+            Path(f"{person}.value.{field}", when=(f"{person}.type", "contact")),
+            Path(f"{person}.value", when=(f"{person}.type", field)),
+        )
+    )
+
+
+REQUESTED_AT = moment(
+    "requested_at",
+    "When the answer that brought this row was asked for; of two versions of a row the one"
+    " asked for last stays",
+    nullable=False,
+)
+EVENT_ID = text("event_id", "The event this row belongs to, events.id", "id", nullable=False)
+TIMESTAMP = moment(
+    "timestamp",
+    "When NP6 published the event; the cursor of every load",
+    "timestamp",
+    nullable=False,
+)
+
+
+EVENTS = Table(
+    "events",
+    "One row per event, whatever operation returned it",
+    key=("id",),
+    cluster_by=("type",),
+    columns=(
+        text("id", "The event's uuid", "id", nullable=False),
+        text("type", "execution, activation, cancellation, bounce, hit, reply …", "type"),
+        text(
+            "subtype",
+            "Of a hit the link type, of a bounce the verdict, of a cancellation its type",
+            f"{LINK}.type",
+            f"{BOUNCE}.analysis.verdict",
+            f"{CANCELLATION}.type",
+            derived=True,
+        ),
+        TIMESTAMP,
+        text("channel", "email, sms, notification, display …", "source.type"),
+        text("agency", "The account's agency", "identity.agency"),
+        text("customer", "The account's customer number, with leading zeros", "identity.customer"),
+        text(
+            "action_id",
+            "The action (e-mail, SMS), notification or display the event belongs to",
+            f"{ACTIVATION}.id",
+            f"{EXECUTION}.id",
+        ),
+        text(
+            "action_kind",
+            "message, application …",
+            f"{ACTIVATION}.kind",
+            f"{EXECUTION}.kind",
+        ),
+        text(
+            "action_version",
+            "Version (uuid) of a notification",
+            f"{ACTIVATION}.version",
+            f"{EXECUTION}.version",
+        ),
+        text(
+            "contact_type",
+            "How NP6 names the contact: footprint, id, contact …",
+            *(f"{person}.type" for person in PERSONS),
+        ),
+        text("contact_id", "The contact's id", *_person("id"), personal="pseudonym"),
+        text(
+            "contact_unicity",
+            "The value that identifies the contact, usually the e-mail address",
+            *_person("unicity"),
+            personal="direct",
+        ),
+        text("contact_hash", "Hash of the unicity", *_person("hash"), personal="pseudonym"),
+        text(
+            "recipient",
+            "The address the message went to",
+            f"{ACTIVATION}.recipient",
+            personal="direct",
+        ),
+        text(
+            "message_id",
+            "The message (stamp id); joins hits and bounces to their activation",
+            f"{ACTIVATION}.stamp.id",
+            f"{EXECUTION}.stamp.id",
+        ),
+        text(
+            "message_thread_id",
+            "Thread of the message's stamp",
+            f"{ACTIVATION}.stamp.thread",
+            f"{EXECUTION}.stamp.thread",
+        ),
+        text(
+            "message_set_id",
+            "Set of the message's stamp",
+            f"{ACTIVATION}.stamp.set",
+            f"{EXECUTION}.stamp.set",
+        ),
+        moment(
+            "message_stamped_at",
+            "When the message's stamp was made",
+            f"{ACTIVATION}.stamp.time",
+            f"{EXECUTION}.stamp.time",
+        ),
+        text(
+            "unmapped",
+            "What the event holds beyond the known fields, as JSON text; NULL if nothing is left",
+            personal="direct",
+        ),
+        REQUESTED_AT,
+    ),
+)
+
+HITS = Table(
+    "events__hits",
+    "One row per hit: an open, a click, a form, an unsubscription or a mirror page",
+    key=("event_id",),
+    row_types=("hit",),
+    columns=(
+        EVENT_ID,
+        TIMESTAMP,
+        text("link_type", "open, redirection, form, unsubscribe, mirror", f"{LINK}.type"),
+        text("link_label", "Name of the tracked link", f"{LINK}.label"),
+        text("link_source", "Part of the message the link stands in: html …", f"{LINK}.source"),
+        text("link_value", "Of a form hit the form's id", f"{LINK}.value"),
+        text("link_destination", "Of a redirection the url", f"{LINK}.destination"),
+        text("client_type", "web …", f"{CLIENT}.type"),
+        text("client_ip_version", "v4 …", f"{CLIENT}.ip.type"),
+        text("client_ip", "IP address of the client", f"{CLIENT}.ip.value", personal="direct"),
+        text("user_agent_type", "parsed …", f"{AGENT}.type"),
+        text("user_agent", "The user agent as sent", f"{AGENT}.ua", personal="pseudonym"),
+        text("browser_type", "Mobile browser …", f"{AGENT}.client.type"),
+        text("browser_name", "Chrome Mobile …", f"{AGENT}.client.name"),
+        text("browser_version", "Version of the browser", f"{AGENT}.client.version"),
+        text("browser_vendor", "Vendor of the browser", f"{AGENT}.client.vendor"),
+        text("os_name", "Android 10 …", f"{AGENT}.os.name"),
+        text("os_family", "Android …", f"{AGENT}.os.family"),
+        text("os_vendor", "Vendor of the system", f"{AGENT}.os.vendor"),
+        text("device_type", "Smartphone …", f"{AGENT}.device.type"),
+        text("device_name", "Model of the device", f"{AGENT}.device.name"),
+        text("device_brand", "Brand of the device", f"{AGENT}.device.brand"),
+        REQUESTED_AT,
+    ),
+)
+
+BOUNCES = Table(
+    "events__bounces",
+    "One row per bounce",
+    key=("event_id",),
+    row_types=("bounce",),
+    columns=(
+        EVENT_ID,
+        TIMESTAMP,
+        text("status_type", "sync …", f"{BOUNCE}.status.type"),
+        text(
+            "status_code_enhanced",
+            "Enhanced mail system status code (RFC 3463), as text",
+            f"{BOUNCE}.status.code.enhanced",
+        ),
+        text(
+            "diagnostic",
+            "What the other side answered; may quote the address",
+            f"{BOUNCE}.status.diagnostic",
+            personal="direct",
+        ),
+        text("mta", "The mail server that answered", f"{BOUNCE}.status.mta"),
+        text("verdict", "hard or soft", f"{BOUNCE}.analysis.verdict"),
+        text("subject_type", "What the bounce is about", f"{BOUNCE}.analysis.subject.type"),
+        text(
+            "subject_detail_type",
+            "The same in more detail",
+            f"{BOUNCE}.analysis.subject.detail.type",
+        ),
+        REQUESTED_AT,
+    ),
+)
+
+CANCELLATIONS = Table(
+    "events__cancellations",
+    "One row per cancellation",
+    key=("event_id",),
+    row_types=("cancellation",),
+    columns=(
+        EVENT_ID,
+        TIMESTAMP,
+        text("cancellation_type", "redlisted target …", f"{CANCELLATION}.type"),
+        text("value_type", "Of a user defined policy: render …", f"{CANCELLATION}.value.type"),
+        text("value_message", "The policy's message", f"{CANCELLATION}.value.message"),
+        REQUESTED_AT,
+    ),
+)
+
+EXECUTION_DATA_TABLE = Table(
+    "events__execution_data",
+    "One row per key of the free data object that the sender gave an execution",
+    key=("event_id", "key"),
+    columns=(
+        EVENT_ID,
+        text("key", "The key", nullable=False),
+        TIMESTAMP,
+        text(
+            "value",
+            "The value as text; objects and arrays as JSON text",
+            personal="direct",
+        ),
+        text("value_type", "string, integer, number, boolean, object, array or null"),
+        REQUESTED_AT,
+    ),
+)
+
+CAMPAIGNS = Table(
+    "events__campaigns",
+    "One row per event and campaign it was loaded through",
+    key=("event_id", "campaign_id"),
+    columns=(
+        EVENT_ID,
+        text("campaign_id", "The campaign's uuid", nullable=False),
+        TIMESTAMP,
+        REQUESTED_AT,
+    ),
+)
+
+LOAD_WINDOWS = Table(
+    "load_windows",
+    "One row per completed window, in the load package of its events; proves what was covered",
+    key=("resource", "scope_id", "window_start", "window_end", "requested_at"),
+    disposition="append",
+    columns=(
+        text("resource", "The resource", nullable=False),
+        text(
+            "scope_id",
+            "The id the window was loaded for (a digest where the id is an address or a hash);"
+            " empty where the resource covers the whole account",
+            nullable=False,
+        ),
+        moment("window_start", "Start of the window, inclusive", nullable=False),
+        moment("window_end", "End of the window, exclusive", nullable=False),
+        moment("requested_at", "When the window was asked for", nullable=False),
+        number("event_count", "Events of the window in the answer"),
+        number("byte_count", "Size of the answer, uncompressed"),
+        number("duration_ms", "Milliseconds from the request to the last byte"),
+        text("request_id", "NP6's x-request-id, to quote to the support"),
+    ),
+)
+
+EVENT_TABLES = (EVENTS, HITS, BOUNCES, CANCELLATIONS, EXECUTION_DATA_TABLE, CAMPAIGNS)
+"""The tables that hold events."""
+
+TABLES = (*EVENT_TABLES, LOAD_WINDOWS)
+"""All tables."""
+
+EXPECTED_VALUES: tuple[tuple[Path, str], ...] = (
+    (Path("identity.type"), "customer"),
+    *((Path(f"{p}.value.type", when=(f"{p}.type", "contact")), "footprint") for p in PERSONS),
+)
+"""Fields without a column of their own, with the one value the contract knows. Another value is
+drift and goes to ``events.unmapped``."""

@@ -1,0 +1,141 @@
+"""What ``np6_source`` was asked to do, checked and in exact units."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, timezone
+from typing import Any, Literal
+
+import pendulum
+
+from np6_source.errors import SettingError
+from np6_source.windows import SECOND, to_ms
+
+TMoment = datetime | date | str | int
+"""A datetime, a date, an ISO 8601 text, or milliseconds since the epoch. Naive values are UTC."""
+
+TOnError = Literal["raise", "keep"]
+
+DEFAULT_HISTORY = timedelta(days=30)
+"""How far back a first load begins, unless ``start`` says otherwise."""
+
+_EARLIEST = to_ms(datetime(2000, 1, 1, tzinfo=timezone.utc))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How events are asked for. Times are milliseconds.
+
+    Attributes:
+        start: First moment to load, None: ``DEFAULT_HISTORY`` before now.
+        end: Moment to load up to, exclusive; None: as far as is settled.
+        window: Width of the first windows.
+        overlap: How far before its place each run reads again.
+        settle: How long ago a window must have ended on the server to count as complete.
+        concurrency: Windows fetched at once.
+        largest_load: Events after which a run stops at the next window, None: never.
+        on_error: ``raise``: a failed window ends the run and nothing is loaded. ``keep``: what
+            is complete is loaded, the failures are in the resource's metrics.
+        classification: Value of the hit operations' classification parameter.
+        classification_parameter: Its name.
+        items_events: ``itemsEvents`` of the campaign operations' request body.
+    """
+
+    start: int | None
+    end: int | None
+    window: int
+    overlap: int
+    settle: int
+    concurrency: int
+    largest_load: int | None
+    on_error: TOnError
+    classification: str | None
+    classification_parameter: str
+    items_events: Sequence[Any]
+
+    @property
+    def is_backfill(self) -> bool:
+        """Whether just the given range is loaded, without touching any place."""
+        return self.start is not None and self.end is not None
+
+
+def moment_ms(value: TMoment, name: str) -> int:
+    """Milliseconds since the epoch of anything that says a moment.
+
+    Args:
+        value: See ``TMoment``. A text of digits is milliseconds.
+        name: The parameter, for the message.
+
+    Raises:
+        SettingError: It does not say a moment, or one before 2000 (seconds in place of
+            milliseconds, most likely).
+    """
+    if isinstance(value, str) and re.fullmatch(r"\d{9,}", value.strip()):
+        value = int(value)
+    if isinstance(value, bool):
+        raise SettingError(f"{name}={value!r} is not a moment")
+    if isinstance(value, int):
+        ms = value
+    elif isinstance(value, datetime):
+        ms = to_ms(value)
+    elif isinstance(value, date):
+        ms = to_ms(datetime.combine(value, time(), timezone.utc))
+    elif isinstance(value, str):
+        try:
+            parsed = pendulum.parser.parse(value.strip(), tz="UTC")
+            if not isinstance(parsed, pendulum.DateTime):
+                raise ValueError(value)
+        except ValueError:
+            raise SettingError(
+                f"{name}={value!r} is not an ISO date like 2024-05-01 or 2024-05-01T10:00:00Z"
+            ) from None
+        ms = to_ms(parsed)
+    else:
+        raise SettingError(f"{name} must be a datetime, ISO text or milliseconds, not {value!r}")
+    if ms < _EARLIEST:
+        raise SettingError(
+            f"{name}={value!r} is before the year 2000; numbers are milliseconds since the epoch"
+        )
+    return ms
+
+
+def span_ms(value: timedelta | float, name: str, least: float = 0.0) -> int:
+    """Milliseconds of a duration given as timedelta or seconds.
+
+    Raises:
+        SettingError: It is no duration, or shorter than ``least`` seconds.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds < least:
+        raise SettingError(f"{name}={value!r} must be at least {least:g} seconds")
+    return int(seconds * SECOND)
+
+
+def classes(value: str | Sequence[str] | None) -> str | None:
+    """The classification parameter's value: a comma list, as the reference shows it."""
+    if value is None or isinstance(value, str):
+        return value
+    return ",".join(value)
+
+
+def ids(values: Sequence[str | int] | str | int | None, name: str) -> tuple[str, ...]:
+    """Ids as they are sent: text, each once, in the order given.
+
+    Raises:
+        SettingError: One is empty or cannot be an id.
+    """
+    if values is None:
+        return ()
+    if isinstance(values, (str, int)):
+        values = [values]
+    result: dict[str, None] = {}
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            raise SettingError(f"{name}: {value!r} is not an id")
+        text = str(value).strip()
+        if text in ("", ".", ".."):
+            raise SettingError(f"{name}: {value!r} is not an id")
+        result[text] = None
+    return tuple(result)
