@@ -143,7 +143,10 @@ class EventReader:
 
     def _parsed(self, cursor: duckdb.DuckDBPyConnection, file: Path) -> Iterator[pa.RecordBatch]:
         query = select_events(str(file), LARGEST_EVENT, tuple(self._clean_shapes))
-        yield from cursor.sql(query).to_arrow_reader(BATCH_ROWS)
+        relation = cursor.sql(query)
+        # DuckDB 1.4 has it under its former name.
+        read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
+        yield from read(BATCH_ROWS)
 
     def _unmapped(self, wide: pa.Table, paths: Counter[str]) -> tuple[pa.Array, pa.Table]:
         """The ``unmapped`` column, and the batch without values that columns cannot take."""
