@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import dlt
 from dlt.extract import DltResource
 
-from np6_source.client import ClientSettings, TTimestampFormat, checked_base_url, checked_key
+from np6_source.client import (
+    ClientSettings,
+    TTimestampFormat,
+    checked_base_url,
+    checked_key,
+    refuse_foreign_key,
+)
 from np6_source.endpoints import ENDPOINTS, Endpoint, default_items_events
 from np6_source.errors import Np6Error, RequestFailed, SettingError, TryAgainLater
 from np6_source.resources import make_resource
@@ -51,6 +57,7 @@ def np6_source(
     campaign_items_events: Sequence[Any] | None = None,
     endpoints: Sequence[Endpoint] = (),
     largest_load: int | None = None,
+    stop_when: Callable[[], object] | None = None,
     largest_answer: int = 4 * 1024**3,
     attempts: int = 5,
     backoff: float = 1.0,
@@ -89,6 +96,8 @@ def np6_source(
         endpoints: Further operations.
         largest_load: Events after which a run stops at the next complete window. The next run
             goes on there. None: no run stops early.
+        stop_when: Asked between windows; anything true ends the run there, and what is complete is
+            loaded.
         largest_answer: Bytes (uncompressed) that one answer may have before its window is halved.
         attempts: How often a request is tried.
         backoff: Seconds before the second attempt; doubles with each further one.
@@ -106,6 +115,7 @@ def np6_source(
     Raises:
         SettingError: A parameter cannot be used.
     """
+    refuse_foreign_key(api_key)
     settings = Settings(
         start=None if start is None else moment_ms(start, "start"),
         end=None if end is None else moment_ms(end, "end"),
@@ -114,6 +124,7 @@ def np6_source(
         settle=span_ms(settle, "settle"),
         concurrency=concurrency,
         largest_load=largest_load,
+        stop_when=stop_when or (lambda: False),
         on_error=on_error,
         classification=classes(classification),
         classification_parameter=classification_parameter,

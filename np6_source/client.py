@@ -19,6 +19,8 @@ from urllib.parse import quote, urlsplit
 
 import requests
 import tenacity
+from dlt.common.configuration.container import Container
+from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError, ProtocolError
@@ -448,6 +450,31 @@ def checked_key(api_key: str) -> str:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise SettingError("api_key has characters that no NP6 key has: is it the right secret?")
     return key
+
+
+def refuse_foreign_key(api_key: str) -> None:
+    """Makes sure that the key was not found under a name that any service may use.
+
+    dlt looks a value up under ever shorter names, down to a bare ``API_KEY`` (dlt 1.31); the key
+    of another service would be sent to NP6.
+
+    Raises:
+        SettingError: The key stands under such a name and under none of NP6's.
+    """
+    providers = Container()[PluggableRunContext].providers.providers
+
+    def is_at(*sections: str) -> bool:
+        return any(
+            provider.get_value("api_key", str, "", *sections)[0] == api_key
+            for provider in providers
+            if provider.supports_sections or not sections
+        )
+
+    if (is_at() or is_at("sources")) and not is_at("sources", "np6"):
+        raise SettingError(
+            "The API key was found as API_KEY (or SOURCES__API_KEY), which may belong to another"
+            " service. Name it SOURCES__NP6__API_KEY."
+        )
 
 
 def _path(request: WindowRequest) -> str:

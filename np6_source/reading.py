@@ -35,7 +35,7 @@ from np6_source.fetching import Completed, Failed, Scope, windows_in_order
 from np6_source.lateness import Lateness
 from np6_source.places import Place, scope_label
 from np6_source.schema import LOAD_WINDOWS, TABLES, Table
-from np6_source.session import Session
+from np6_source.session import Session, Tools
 from np6_source.spool import TableStash
 from np6_source.windows import SECOND, Pace, Window, iso, merged, to_datetime, to_ms
 
@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 50_000
 """Rows that are gathered, over windows, before they are handed to dlt."""
+
+PLACES, BACKFILLS = "places", "backfills"
+"""Keys of the resource state: places by scope, and those of unfinished backfills by range."""
 
 UNMAPPED_SHOWN = 10
 """Unknown fields that a warning names."""
@@ -89,7 +92,7 @@ class _ScopeRun:
 
     scope: Scope
     place: Place | None
-    read_again: Window | None
+    read_again: Window | None = None
     until: int | None = None
     read_at: int = 0
     buckets: Counter[int] = field(default_factory=Counter)
@@ -103,6 +106,7 @@ class Reading:
         endpoint: Endpoint,
         scope_ids: tuple[str, ...],
         session: Session,
+        tools: Tools,
         cursor: dlt.sources.incremental[datetime],
     ) -> None:
         """Takes what the resource is about.
@@ -110,24 +114,24 @@ class Reading:
         Args:
             endpoint: The operation.
             scope_ids: The ids to load; empty for an operation over the whole account.
-            session: What the resources of the source share; open.
+            session: What the resources of the source share.
+            tools: The session's tools, open.
             cursor: dlt's incremental, bound to the resource.
         """
         self._endpoint = endpoint
         self._scope_ids = scope_ids
         self._session = session
+        self._tools = tools
         self._settings = session.settings
         self._cursor = cursor
-        self._is_stateless = cursor.end_value is not None
+        self._is_backfill = cursor.end_value is not None
         self._began_at = int(time.time() * SECOND)
         self._bucket = lateness.bucket_width(self._settings.overlap)
         self._lateness = Lateness()
         self._unmapped: Counter[str] = Counter()
         self._gathered = _GatheredTables()
         self._metrics: dict[str, Any] = dlt.current.resource_metrics()
-        self._places: dict[str, Any] = (
-            {} if self._is_stateless else dlt.current.resource_state().setdefault("places", {})
-        )
+        self._state: dict[str, Any] = dlt.current.resource_state()
 
     def run(self) -> Iterator[Any]:
         """Yields the tables of every window that is complete, and moves the places.
@@ -136,8 +140,16 @@ class Reading:
             SettingError: The range or the ids cannot be loaded.
             RequestFailed: A window failed and the settings say that this ends the run.
         """
-        self._metrics.update(windows=0, events=0, bytes=0, outside=0, failures=[], caught_up=True)
-        runs = self._scope_runs()
+        self._metrics.update(
+            windows=0, events=0, bytes=0, outside=0, failures=[], full=False, until=None
+        )
+        start, end = self._range()
+        if self._is_backfill:
+            backfills = self._state.setdefault(BACKFILLS, {})
+            self._places: dict[str, Any] = backfills.setdefault(f"{start}-{end}", {})
+        else:
+            self._places = self._state.setdefault(PLACES, {})
+        runs = self._scope_runs(start, end)
         # The requests are bounded by the cursor; filtering once more would drop the overlap.
         assert self._cursor.last_value is not None
         self._cursor.advance(self._cursor.last_value)
@@ -146,7 +158,7 @@ class Reading:
             [run.scope for run in runs.values()],
             Pace(self._settings.window),
             lambda scope, window: self._load(runs[scope.label], window),
-            self._session.executor,
+            self._tools.executor,
             self._settings.concurrency,
         )
         with closing(steps):
@@ -159,8 +171,7 @@ class Reading:
                     self._fail(step)
                 else:
                     self._finish(runs[step.scope.label])
-                if self._session.ended_by is not None or self._session.is_full():
-                    self._metrics["caught_up"] = False
+                if self._must_stop():
                     break
         yield from self._gathered.flush()
         self._move(runs)
@@ -168,12 +179,11 @@ class Reading:
 
     # --- Where to read ---
 
-    def _scope_runs(self) -> dict[str, _ScopeRun]:
+    def _scope_runs(self, start: int, end: int) -> dict[str, _ScopeRun]:
         if self._endpoint.ids is not None and not self._scope_ids:
             raise SettingError(
                 f"{self._endpoint.name} loads by id: give {self._endpoint.ids} to np6_source"
             )
-        start, end = self._range()
         runs = [self._scope_run(scope_id, start, end) for scope_id in (self._scope_ids or ("",))]
         # The least advanced first, so that runs that stop early get to every id in turn.
         runs.sort(key=lambda run: run.place.until if run.place else -1)
@@ -183,7 +193,7 @@ class Reading:
         """The span of a scope without a place."""
         assert self._cursor.initial_value is not None
         start = to_ms(self._cursor.initial_value)
-        if not self._is_stateless:
+        if not self._is_backfill:
             return start, self._horizon()
         assert self._cursor.end_value is not None
         end = to_ms(self._cursor.end_value)
@@ -213,7 +223,9 @@ class Reading:
         label = scope_label(scope_id, self._endpoint.ids_are_personal)
         state = self._places.get(label)
         place = Place.from_state(state) if state else None
-        if not self._is_stateless and not scope_id:
+        if self._is_backfill:
+            return _ScopeRun(Scope(scope_id, label, place.until if place else start, end), place)
+        if not scope_id:
             place = self._place_of_cursor(place, start)
         read_again = None
         if place is not None:
@@ -235,7 +247,7 @@ class Reading:
 
     def _warn_of_earlier_start(self, place: Place, label: str) -> None:
         asked = self._settings.start
-        if asked is not None and asked < place.start and not self._is_stateless:
+        if asked is not None and asked < place.start:
             logger.warning(
                 "%s%s: start=%s is before the first load's start %s. A run continues where the last"
                 " one ended; load what came before with start=%s and end=%s.",
@@ -250,13 +262,13 @@ class Reading:
     # --- One window (in a worker thread) ---
 
     def _load(self, run: _ScopeRun, asked: Window) -> LoadableWindow:
-        endpoint, session = self._endpoint, self._session
+        tools = self._tools
         request = self._request(run.scope, asked)
-        answer = session.client.fetch(request)
+        answer = tools.client.fetch(request)
         context = replace(request.context, request_id=answer.request_id)
         settled = (answer.requested_at - self._settings.settle) // SECOND * SECOND
         try:
-            if settled <= asked.start or (settled < asked.end and self._is_stateless):
+            if settled <= asked.start or (settled < asked.end and self._is_backfill):
                 raise NotSettled(
                     context,
                     f"the server's clock says {iso(answer.requested_at)}: the window is not over",
@@ -264,7 +276,7 @@ class Reading:
                 )
             window = Window(asked.start, min(asked.end, settled))
             contents = AnswerContents()
-            stash = TableStash(session.spool, answer.file.stem)
+            stash = TableStash(tools.spool, answer.file.stem)
             try:
                 if answer.has_nul:
                     repair(answer.file)
@@ -286,7 +298,7 @@ class Reading:
         except OSError as error:
             raise SpoolFailed(
                 context,
-                f"temporary files could not be written to {session.spool}: {error.strerror}",
+                f"temporary files could not be written to {tools.spool}: {error.strerror}",
                 "Nothing of the window was loaded; make room and run again.",
             ) from None
         finally:
@@ -294,7 +306,7 @@ class Reading:
         if contents.outside and window == asked:
             logger.warning(
                 "%s: %d events lie outside the window; they are left to their own. [%s]",
-                endpoint.name,
+                self._endpoint.name,
                 contents.outside,
                 context,
             )
@@ -309,7 +321,7 @@ class Reading:
         stash: TableStash,
     ) -> None:
         is_campaign = self._endpoint.path.startswith("/campaigns/{id}")
-        for tables in self._session.reader.read(
+        for tables in self._tools.reader.read(
             answer.file,
             window,
             answer.requested_at,
@@ -321,7 +333,7 @@ class Reading:
             stash.add(tables)
 
     def _counting(self, run: _ScopeRun) -> Counting | None:
-        if self._is_stateless or not self._settings.overlap:
+        if self._is_backfill or not self._settings.overlap:
             return None
         tail = Window(self._horizon() - self._settings.overlap - self._bucket, self._horizon())
         spans = [tail] if run.read_again is None else [run.read_again, tail]
@@ -346,7 +358,7 @@ class Reading:
         run.until = loadable.window.end
         run.read_at = loadable.answer.requested_at
         run.buckets.update(contents.buckets)
-        if not self._is_stateless:
+        if not self._is_backfill:
             run.scope.end = max(run.scope.end, self._horizon())
         self._unmapped.update(contents.unmapped)
         self._session.loaded_events += contents.event_count
@@ -354,6 +366,14 @@ class Reading:
         self._metrics["events"] += contents.event_count
         self._metrics["bytes"] += loadable.byte_count
         self._metrics["outside"] += contents.outside
+
+    def _must_stop(self) -> bool:
+        self._metrics["full"] = self._session.is_full()
+        return (
+            self._session.ended_by is not None
+            or self._metrics["full"]
+            or bool(self._settings.stop_when())
+        )
 
     def _finish(self, run: _ScopeRun) -> None:
         place, read_again = run.place, run.read_again
@@ -371,13 +391,10 @@ class Reading:
         if ends_run:
             self._session.ended_by = failure
         logger.error("%s", failure)
-        self._metrics["caught_up"] = False
         self._metrics["failures"].append(failure_metrics(failure))
 
     def _move(self, runs: dict[str, _ScopeRun]) -> None:
         """Moves the places to the end of what was handed on; dlt commits them with it."""
-        if self._is_stateless:
-            return
         for label, run in runs.items():
             if run.until is None:
                 continue
@@ -386,9 +403,23 @@ class Reading:
             tail_start = until - self._settings.overlap
             tail = {b: n for b, n in run.buckets.items() if b * self._bucket >= tail_start}
             self._places[label] = Place(start, until, run.read_at, tail, self._bucket).to_state()
+        if self._is_backfill:
+            self._forget_if_done(runs)
+            return
         known = [self._places.get(run.scope.label) for run in runs.values()]
         if known and all(known):
-            self._cursor.advance(to_datetime(min(place["until"] for place in known if place)))
+            until = min(place["until"] for place in known if place)
+            self._cursor.advance(to_datetime(until))
+            self._metrics["until"] = until
+
+    def _forget_if_done(self, runs: dict[str, _ScopeRun]) -> None:
+        """A backfill that is complete leaves no trace in the state."""
+        if all(run.until is not None and run.until >= run.scope.end for run in runs.values()):
+            backfills = self._state[BACKFILLS]
+            for key in [key for key, places in backfills.items() if places is self._places]:
+                del backfills[key]
+            if not backfills:
+                del self._state[BACKFILLS]
 
     def _report(self) -> None:
         self._metrics["late_events"] = self._lateness.late_events
@@ -439,7 +470,7 @@ def _tables_not_yet_there() -> Iterator[Any]:
     schema = dlt.current.source_schema()
     seen = {table["name"] for table in schema.data_tables(seen_data_only=True)}
     for table in TABLES:
-        if schema.naming.normalize_table_identifier(table.name) not in seen:
+        if schema.naming.normalize_tables_path(table.name) not in seen:
             yield marked(table, table.arrow_schema.empty_table())
 
 

@@ -37,8 +37,8 @@ def make_resource(endpoint: Endpoint, scope_ids: tuple[str, ...], session: Sessi
     )
 
     def read(timestamp: dlt.sources.incremental[datetime] = cursor) -> Iterator[Any]:
-        with session.open():
-            yield from Reading(endpoint, scope_ids, session, timestamp).run()
+        with session.tools() as tools:
+            yield from Reading(endpoint, scope_ids, session, tools, timestamp).run()
 
     # The tables' hints travel with the batches: dlt would pass a resource's own columns on to
     # every table variant (dlt 1.31).

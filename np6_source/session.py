@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import dlt
@@ -18,10 +19,27 @@ from np6_source.settings import Settings
 from np6_source.spool import spool_folder
 
 
-class Session:
-    """One client with its rate limit, one DuckDB, one pool of threads, one budget of events.
+@dataclass(frozen=True)
+class Tools:
+    """What is open during an extraction.
 
-    Opened by the first resource that starts and closed by the last that ends.
+    Attributes:
+        client: One HTTP session with one rate limit.
+        reader: One DuckDB that parses answers.
+        executor: The threads that fetch and parse.
+        spool: Folder for temporary files.
+    """
+
+    client: Client
+    reader: EventReader
+    executor: Executor
+    spool: Path
+
+
+class Session:
+    """One clock, one budget of events, one set of tools for all resources of a source.
+
+    The tools are opened by the first resource that starts and closed by the last that ends.
 
     Attributes:
         settings: What the source was asked to do.
@@ -37,41 +55,42 @@ class Session:
         self.loaded_events = 0
         self.ended_by: RequestFailed | None = None
         self._client_settings = client
-        self._users = 0
-        self._opened = ExitStack()
         self._lock = threading.Lock()
-        self.client: Client
-        self.reader: EventReader
-        self.executor: ThreadPoolExecutor
-        self.spool: Path
+        self._users = 0
+        self._tools: Tools | None = None
+        self._close_tools = ExitStack()
 
     @contextmanager
-    def open(self) -> Iterator[Session]:
-        """Opens what is shared, and closes it when the last user leaves."""
+    def tools(self) -> Iterator[Tools]:
+        """Opens the tools, and closes them when the last user leaves."""
         with self._lock:
             self._users += 1
-            if self._users == 1:
-                self._open()
+            if self._tools is None:
+                with ExitStack() as stack:
+                    self._tools = self._open(stack)
+                    self._close_tools = stack.pop_all()
+            tools = self._tools
         try:
-            yield self
+            yield tools
         finally:
             with self._lock:
                 self._users -= 1
                 if self._users == 0:
-                    self._opened.close()
+                    self._tools = None
+                    self._close_tools.close()
 
-    def _open(self) -> None:
-        with ExitStack() as stack:
-            parent = Path(dlt.current.pipeline().working_dir) / "np6_spool"
-            self.spool = stack.enter_context(spool_folder(parent))
-            self.client = Client(self._client_settings, self.spool, self.clock)
-            stack.callback(self.client.close)
-            self.reader = EventReader(self.spool)
-            stack.callback(self.reader.close)
-            self.executor = stack.enter_context(
-                ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="np6")
-            )
-            self._opened = stack.pop_all()
+    def _open(self, stack: ExitStack) -> Tools:
+        self.loaded_events, self.ended_by = 0, None
+        parent = Path(dlt.current.pipeline().working_dir) / "np6_spool"
+        spool = stack.enter_context(spool_folder(parent))
+        client = Client(self._client_settings, spool, self.clock)
+        stack.callback(client.close)
+        reader = EventReader(spool)
+        stack.callback(reader.close)
+        executor = stack.enter_context(
+            ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="np6")
+        )
+        return Tools(client, reader, executor, spool)
 
     def is_full(self) -> bool:
         """Whether the run has loaded as many events as it may."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from typing import Any, Literal
@@ -36,6 +36,7 @@ class Settings:
         settle: How long ago a window must have ended on the server to count as complete.
         concurrency: Windows fetched at once.
         largest_load: Events after which a run stops at the next window, None: never.
+        stop_when: Asked between windows; anything true ends the run there.
         on_error: ``raise``: a failed window ends the run and nothing is loaded. ``keep``: what
             is complete is loaded, the failures are in the resource's metrics.
         classification: Value of the hit operations' classification parameter.
@@ -50,6 +51,7 @@ class Settings:
     settle: int
     concurrency: int
     largest_load: int | None
+    stop_when: Callable[[], object]
     on_error: TOnError
     classification: str | None
     classification_parameter: str

@@ -1,0 +1,61 @@
+"""What ``load_windows`` proves: which spans of event time have been loaded, and which have not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import dlt
+from dlt.destinations.exceptions import DatabaseUndefinedRelation
+
+from np6_source.schema import LOAD_WINDOWS
+from np6_source.windows import Window, gaps, to_ms
+
+
+@dataclass(frozen=True, order=True)
+class Gap:
+    """A span that no load has covered.
+
+    Attributes:
+        resource: The resource.
+        scope_id: The id as the ledger stores it, empty for the account.
+        window: The span.
+    """
+
+    resource: str
+    scope_id: str
+    window: Window
+
+
+TCoverage = Mapping[tuple[str, str], list[Window]]
+"""Covered windows by resource and scope id."""
+
+
+def coverage(pipeline: dlt.Pipeline) -> dict[tuple[str, str], list[Window]]:
+    """Reads the ledger.
+
+    Args:
+        pipeline: A pipeline that has loaded NP6 events; its destination must speak SQL.
+    """
+    covered: dict[tuple[str, str], list[Window]] = {}
+    with pipeline.sql_client() as client:
+        table = client.make_qualified_table_name(LOAD_WINDOWS.name)
+        names = ("resource", "scope_id", "window_start", "window_end")
+        columns = ", ".join(client.escape_column_name(name) for name in names)
+        try:
+            rows = client.execute_sql(f"SELECT DISTINCT {columns} FROM {table}") or []
+        except DatabaseUndefinedRelation:
+            rows = []
+    for resource, scope_id, start, end in rows:
+        window = Window(to_ms(start), to_ms(end))
+        covered.setdefault((resource, scope_id), []).append(window)
+    return covered
+
+
+def missing(asked: Window, covered: TCoverage) -> list[Gap]:
+    """What of a span is missing, for every resource and scope of the coverage."""
+    return sorted(
+        Gap(resource, scope_id, gap)
+        for (resource, scope_id), windows in covered.items()
+        for gap in gaps(asked, windows)
+    )

@@ -1,0 +1,179 @@
+"""One invocation that leaves nothing behind: what the script, and ``gaps --fill``, do around dlt.
+
+dlt's ``pipeline.run`` loads a pending package and then returns without extracting; resumes a job
+that a kill interrupted, which may duplicate rows; and commits everything at the very end (dlt
+1.31). ``load`` deals with pending packages first, then runs, checkpoint by checkpoint, until it
+has caught up.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dlt
+from dlt.common.typing import DictStrAny
+from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.extract import DltSource
+from filelock import FileLock, Timeout
+
+from np6_source.errors import Np6Error
+from np6_source.schema import TABLES
+
+logger = logging.getLogger(__name__)
+
+
+class AlreadyRunning(Np6Error):
+    """Another process is running the pipeline; this one changed nothing."""
+
+
+class TableMissing(Np6Error):
+    """A table that earlier loads filled is gone from the destination."""
+
+
+@dataclass
+class LoadReport:
+    """What an invocation did.
+
+    Attributes:
+        rows: Rows written per table; an event read again in the overlap counts again.
+        windows: Completed windows per resource.
+        cursors: Up to where each resource is complete, milliseconds since the epoch. Backfills
+            have none.
+        failures: What could not be loaded, see ``reading.failure_metrics``.
+        packages: Load packages committed.
+        seconds: How long it took.
+        stopped: Whether it was asked to stop before it had caught up.
+    """
+
+    rows: Counter[str] = field(default_factory=Counter)
+    windows: Counter[str] = field(default_factory=Counter)
+    cursors: dict[str, int] = field(default_factory=dict)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    packages: int = 0
+    seconds: float = 0.0
+    stopped: bool = False
+
+
+def load(
+    pipeline: dlt.Pipeline,
+    make_source: Callable[[], DltSource],
+    stop_when: Callable[[], object] = lambda: False,
+    reload: bool = False,
+) -> LoadReport:
+    """Loads until everything asked for is loaded.
+
+    Args:
+        pipeline: Where to.
+        make_source: Gives the source, with ``on_error="keep"``; called before each checkpoint.
+        stop_when: Asked between checkpoints; anything true ends the invocation there.
+        reload: Drop the tables and cursors of the source's resources first.
+
+    Raises:
+        AlreadyRunning: Another process holds the pipeline.
+        TableMissing: The destination has lost a table.
+        PipelineStepFailed: A step of dlt's failed; what was committed before stays, and the next
+            call goes on from there.
+    """
+    report = LoadReport()
+    started = time.monotonic()
+    with _only_one(pipeline):
+        pipeline.sync_destination()
+        settle_pending(pipeline)
+        if not reload:
+            _check_tables(pipeline)
+        once: DictStrAny = {"refresh": "drop_resources"} if reload else {}
+        while True:
+            source = make_source()
+            info = pipeline.run(source, **once)
+            once = {}
+            report.packages += len(info.loads_ids) if info else 0
+            full = _take_note(report, pipeline, source)
+            report.stopped = bool(stop_when())
+            if report.stopped or not full or report.failures:
+                break
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def settle_pending(pipeline: dlt.Pipeline) -> None:
+    """Loads packages that an earlier process left behind, or aborts them.
+
+    A package of which a job was interrupted is aborted, with the state it would have committed:
+    its events are extracted again. Resuming it could write rows twice (dlt 1.31, after a kill
+    between a job's commit and dlt's note of it).
+    """
+    plan = pipeline.abort_packages(dry_run=True)
+    if plan is None:
+        return
+    package = plan["package_to_abort"]
+    if package is not None and package["interrupted_jobs"]:
+        logger.warning(
+            "The last run was interrupted while loading; its package %s is extracted again.",
+            package["load_id"],
+        )
+        pipeline.abort_packages()
+        return
+    logger.warning("The last run left a package behind; it is loaded now.")
+    pipeline.normalize()
+    pipeline.load()
+
+
+@contextmanager
+def _only_one(pipeline: dlt.Pipeline) -> Iterator[None]:
+    lock = Path(pipeline.pipelines_dir) / f"{pipeline.pipeline_name}.np6.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+    except Timeout:
+        raise AlreadyRunning(
+            f"Another process is running pipeline {pipeline.pipeline_name!r}; this one changed"
+            " nothing. Run it again when the other has ended."
+        ) from None
+
+
+def _check_tables(pipeline: dlt.Pipeline) -> None:
+    """Compares the tables that hold data by dlt's schema with the destination's."""
+    if not pipeline.schema_names:
+        return
+    schema = pipeline.default_schema
+    loaded = {table["name"] for table in schema.data_tables(seen_data_only=True)}
+    ours = [schema.naming.normalize_tables_path(table.name) for table in TABLES]
+    expected = [name for name in ours if name in loaded]
+    with pipeline.destination_client() as client:
+        if not expected or not isinstance(client, SqlJobClientBase):
+            return
+        gone = [name for name, columns in client.get_storage_tables(expected) if not columns]
+    if gone:
+        raise TableMissing(
+            f"{', '.join(gone)} is gone from dataset {pipeline.dataset_name!r}, but earlier runs"
+            " loaded it: going on from their cursor would leave a hole. Either put the table back,"
+            " or drop what is left and load everything again with --reload."
+        )
+
+
+def _take_note(report: LoadReport, pipeline: dlt.Pipeline, source: DltSource) -> bool:
+    """Adds a run to the report; tells whether the run stopped because it was full."""
+    trace = pipeline.last_trace
+    normalize_info = trace.last_normalize_info if trace else None
+    names = {pipeline.default_schema.naming.normalize_tables_path(t.name) for t in TABLES}
+    if normalize_info is not None:
+        for table, rows in normalize_info.row_counts.items():
+            if table in names:
+                report.rows[table] += rows
+    full = False
+    for name, resource in source.selected_resources.items():
+        metrics = resource.custom_metrics
+        report.windows[name] += metrics.get("windows", 0)
+        report.failures.extend(metrics.get("failures", ()))
+        if metrics.get("until") is not None:
+            report.cursors[name] = metrics["until"]
+        full = full or metrics.get("full", False)
+    return full
