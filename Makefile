@@ -1,0 +1,46 @@
+# Needs Python 3.10 to 3.13 and make; everything else goes into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test soak lint format bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' \
+		|| { echo "Needs Python 3.10 to 3.13; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## Load a made-up account from a local NP6 API into DuckDB, and query it
+	@$(BIN)/python pipelines/demo.py
+
+run: $(READY) ## Load your account: make run ARGS="--start 2024-01-01"
+	@$(BIN)/python pipelines/np6_to_duckdb.py $(ARGS)
+
+test: $(READY) ## Run the tests
+	@$(BIN)/python -m pytest -q -m "not soak" $(ARGS)
+
+soak: $(READY) ## Run the long tests: kills, floods, big answers
+	@$(BIN)/python -m pytest -q -m soak --timeout=3000 $(ARGS)
+
+lint: $(READY) ## Check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(READY) ## Bring the code into shape
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(READY) ## Measure against other ways to do the same
+	@$(BIN)/python tests/benchmarks/throughput.py $(ARGS)
+
+clean: ## Remove what make has made
+	rm -rf $(VENV) build dist demo.duckdb .mypy_cache .pytest_cache .ruff_cache .hypothesis
