@@ -31,6 +31,10 @@ class UnreadableAnswer(ValueError):
     """The file is not a complete JSON array of events; the message says why."""
 
 
+class AnswerTooLarge(UnreadableAnswer):
+    """The file needs more memory than there is for it; a smaller window may not."""
+
+
 def check_brackets(file: Path) -> None:
     """Makes sure that the body begins and ends as a JSON array does.
 

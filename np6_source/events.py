@@ -6,8 +6,10 @@ single events only where something in them is unknown. The SQL is derived from `
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from np6_source.answers import UnreadableAnswer, check_brackets
+from np6_source.answers import AnswerTooLarge, UnreadableAnswer, check_brackets
 from np6_source.drift import leftover
 from np6_source.projection import DATA, RAW, SHAPE, alias, select_events, select_execution_data
 from np6_source.schema import (
@@ -34,6 +36,8 @@ BATCH_ROWS = 16_384
 """Events parsed and handed on at a time."""
 LARGEST_EVENT = 32 * 1024 * 1024
 """Bytes that one event of an answer may have."""
+PARSES_AT_ONCE = 2
+"""Files parsed at once: each takes a core, and up to 200 MB."""
 MOSTSHAPES = 50_000
 """How many clean shapes are remembered; further ones are looked at again each time."""
 
@@ -71,16 +75,22 @@ class Counting:
 class EventReader:
     """Reads answers. Remembers the event shapes it has seen to be clean. Safe for threads."""
 
-    def __init__(self, spool: Path, memory_limit: str = "384MB") -> None:
+    def __init__(self, spool: Path, memory_limit: str = "512MB") -> None:
         """Opens an in-memory DuckDB.
 
         Args:
             spool: Folder for temporary files.
             memory_limit: DuckDB's memory limit for parsing.
         """
+        # An array of events is parsed by one thread whatever their number; more only take memory.
         self._connection = duckdb.connect(
-            config={"memory_limit": memory_limit, "temp_directory": str(spool / "duckdb")}
+            config={
+                "memory_limit": memory_limit,
+                "temp_directory": str(spool / "duckdb"),
+                "threads": 1,
+            }
         )
+        self._turn = threading.Semaphore(PARSES_AT_ONCE)
         self._clean_shapes: set[int] = set()
 
     def close(self) -> None:
@@ -114,39 +124,41 @@ class EventReader:
         Raises:
             UnreadableAnswer: The file is not a complete JSON array of events, or an event has no
                 ``id`` or ``timestamp``.
+            AnswerTooLarge: Parsing it takes too much memory.
         """
         check_brackets(file)
-        cursor = self._connection.cursor()
-        try:
-            position = 0
-            for batch in self._parsed(cursor, file):
-                wide = pa.Table.from_batches([batch])
-                unmapped, wide = self._unmapped(wide, contents.unmapped)
-                _require(wide, position)
-                position += wide.num_rows
-                if event_type is not None:
-                    wide = _set(wide, _TYPE, pc.fill_null(wide[_TYPE], event_type))
-                inside = _inside(wide[_TIMESTAMP], window)
-                outside = wide.num_rows - pc.sum(inside).as_py()
-                if outside:
-                    contents.outside += outside
-                    wide, unmapped = wide.filter(inside), unmapped.filter(inside)
-                contents.event_count += wide.num_rows
-                if counting is not None:
-                    _count(wide[_TIMESTAMP], counting, contents.buckets)
-                if wide.num_rows:
-                    yield self._tables(wide, unmapped, requested_at, campaign_id)
-        except duckdb.Error as error:
-            raise UnreadableAnswer(_reason(error)) from None
-        finally:
-            cursor.close()
+        position = 0
+        for wide in self._parsed(file):
+            unmapped, wide = self._unmapped(wide, contents.unmapped)
+            _require(wide, position)
+            position += wide.num_rows
+            if event_type is not None:
+                wide = _set(wide, _TYPE, pc.fill_null(wide[_TYPE], event_type))
+            inside = _inside(wide[_TIMESTAMP], window)
+            outside = wide.num_rows - pc.sum(inside).as_py()
+            if outside:
+                contents.outside += outside
+                wide, unmapped = wide.filter(inside), unmapped.filter(inside)
+            contents.event_count += wide.num_rows
+            if counting is not None:
+                _count(wide[_TIMESTAMP], counting, contents.buckets)
+            if wide.num_rows:
+                yield self._tables(wide, unmapped, requested_at, campaign_id)
 
-    def _parsed(self, cursor: duckdb.DuckDBPyConnection, file: Path) -> Iterator[pa.RecordBatch]:
-        query = select_events(str(file), LARGEST_EVENT, tuple(self._clean_shapes))
-        relation = cursor.sql(query)
-        # DuckDB 1.4 has it under its former name.
-        read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
-        yield from read(BATCH_ROWS)
+    def _parsed(self, file: Path) -> Iterator[pa.Table]:
+        largest = min(LARGEST_EVENT, file.stat().st_size + 1)
+        query = select_events(str(file), largest, tuple(self._clean_shapes))
+        with self._turn, closing(self._connection.cursor()) as cursor:
+            try:
+                relation = cursor.sql(query)
+                # DuckDB 1.4 has it under its former name.
+                read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
+                for batch in read(BATCH_ROWS):
+                    yield pa.Table.from_batches([batch])
+            except duckdb.OutOfMemoryException:
+                raise AnswerTooLarge("parsing the answer ran out of memory") from None
+            except duckdb.Error as error:
+                raise UnreadableAnswer(_reason(error)) from None
 
     def _unmapped(self, wide: pa.Table, paths: Counter[str]) -> tuple[pa.Array, pa.Table]:
         """The ``unmapped`` column, and the batch without values that columns cannot take."""
@@ -221,8 +233,6 @@ def _reason(error: duckdb.Error) -> str:
     text = str(error)
     if "maximum_object_size" in text:
         return f"an event is larger than {LARGEST_EVENT // 1024 // 1024} MB"
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return "parsing ran out of memory"
     if isinstance(error, duckdb.IOException):
         return "the temporary file could not be read or written (disk full?)"
     return "the body is not valid JSON"

@@ -19,7 +19,7 @@ import dlt
 import pyarrow as pa
 
 from np6_source import hints, lateness
-from np6_source.answers import UnreadableAnswer, repair
+from np6_source.answers import AnswerTooLarge, UnreadableAnswer, repair
 from np6_source.client import Answer, WindowRequest
 from np6_source.endpoints import Endpoint
 from np6_source.errors import (
@@ -29,6 +29,7 @@ from np6_source.errors import (
     RequestFailed,
     SettingError,
     SpoolFailed,
+    WindowTooLarge,
 )
 from np6_source.events import AnswerContents, Counting
 from np6_source.fetching import Completed, Failed, Scope, windows_in_order
@@ -282,6 +283,8 @@ class Reading:
                     repair(answer.file)
                 try:
                     self._parse(answer, run, window, contents, stash)
+                except AnswerTooLarge:
+                    raise
                 except UnreadableAnswer:
                     if answer.has_nul or not repair(answer.file):
                         raise
@@ -291,6 +294,8 @@ class Reading:
             except BaseException:
                 stash.discard()
                 raise
+        except AnswerTooLarge as error:
+            raise WindowTooLarge(context, str(error), "Nothing of the window was loaded.") from None
         except UnreadableAnswer as error:
             raise BadAnswer(
                 context, str(error), "Nothing of the window was loaded; its place is kept."
