@@ -38,7 +38,7 @@ LARGEST_EVENT = 32 * 1024 * 1024
 """Bytes that one event of an answer may have."""
 PARSES_AT_ONCE = 2
 """Files parsed at once: each takes a core, and up to 200 MB."""
-MOSTSHAPES = 50_000
+MOST_SHAPES = 2_000
 """How many clean shapes are remembered; further ones are looked at again each time."""
 
 
@@ -91,7 +91,7 @@ class EventReader:
             }
         )
         self._turn = threading.Semaphore(PARSES_AT_ONCE)
-        self._clean_shapes: set[int] = set()
+        self._clean_shapes: frozenset[int] = frozenset()
 
     def close(self) -> None:
         """Closes the DuckDB connection."""
@@ -147,7 +147,7 @@ class EventReader:
 
     def _parsed(self, file: Path) -> Iterator[pa.Table]:
         largest = min(LARGEST_EVENT, file.stat().st_size + 1)
-        query = select_events(str(file), largest, tuple(self._clean_shapes))
+        query = select_events(str(file), largest, self._clean_shapes)
         with self._turn, closing(self._connection.cursor()) as cursor:
             try:
                 relation = cursor.sql(query)
@@ -173,8 +173,8 @@ class EventReader:
             of_shape = pc.equal(suspicious[SHAPE], pa.scalar(shape, pa.uint64()))
             first = leftover(suspicious[RAW][pc.index(of_shape, True).as_py()].as_py())
             if first.unmapped is None and not first.rejected:
-                if len(self._clean_shapes) < MOSTSHAPES:
-                    self._clean_shapes.add(shape)
+                if len(self._clean_shapes) < MOST_SHAPES:
+                    self._clean_shapes |= {shape}
                 continue
             for row, raw in zip(
                 rows.filter(of_shape).to_pylist(),

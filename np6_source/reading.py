@@ -38,7 +38,7 @@ from np6_source.places import Place, scope_label
 from np6_source.schema import LOAD_WINDOWS, TABLES, Table
 from np6_source.session import Session, Tools
 from np6_source.spool import TableStash
-from np6_source.windows import SECOND, Pace, Window, iso, merged, to_datetime, to_ms
+from np6_source.windows import SECOND, Pace, Window, gaps, iso, merged, to_datetime, to_ms
 
 logger = logging.getLogger(__name__)
 
@@ -61,12 +61,14 @@ class LoadableWindow:
         answer: The answer; its file is gone.
         contents: What was found in it.
         stash: The tables.
+        counted: The spans in which ``contents.buckets`` counts.
     """
 
     window: Window
     answer: Answer
     contents: AnswerContents
     stash: TableStash
+    counted: tuple[Window, ...]
 
     @property
     def byte_count(self) -> int:
@@ -89,6 +91,7 @@ class _ScopeRun:
         until: Up to where its windows are complete; None before the first.
         read_at: When the last of them was asked for.
         buckets: Events counted in the overlaps.
+        counted: The spans in which they were counted.
     """
 
     scope: Scope
@@ -97,6 +100,16 @@ class _ScopeRun:
     until: int | None = None
     read_at: int = 0
     buckets: Counter[int] = field(default_factory=Counter)
+    counted: list[Window] = field(default_factory=list)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything up to the scope's end is complete."""
+        return self.until is not None and self.until >= self.scope.end
+
+    def has_counted(self, span: Window) -> bool:
+        """Whether all events of a span were counted."""
+        return not gaps(span, self.counted)
 
 
 class Reading:
@@ -175,7 +188,9 @@ class Reading:
                 if self._must_stop():
                     break
         yield from self._gathered.flush()
-        self._move(runs)
+        is_done = all(run.is_done for run in runs.values())
+        self._metrics["full"] = self._session.is_full() and not is_done
+        self._move(runs, is_done)
         self._report()
 
     # --- Where to read ---
@@ -276,13 +291,14 @@ class Reading:
                     "Set this machine's clock; the window is left to a later run.",
                 )
             window = Window(asked.start, min(asked.end, settled))
+            counting = self._counting(run)
             contents = AnswerContents()
             stash = TableStash(tools.spool, answer.file.stem)
             try:
                 if answer.has_nul:
                     repair(answer.file)
                 try:
-                    self._parse(answer, run, window, contents, stash)
+                    self._parse(answer, run, window, counting, contents, stash)
                 except AnswerTooLarge:
                     raise
                 except UnreadableAnswer:
@@ -290,7 +306,7 @@ class Reading:
                         raise
                     stash.discard()
                     contents = AnswerContents()
-                    self._parse(answer, run, window, contents, stash)
+                    self._parse(answer, run, window, counting, contents, stash)
             except BaseException:
                 stash.discard()
                 raise
@@ -315,13 +331,19 @@ class Reading:
                 contents.outside,
                 context,
             )
-        return LoadableWindow(window, answer, contents, stash)
+        counted = tuple(
+            Window(max(span.start, window.start), min(span.end, window.end))
+            for span in (counting.spans if counting else ())
+            if span.start < window.end and window.start < span.end
+        )
+        return LoadableWindow(window, answer, contents, stash, counted)
 
     def _parse(
         self,
         answer: Answer,
         run: _ScopeRun,
         window: Window,
+        counting: Counting | None,
         contents: AnswerContents,
         stash: TableStash,
     ) -> None:
@@ -333,7 +355,7 @@ class Reading:
             contents,
             event_type=self._endpoint.event_type,
             campaign_id=run.scope.id if is_campaign else None,
-            counting=self._counting(run),
+            counting=counting,
         ):
             stash.add(tables)
 
@@ -363,6 +385,7 @@ class Reading:
         run.until = loadable.window.end
         run.read_at = loadable.answer.requested_at
         run.buckets.update(contents.buckets)
+        run.counted.extend(loadable.counted)
         if not self._is_backfill:
             run.scope.end = max(run.scope.end, self._horizon())
         self._unmapped.update(contents.unmapped)
@@ -373,10 +396,9 @@ class Reading:
         self._metrics["outside"] += contents.outside
 
     def _must_stop(self) -> bool:
-        self._metrics["full"] = self._session.is_full()
         return (
             self._session.ended_by is not None
-            or self._metrics["full"]
+            or self._session.is_full()
             or bool(self._settings.stop_when())
         )
 
@@ -384,12 +406,17 @@ class Reading:
         place, read_again = run.place, run.read_again
         if place is None or read_again is None or place.bucket != self._bucket:
             return
+        if not run.has_counted(read_again):
+            return
         self._lateness = self._lateness.joined(
             lateness.measured(place.tail, run.buckets, self._bucket, read_again, place.read_at)
         )
 
     def _fail(self, step: Failed) -> None:
         failure = step.failure
+        if isinstance(failure, NotSettled) and not self._is_backfill:
+            logger.warning("%s", failure)
+            return
         ends_run = isinstance(failure, RUN_ENDING)
         if self._settings.on_error == "raise" and (ends_run or not step.scope.id):
             raise failure
@@ -398,18 +425,17 @@ class Reading:
         logger.error("%s", failure)
         self._metrics["failures"].append(failure_metrics(failure))
 
-    def _move(self, runs: dict[str, _ScopeRun]) -> None:
+    def _move(self, runs: dict[str, _ScopeRun], is_done: bool) -> None:
         """Moves the places to the end of what was handed on; dlt commits them with it."""
         for label, run in runs.items():
             if run.until is None:
                 continue
             until = run.until if run.place is None else max(run.until, run.place.until)
             start = run.scope.start if run.place is None else run.place.start
-            tail_start = until - self._settings.overlap
-            tail = {b: n for b, n in run.buckets.items() if b * self._bucket >= tail_start}
-            self._places[label] = Place(start, until, run.read_at, tail, self._bucket).to_state()
+            self._places[label] = self._with_tail(Place(start, until, run.read_at), run).to_state()
         if self._is_backfill:
-            self._forget_if_done(runs)
+            if is_done:
+                self._forget_backfill()
             return
         known = [self._places.get(run.scope.label) for run in runs.values()]
         if known and all(known):
@@ -417,14 +443,21 @@ class Reading:
             self._cursor.advance(to_datetime(until))
             self._metrics["until"] = until
 
-    def _forget_if_done(self, runs: dict[str, _ScopeRun]) -> None:
+    def _with_tail(self, place: Place, run: _ScopeRun) -> Place:
+        """The place with the counts that the next run compares with, where they are whole."""
+        tail_start = max(place.until - self._settings.overlap, place.start)
+        if tail_start >= place.until or not run.has_counted(Window(tail_start, place.until)):
+            return place
+        tail = {b: n for b, n in run.buckets.items() if (b + 1) * self._bucket > tail_start}
+        return replace(place, tail=tail, bucket=self._bucket)
+
+    def _forget_backfill(self) -> None:
         """A backfill that is complete leaves no trace in the state."""
-        if all(run.until is not None and run.until >= run.scope.end for run in runs.values()):
-            backfills = self._state[BACKFILLS]
-            for key in [key for key, places in backfills.items() if places is self._places]:
-                del backfills[key]
-            if not backfills:
-                del self._state[BACKFILLS]
+        backfills = self._state[BACKFILLS]
+        for key in [key for key, places in backfills.items() if places is self._places]:
+            del backfills[key]
+        if not backfills:
+            del self._state[BACKFILLS]
 
     def _report(self) -> None:
         self._metrics["late_events"] = self._lateness.late_events
