@@ -20,6 +20,7 @@ from rich.table import Table
 
 from np6_source import np6_source
 from np6_source.endpoints import ENDPOINTS
+from np6_source.errors import SettingError
 from np6_source.loading import LoadReport
 from np6_source.windows import iso
 
@@ -48,7 +49,9 @@ Without an account: `make demo` runs everything against a local NP6 API and need
 def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
     """Options that say which pipeline, destination and dataset."""
     group = parser.add_argument_group("where to")
-    group.add_argument("--pipeline", default="np6", help="name of the dlt pipeline (%(default)s)")
+    group.add_argument(
+        "--pipeline", default="np6_to_duckdb", help="name of the dlt pipeline (%(default)s)"
+    )
     group.add_argument(
         "--destination",
         default="duckdb",
@@ -77,8 +80,19 @@ def add_id_options(parser: argparse.ArgumentParser) -> None:
 
 
 def open_pipeline(options: argparse.Namespace, progress: Any = None) -> dlt.Pipeline:
-    """The pipeline that ``add_pipeline_options`` describe."""
+    """The pipeline that ``add_pipeline_options`` describe.
+
+    Raises:
+        SettingError: The DuckDB file and the dataset have the same name.
+    """
     destination: Any = options.destination
+    catalog = options.duckdb_file.stem if options.duckdb_file else options.pipeline
+    if destination == "duckdb" and catalog == options.dataset:
+        # A DuckDB file is a catalog of its name, and dlt 1.31 leaves out the catalog.
+        raise SettingError(
+            f"The DuckDB file {catalog}.duckdb and the dataset {options.dataset!r} need different"
+            " names: DuckDB cannot tell them apart. Give --dataset or --duckdb-file."
+        )
     if options.duckdb_file is not None:
         destination = dlt.destinations.duckdb(str(options.duckdb_file))
     return dlt.pipeline(

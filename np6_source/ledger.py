@@ -39,11 +39,18 @@ def coverage(pipeline: dlt.Pipeline) -> dict[tuple[str, str], list[Window]]:
     """
     covered: dict[tuple[str, str], list[Window]] = {}
     with pipeline.sql_client() as client:
-        table = client.make_qualified_table_name(LOAD_WINDOWS.name)
+        windows = client.make_qualified_table_name(LOAD_WINDOWS.name)
+        packages = client.make_qualified_table_name(pipeline.default_schema.loads_table_name)
         names = ("resource", "scope_id", "window_start", "window_end")
-        columns = ", ".join(client.escape_column_name(name) for name in names)
+        columns = ", ".join(f"w.{client.escape_column_name(name)}" for name in names)
+        load_id = client.escape_column_name("_dlt_load_id")
+        # A package that was killed half-way may have left windows whose events never arrived.
+        query = (
+            f"SELECT DISTINCT {columns} FROM {windows} AS w"
+            f" JOIN {packages} AS p ON p.load_id = w.{load_id} AND p.status = 0"
+        )
         try:
-            rows = client.execute_sql(f"SELECT DISTINCT {columns} FROM {table}") or []
+            rows = client.execute_sql(query) or []
         except DatabaseUndefinedRelation:
             rows = []
     for resource, scope_id, start, end in rows:

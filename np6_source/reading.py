@@ -499,6 +499,7 @@ def _ledger_row(resource: str, scope_label: str, loadable: LoadableWindow) -> pa
         "byte_count": answer.byte_count,
         "duration_ms": answer.duration_ms,
         "request_id": answer.request_id,
+        "_dlt_load_id": dlt.current.load_package_state()["load_id"],
     }
     return pa.Table.from_pylist([row], schema=LOAD_WINDOWS.arrow_schema)
 

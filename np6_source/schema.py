@@ -372,7 +372,8 @@ CAMPAIGNS = Table(
 
 LOAD_WINDOWS = Table(
     "load_windows",
-    "One row per completed window, in the load package of its events; proves what was covered",
+    "One row per completed window, in the load package of its events: with _dlt_loads it proves"
+    " what was covered",
     key=("resource", "scope_id", "window_start", "window_end", "requested_at"),
     disposition="append",
     columns=(
@@ -390,6 +391,12 @@ LOAD_WINDOWS = Table(
         number("byte_count", "Size of the answer, uncompressed"),
         number("duration_ms", "Milliseconds from the request to the last byte"),
         text("request_id", "NP6's x-request-id, to quote to the support"),
+        text(
+            "_dlt_load_id",
+            "The load package; it is complete, and its windows proven, once _dlt_loads has it"
+            " with status 0",
+            nullable=False,
+        ),
     ),
 )
 
