@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test soak lint format bench clean
+.PHONY: help demo run test soak lint format docs bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -38,6 +38,9 @@ lint: $(READY) ## Check style and types
 format: $(READY) ## Bring the code into shape
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: $(READY) ## Make the derived parts of the documentation anew
+	@$(BIN)/python -m np6_source.documentation README.md docs/tables.md
 
 bench: $(READY) ## Measure against other ways to do the same
 	@$(BIN)/python tests/benchmarks/throughput.py $(ARGS)

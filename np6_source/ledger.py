@@ -37,6 +37,8 @@ def coverage(pipeline: dlt.Pipeline) -> dict[tuple[str, str], list[Window]]:
     Args:
         pipeline: A pipeline that has loaded NP6 events; its destination must speak SQL.
     """
+    if not pipeline.schema_names:
+        return {}
     covered: dict[tuple[str, str], list[Window]] = {}
     with pipeline.sql_client() as client:
         windows = client.make_qualified_table_name(LOAD_WINDOWS.name)
