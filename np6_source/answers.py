@@ -21,7 +21,8 @@ NUL_ESCAPE = b"\\u0000"
 
 _ESCAPES = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair of surrogates
-    r"|(?P<bad>\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\u0000)"
+    "|(?P<bad>[\udc80-\udcff]+"  # a byte that is not UTF-8, by surrogateescape
+    r"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\u0000)"
     r"|\\."
 )
 _LONGEST_ESCAPE = 12
@@ -81,14 +82,13 @@ def repair(file: Path) -> bool:
         Whether anything was replaced.
     """
     repaired = file.with_name(file.name + ".repaired")
-    decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+    decode = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape").decode
     changed = False
     rest = ""
     with file.open("rb") as source, repaired.open("w", encoding="utf-8", newline="") as target:
         while True:
             chunk = source.read(_CHUNK)
             text = decode(chunk, final=not chunk)
-            changed = changed or "\ufffd" in text
             rest += text
             safe = len(rest) - _LONGEST_ESCAPE if chunk else len(rest)
             position = 0

@@ -39,10 +39,10 @@ class ServerClock:
         if not date_header:
             return
         try:
-            date = parsedate_to_datetime(date_header)
-        except ValueError:
+            date = to_ms(parsedate_to_datetime(date_header))
+        except (ValueError, OverflowError):
             return
-        difference = to_ms(date) - int(self._local() * SECOND)
+        difference = date - int(self._local() * SECOND)
         self.offset_ms = difference if abs(difference) > NOISE_MS else 0
 
 

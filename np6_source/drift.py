@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from np6_source.schema import (
@@ -149,7 +149,7 @@ def _fits(data_type: TDataType, value: Any) -> tuple[bool, bool]:
     if isinstance(value, (dict, list)):
         return False, False
     if data_type == "text":
-        return True, not isinstance(value, (float, _Number))
+        return True, not isinstance(value, (float, _Number)) or _is_unsigned(value)
     if isinstance(value, bool):
         return False, False
     if isinstance(value, int):
@@ -181,9 +181,10 @@ def _without(node: Any, consumed: set[str], prefix: str) -> Any:
     rest = {}
     for key, value in node.items():
         path = f"{prefix}{key}"
-        if path in consumed:
+        is_known = "." not in key and path in _KNOWN
+        if is_known and path in consumed:
             continue
-        if path in _KNOWN:
+        if is_known:
             value = _without(value, consumed, f"{path}.") if path in _CONTAINERS else value
             if value is None or value is _NOTHING:
                 continue
@@ -198,7 +199,7 @@ _KNOWN = frozenset(LEAVES) | _CONTAINERS
 def _paths(rest: Any, prefix: str) -> Iterator[str]:
     for key, value in rest.items():
         path = f"{prefix}{key}"
-        if path in _CONTAINERS and isinstance(value, dict):
+        if "." not in key and path in _CONTAINERS and isinstance(value, dict):
             yield from _paths(value, f"{path}.")
         else:
             yield path
@@ -206,6 +207,12 @@ def _paths(rest: Any, prefix: str) -> Iterator[str]:
 
 class _Number(str):
     """A number that neither 64 bits nor a double can hold, as it was written."""
+
+
+def _is_unsigned(value: Any) -> bool:
+    """Whether it is an integer that fits 64 bits without a sign; a text column has it exactly."""
+    is_short = isinstance(value, _Number) and value.isdigit() and len(value) <= 20
+    return is_short and int(value) < 2**64
 
 
 def _integer(digits: str) -> int | _Number:
@@ -218,7 +225,10 @@ def _integer(digits: str) -> int | _Number:
 
 def _float(digits: str) -> float | _Number:
     value = float(digits)
-    exact = value - value == 0 and Decimal(repr(value)) == Decimal(digits)
+    try:
+        exact = value - value == 0 and Decimal(repr(value)) == Decimal(digits)
+    except InvalidOperation:
+        exact = False
     return value if exact else _Number(digits)
 
 

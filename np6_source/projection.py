@@ -147,7 +147,7 @@ def _shape() -> str:
     data_keys = f"json_keys({_field(EXECUTION_DATA)})"
     parts = [
         f"json_keys(json, ['$', {containers}])",
-        f"json_type(json, [{leaves}])",
+        f"json_type(json, [{leaves}, {containers}])",
         *map(_value, DISCRIMINATORS),
         *(f"{_value(date)} IS NULL" for date in dates),
         f"len({data_keys}) = len(list_distinct({data_keys}))",

@@ -21,6 +21,7 @@ TOnError = Literal["raise", "keep"]
 DEFAULT_HISTORY = timedelta(days=30)
 """How far back a first load begins, unless ``start`` says otherwise."""
 
+_LATEST = to_ms(datetime(9999, 12, 31, tzinfo=timezone.utc))
 _EARLIEST = to_ms(datetime(2000, 1, 1, tzinfo=timezone.utc))
 
 
@@ -93,9 +94,14 @@ def moment_ms(value: TMoment, name: str) -> int:
             raise SettingError(
                 f"{name}={value!r} is not an ISO date like 2024-05-01 or 2024-05-01T10:00:00Z"
             ) from None
-        ms = to_ms(parsed)
+        try:
+            ms = to_ms(parsed)
+        except OverflowError:
+            raise SettingError(f"{name}={value!r} is beyond the calendar") from None
     else:
         raise SettingError(f"{name} must be a datetime, ISO text or milliseconds, not {value!r}")
+    if ms > _LATEST:
+        raise SettingError(f"{name}={value!r} is after the year 9999; numbers are milliseconds")
     if ms < _EARLIEST:
         raise SettingError(
             f"{name}={value!r} is before the year 2000; numbers are milliseconds since the epoch"
@@ -110,9 +116,10 @@ def span_ms(value: timedelta | float, name: str, least: float = 0.0) -> int:
         SettingError: It is no duration, or shorter than ``least`` seconds.
     """
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds < least:
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not is_number or not least <= seconds < float("inf"):
         raise SettingError(f"{name}={value!r} must be at least {least:g} seconds")
-    return int(seconds * SECOND)
+    return round(seconds * SECOND)
 
 
 def classes(value: str | Sequence[str] | None) -> str | None:
@@ -130,6 +137,8 @@ def ids(values: Sequence[str | int] | str | int | None, name: str) -> tuple[str,
     """
     if values is None:
         return ()
+    if isinstance(values, bytes):
+        raise SettingError(f"{name}: {values!r} is not a list of ids")
     if isinstance(values, (str, int)):
         values = [values]
     result: dict[str, None] = {}

@@ -27,14 +27,18 @@ def spool_folder(parent: Path) -> Iterator[Path]:
         parent: Where such folders are made.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    for folder in parent.iterdir():
-        _remove_if_abandoned(folder)
-    folder = Path(tempfile.mkdtemp(prefix="spool-", dir=parent))
-    with FileLock(folder / _LOCK):
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    # One at a time: between making a lock's file and holding it a folder looks abandoned.
+    with FileLock(parent.with_name(f"{parent.name}.lock")):
+        for folder in parent.iterdir():
+            _remove_if_abandoned(folder)
+        folder = Path(tempfile.mkdtemp(prefix="spool-", dir=parent))
+        lock = FileLock(folder / _LOCK)
+        lock.acquire()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
 
 
 def _remove_if_abandoned(folder: Path) -> None:

@@ -109,7 +109,7 @@ class Pace:
     def answered(self, window: Window, byte_count: int) -> Pace:
         """The pace after an answer: widens while answers are small, narrows when they are big."""
         if byte_count * _WIDENING <= self.target_bytes:
-            if window.width >= self.width:
+            if window.width > self.width - SECOND:
                 return replace(
                     self, width=max(min(self.width * _WIDENING, self.widest), self.width)
                 )

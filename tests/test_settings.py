@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pendulum
+import pytest
+
+from np6_source.errors import SettingError
+from np6_source.settings import Settings, classes, ids, moment_ms, span_ms
+
+MAY = 1_714_557_600_000
+"""2024-05-01T10:00:00Z."""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(datetime(2024, 5, 1, 10, tzinfo=timezone.utc), id="datetime"),
+        pytest.param(datetime(2024, 5, 1, 10), id="naive datetime"),
+        pytest.param(datetime(2024, 5, 1, 12, tzinfo=ZoneInfo("Europe/Paris")), id="local time"),
+        pytest.param(pendulum.datetime(2024, 5, 1, 12, tz="Europe/Paris"), id="pendulum"),
+        pytest.param("2024-05-01T10:00:00Z", id="text"),
+        pytest.param("2024-05-01T12:00:00+02:00", id="text with offset"),
+        pytest.param("2024-05-01T10:00:00", id="naive text"),
+        pytest.param(" 2024-05-01 10:00 ", id="text with blanks"),
+        pytest.param(MAY, id="milliseconds"),
+        pytest.param(str(MAY), id="milliseconds as text"),
+    ],
+)
+def test_a_moment_may_be_said_in_many_ways(value: Any) -> None:
+    assert moment_ms(value, "start") == MAY
+
+
+@pytest.mark.parametrize("value", [date(2024, 5, 1), "2024-05-01", "20240501"])
+def test_a_date_is_its_first_moment_in_utc(value: Any) -> None:
+    assert moment_ms(value, "start") == MAY - 10 * 3_600_000
+
+
+def test_milliseconds_of_a_text_are_kept() -> None:
+    assert moment_ms("2024-05-01T10:00:00.123Z", "start") == MAY + 123
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("yesterday", id="words"),
+        pytest.param("", id="empty"),
+        pytest.param("P1D", id="a duration"),
+        pytest.param("2024-05-01/2024-05-02", id="an interval"),
+        pytest.param("2024-13-01", id="no such month"),
+        pytest.param("9999-12-31T23:59:59-10:00", id="beyond the calendar"),
+        pytest.param(True, id="a boolean"),
+        pytest.param(1714557600000.0, id="a float"),
+        pytest.param(["2024-05-01"], id="a list"),
+        pytest.param(1_714_557_600, id="seconds"),
+        pytest.param("1714557600", id="seconds as text"),
+        pytest.param(1_714_557_600_000_000, id="microseconds"),
+        pytest.param(1_714_557_600_000_000_000, id="nanoseconds"),
+        pytest.param(datetime(1999, 12, 31), id="before 2000"),
+        pytest.param(-1, id="negative"),
+    ],
+)
+def test_what_says_no_moment_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(SettingError, match="until_when"):
+        moment_ms(value, "until_when")
+
+
+def test_seconds_in_place_of_milliseconds_are_explained() -> None:
+    with pytest.raises(SettingError, match="milliseconds since the epoch"):
+        moment_ms(1_714_557_600, "start")
+
+
+@pytest.mark.parametrize(
+    ("value", "ms"),
+    [
+        pytest.param(60, 60_000, id="seconds"),
+        pytest.param(0.25, 250, id="a fraction"),
+        pytest.param(1.001, 1_001, id="a fraction no double holds"),
+        pytest.param(timedelta(minutes=10), 600_000, id="timedelta"),
+        pytest.param(timedelta(milliseconds=1_001), 1_001, id="timedelta of milliseconds"),
+        pytest.param(0, 0, id="nothing"),
+    ],
+)
+def test_a_span_may_be_seconds_or_a_timedelta(value: Any, ms: int) -> None:
+    assert span_ms(value, "window") == ms
+
+
+@pytest.mark.parametrize(
+    "value",
+    [-1, timedelta(seconds=-1), 0.5, True, "60", None, float("nan"), float("inf")],
+    ids=repr,
+)
+def test_what_is_no_span_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(SettingError, match="some_window"):
+        span_ms(value, "some_window", least=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "sent"),
+    [
+        pytest.param(None, (), id="none"),
+        pytest.param([], (), id="empty"),
+        pytest.param("000PE4", ("000PE4",), id="a single text"),
+        pytest.param(156, ("156",), id="a single number"),
+        pytest.param([156, "157"], ("156", "157"), id="numbers and text"),
+        pytest.param((" 000PE4 ", "000PE5"), ("000PE4", "000PE5"), id="blanks around"),
+        pytest.param(["b", "a", "b"], ("b", "a"), id="each once, in order"),
+        pytest.param(["028", 28], ("028", "28"), id="leading zeros are kept"),
+        pytest.param((i for i in ("a", "b")), ("a", "b"), id="any iterable"),
+    ],
+)
+def test_ids_are_sent_as_text(values: Any, sent: tuple[str, ...]) -> None:
+    assert ids(values, "action_ids") == sent
+
+
+@pytest.mark.parametrize("value", ["", "  ", ".", "..", None, True, 1.5, ["a"], b"a"], ids=repr)
+def test_what_is_no_id_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(SettingError, match="action_ids"):
+        ids(["000PE4", value], "action_ids")
+
+
+def test_a_bytes_value_is_not_taken_for_a_list_of_numbers() -> None:
+    with pytest.raises(SettingError, match="action_ids"):
+        ids(b"000PE4", "action_ids")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        (None, None),
+        ("mpp,gsr", "mpp,gsr"),
+        (["mpp", "gsr"], "mpp,gsr"),
+    ],
+    ids=["none", "text", "list"],
+)
+def test_classes_are_a_comma_list(value: Any, sent: str | None) -> None:
+    assert classes(value) == sent
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "is_backfill"),
+    [(None, None, False), (1, None, False), (None, 2, False), (1, 2, True)],
+)
+def test_only_a_start_with_an_end_is_a_backfill(
+    start: int | None, end: int | None, is_backfill: bool
+) -> None:
+    others: dict[str, Any] = {field.name: None for field in fields(Settings)}
+    settings = Settings(**others | {"start": start, "end": end})
+
+    assert settings.is_backfill is is_backfill
