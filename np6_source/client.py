@@ -211,11 +211,9 @@ class Client:
             raise again.failure from None
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
-        backoff = tenacity.wait_exponential_jitter(
-            initial=self._settings.backoff,
-            max=60 * self._settings.backoff,
-            jitter=self._settings.backoff,
-        )(state)
+        first = self._settings.backoff
+        growing = tenacity.wait_exponential(multiplier=first, max=60 * first)
+        backoff = (growing + tenacity.wait_random(0, first))(state)
         again = state.outcome.exception() if state.outcome else None
         asked = again.wait if isinstance(again, _Again) and again.wait else 0.0
         logger.info("%s; trying again", again)
