@@ -23,7 +23,7 @@ _ESCAPES = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair of surrogates
     "|(?P<bad>[\udc80-\udcff]+"  # a byte that is not UTF-8, by surrogateescape
     r"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\u0000)"
-    r"|\\."
+    "|\\\\[^\udc80-\udcff]"
 )
 _LONGEST_ESCAPE = 12
 

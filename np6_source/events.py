@@ -6,6 +6,7 @@ single events only where something in them is unknown. The SQL is derived from `
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -155,10 +156,8 @@ class EventReader:
                 read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
                 for batch in read(BATCH_ROWS):
                     yield pa.Table.from_batches([batch])
-            except duckdb.OutOfMemoryException:
-                raise AnswerTooLarge("parsing the answer ran out of memory") from None
-            except duckdb.Error as error:
-                raise UnreadableAnswer(_reason(error)) from None
+            except (duckdb.Error, pa.ArrowException, OSError) as error:
+                raise _understood(error) from None
 
     def _unmapped(self, wide: pa.Table, paths: Counter[str]) -> tuple[pa.Array, pa.Table]:
         """The ``unmapped`` column, and the batch without values that columns cannot take."""
@@ -228,14 +227,22 @@ class EventReader:
             cursor.close()
 
 
-def _reason(error: duckdb.Error) -> str:
-    """DuckDB's complaint without the file's name and without quoting the body."""
+def _understood(error: Exception) -> Exception:
+    """DuckDB's complaint without the file's name and without quoting the body.
+
+    Behind the first batch it comes through Arrow, as an ``OSError`` that only its text tells from
+    one of the disk (DuckDB 1.4 to 2.0).
+    """
     text = str(error)
+    if "Out of Memory" in text or isinstance(error, duckdb.OutOfMemoryException):
+        return AnswerTooLarge("parsing the answer ran out of memory")
+    if "IO Error" in text or isinstance(error, duckdb.IOException):
+        return OSError(errno.EIO, "DuckDB could not read or write a temporary file")
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
     if "maximum_object_size" in text:
-        return f"an event is larger than {LARGEST_EVENT // 1024 // 1024} MB"
-    if isinstance(error, duckdb.IOException):
-        return "the temporary file could not be read or written (disk full?)"
-    return "the body is not valid JSON"
+        return UnreadableAnswer(f"an event is larger than {LARGEST_EVENT // 1024 // 1024} MB")
+    return UnreadableAnswer("the body is not valid JSON")
 
 
 _ID, _TIMESTAMP = alias(EVENT_ID), alias(TIMESTAMP)
