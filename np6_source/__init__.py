@@ -132,6 +132,8 @@ def np6_source(
             default_items_events() if campaign_items_events is None else campaign_items_events
         ),
     )
+    if settings.start is not None and settings.end is not None and settings.start >= settings.end:
+        raise SettingError(f"start={start!r} must be before end={end!r}")
     client = ClientSettings(
         base_url=checked_base_url(base_url),
         api_key=checked_key(api_key),
@@ -155,5 +157,12 @@ def np6_source(
     }
     session = Session(client, settings)
     for endpoint in (*ENDPOINTS, *endpoints):
-        values = given[endpoint.ids] if isinstance(endpoint.ids, str) else endpoint.ids
+        values: Any = endpoint.ids
+        if isinstance(endpoint.ids, str):
+            if endpoint.ids not in given:
+                raise SettingError(
+                    f"{endpoint.name}: there is no argument ids={endpoint.ids!r};"
+                    f" take one of {', '.join(given)}, or give the ids as a tuple"
+                )
+            values = given[endpoint.ids]
         yield make_resource(endpoint, ids(values, str(endpoint.ids)), session)

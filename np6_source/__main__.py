@@ -14,6 +14,7 @@ from rich.table import Table
 from np6_source.command_line import (
     FAILED,
     TRY_AGAIN_LATER,
+    UNUSABLE,
     add_id_options,
     add_pipeline_options,
     configure_logging,
@@ -147,7 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
         return TRY_AGAIN_LATER
     except (Np6Error, PipelineStepFailed) as error:
         print(error, file=sys.stderr)
-        return FAILED
+        return UNUSABLE if isinstance(error, SettingError) else FAILED
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ body is streamed to a file. What the body says is read elsewhere (``events``).
 
 from __future__ import annotations
 
+import ipaddress
 import logging
+import re
 import time
 import zlib
 from collections.abc import Iterator
@@ -131,6 +133,17 @@ class Answer:
     has_nul: bool
 
 
+_CONNECTION_LOGGER = logging.getLogger("urllib3.connection")
+
+
+def _without_queries(record: logging.LogRecord) -> bool:
+    """Takes the query out of urllib3's warnings about a URL: an id in it may be an address."""
+    if record.levelno >= logging.INFO:
+        record.msg = re.sub(r"\?[^\s)]*", "?...", record.getMessage())
+        record.args = ()
+    return True
+
+
 class _KeyForHost(AuthBase):
     """Adds the key to requests for one host, and to no other."""
 
@@ -184,10 +197,12 @@ class Client:
         adapter = HTTPAdapter(pool_maxsize=settings.concurrency)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
+        _CONNECTION_LOGGER.addFilter(_without_queries)
 
     def close(self) -> None:
         """Closes the connections."""
         self._session.close()
+        _CONNECTION_LOGGER.removeFilter(_without_queries)
 
     def fetch(self, request: WindowRequest) -> Answer:
         """Asks for one window until the answer is complete.
@@ -430,10 +445,18 @@ def checked_base_url(base_url: str) -> str:
         raise SettingError(f"base_url {base_url!r} is not a URL like https://api-cm.np6.com/")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise SettingError("base_url must be the plain root of the API: no user, query or fragment")
-    loopback = parts.hostname in ("localhost", "::1") or parts.hostname.startswith("127.")
-    if parts.scheme == "http" and not loopback:
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise SettingError(f"base_url {base_url!r} must be https: the key would travel in the open")
     return base_url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def checked_key(api_key: str) -> str:

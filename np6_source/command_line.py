@@ -25,6 +25,8 @@ from np6_source.loading import LoadReport
 from np6_source.windows import iso
 
 FAILED = 1
+UNUSABLE = 2
+"""Exit status for options that cannot be used, as argparse has it."""
 TRY_AGAIN_LATER = 75
 """Exit status of ``sysexits.h`` for "try again later"."""
 
@@ -113,7 +115,8 @@ def make_source(resources: Iterable[str] | None = None, **arguments: Any) -> Dlt
     """The source, with just these resources where any are named.
 
     Raises:
-        SystemExit: There is no key, or no such resource; says what to do.
+        SystemExit: There is no key; says what to do.
+        SettingError: A parameter cannot be used, or there is no such resource.
     """
     try:
         source = np6_source(**arguments)
@@ -126,7 +129,7 @@ def make_source(resources: Iterable[str] | None = None, **arguments: Any) -> Dlt
     unknown = sorted(set(resources) - set(source.resources))
     if unknown:
         known = "\n  ".join(endpoint.name for endpoint in ENDPOINTS)
-        raise SystemExit(f"No resource {', '.join(unknown)}. There are:\n  {known}")
+        raise SettingError(f"No resource {', '.join(unknown)}. There are:\n  {known}")
     return source.with_resources(*resources)
 
 

@@ -6,12 +6,20 @@ from typing import Any
 
 from np6_source.schema import EVENTS, REQUESTED_AT, Column, Table
 
+JOINS_ON_EITHER_KEY = frozenset({"duckdb", "motherduck", "ducklake"})
+"""Destinations that are quick to delete by primary key or merge key. dlt 1.31 writes that as an OR
+in a subquery, which PostgreSQL, for one, answers row by row."""
 
-def table_hints(table: Table) -> dict[str, Any]:
+
+def table_hints(table: Table, destination: str | None = None) -> dict[str, Any]:
     """Arguments of ``dlt.resource`` or ``dlt.mark.make_hints`` for a table.
 
     Merging deletes and inserts: several operations return the same event, and dlt's other merge
     strategies fail on, or keep, an id that stands twice in one load (dlt 1.31).
+
+    Args:
+        table: The table.
+        destination: Short type of the destination, where it is known.
     """
     hints: dict[str, Any] = {
         "table_name": table.name,
@@ -23,6 +31,8 @@ def table_hints(table: Table) -> dict[str, Any]:
             else table.disposition
         ),
     }
+    if table.replaced_by and destination in JOINS_ON_EITHER_KEY:
+        hints["merge_key"] = table.replaced_by
     if table.is_child:
         hints["references"] = [
             {

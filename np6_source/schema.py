@@ -78,6 +78,8 @@ class Table:
         row_types: For tables with at most one row per event: event types that always have one.
             Events of other types have one as soon as a column of the table's own has a value.
         disposition: How dlt writes it.
+        replaced_by: Column by which all earlier rows go when newer ones arrive, where rows of a
+            newer version may be fewer.
         cluster_by: Columns that warehouses should cluster by.
     """
 
@@ -87,6 +89,7 @@ class Table:
     columns: tuple[Column, ...]
     row_types: tuple[str, ...] = ()
     disposition: TDisposition = "merge"
+    replaced_by: str | None = None
     cluster_by: tuple[str, ...] = ()
 
     @property
@@ -344,6 +347,7 @@ EXECUTION_DATA_TABLE = Table(
     "events__execution_data",
     "One row per key of the free data object that the sender gave an execution",
     key=("event_id", "key"),
+    replaced_by="event_id",
     columns=(
         EVENT_ID,
         text("key", "The key", nullable=False),

@@ -18,6 +18,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from np6_source.command_line import (
     FAILED,
     TRY_AGAIN_LATER,
+    UNUSABLE,
     add_id_options,
     add_pipeline_options,
     configure_logging,
@@ -28,7 +29,7 @@ from np6_source.command_line import (
     open_pipeline,
     print_report,
 )
-from np6_source.errors import Np6Error
+from np6_source.errors import Np6Error, SettingError
 from np6_source.loading import AlreadyRunning, load
 
 
@@ -114,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
             return TRY_AGAIN_LATER
         except Np6Error as error:
             print(error, file=sys.stderr)
-            return FAILED
+            return UNUSABLE if isinstance(error, SettingError) else FAILED
         except PipelineStepFailed as error:
             print(error, file=sys.stderr)
             print(

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -33,7 +33,15 @@ from np6_source.windows import Window, to_ms
 
 ROOT = Path(__file__).parent.parent
 EPOCH_2024 = datetime(2024, 3, 1, tzinfo=timezone.utc)
-SECTIONS = ("SOURCES__", "DESTINATION__", "CREDENTIALS", "LOAD__", "EXTRACT__", "NORMALIZE__", "DLT")
+SECTIONS = (
+    "SOURCES__",
+    "DESTINATION__",
+    "CREDENTIALS",
+    "LOAD__",
+    "EXTRACT__",
+    "NORMALIZE__",
+    "DLT",
+)
 BARE_NAMES = ("API_KEY", "BASE_URL", "START", "END", "WINDOW", "RUNTIME__LOG_LEVEL")
 
 
@@ -246,28 +254,32 @@ class RawServer:
         return f"http://127.0.0.1:{self.port}/"
 
     def serve_forever(self, listener: socket.socket) -> None:
+        """Answers until the listener is shut down, each connection in a thread of its own."""
+        threads = []
         while True:
             try:
                 connection, _ = listener.accept()
             except OSError:
-                return
-            with connection:
-                connection.settimeout(5)
-                head = b""
-                try:
-                    while b"\r\n\r\n" not in head:
-                        part = connection.recv(65536)
-                        if not part:
-                            break
-                        head += part
-                    text = head.decode("latin-1")
-                    if text:
-                        self.requests.append(text)
-                        connection.sendall(self.answers(text))
-                        connection.shutdown(socket.SHUT_WR)
-                        connection.recv(65536)
-                except OSError:
-                    continue
+                break
+            threads.append(threading.Thread(target=self._answer, args=(connection,)))
+            threads[-1].start()
+        for thread in threads:
+            thread.join()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.settimeout(5)
+            head = b""
+            while b"\r\n\r\n" not in head:
+                part = connection.recv(65536)
+                if not part:
+                    return
+                head += part
+            text = head.decode("latin-1")
+            self.requests.append(text)
+            connection.sendall(self.answers(text))
+            connection.shutdown(socket.SHUT_WR)
+            connection.recv(65536)
 
 
 def http_answer(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import socket
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -61,17 +65,11 @@ def quoted(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def raw_requests() -> Iterator[list[str]]:
+def raw_requests() -> list[str]:
     """What goes over the line for one window of every resource, with odd ids."""
-    import socket
-    import threading
-
     from tests.conftest import RawServer, Warehouse, http_answer
 
     server = RawServer(lambda _: http_answer())
-    import tempfile
-    from pathlib import Path
-
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         tempfile.TemporaryDirectory() as folder,
@@ -91,7 +89,7 @@ def raw_requests() -> Iterator[list[str]]:
         Warehouse(Path(folder)).pipeline.extract(source)
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
-    yield server.requests
+    return server.requests
 
 
 def raw_target(row: Endpoint) -> str:
@@ -262,9 +260,7 @@ class TestSamples:
         assert "example@np6.com" not in loaded.warehouse.state()
         assert "0441619ab4631d18548aa8835dd2c28b" not in loaded.warehouse.state()
 
-    def test_the_campaign_operations_post_every_event_type_by_default(
-        self, loaded: Loaded
-    ) -> None:
+    def test_the_campaign_operations_post_every_event_type_by_default(self, loaded: Loaded) -> None:
         bodies = [r.body for r in loaded.sandbox.requests if r.method == "POST"]
         assert len(bodies) == 2
         for body in bodies:
@@ -325,7 +321,9 @@ def test_the_second_spelling_of_classification_can_be_sent(
         end="2024-03-02",
     )
     warehouse.pipeline.extract(source)
-    assert all("&classifications=mpp&" in f"&{r.split(' ')[1]}&".replace("?", "&") for r in server.requests)
+    assert all(
+        "&classifications=mpp&" in f"&{r.split(' ')[1]}&".replace("?", "&") for r in server.requests
+    )
     assert not any("classification=" in request for request in server.requests)
 
 
@@ -392,7 +390,11 @@ class TestOwnEndpoints:
             now=at("03-02"),
         )
         source = source_of(sandbox, endpoints=rows, action_ids=["000AA2"])
-        names = ["actions_reactivities_bounces", "action_events_executions", "everything_of_an_action"]
+        names = [
+            "actions_reactivities_bounces",
+            "action_events_executions",
+            "everything_of_an_action",
+        ]
         assert set(names) <= set(source.selected_resources)
         warehouse.run(source.with_resources(*names))
         assert warehouse.ids() == [f"event-{n:05d}" for n in (1, 2, 3)]

@@ -1,0 +1,287 @@
+"""``loading.load``: one call that leaves nothing behind, whatever the call before left."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
+from filelock import FileLock
+
+from np6_source.loading import AlreadyRunning, TableMissing
+from np6_source.sandbox import Fault, Sandbox
+from np6_source.windows import SECOND, Window, merged
+
+ALL = "actions_events"
+HOUR = 3600 * SECOND
+TMake = Callable[..., Any]
+TAt = Callable[[str], int]
+
+
+@pytest.fixture
+def sandbox(serve: TMake, event: TMake, at: TAt) -> Sandbox:
+    """48 events in two days, all of them readable."""
+    sandbox: Sandbox = serve((event(n, at("03-01") + n * HOUR) for n in range(48)), now=at("03-03"))
+    return sandbox
+
+
+@pytest.fixture
+def make(sandbox: Sandbox, source_of: TMake) -> TMake:
+    """Makes a maker of sources, as ``load`` wants it."""
+
+    def make(*names: str, **options: Any) -> Callable[[], Any]:
+        settings = {"on_error": "keep", "window": 6 * 3600, "concurrency": 1} | options
+        return lambda: source_of(sandbox, *(names or (ALL,)), **settings)
+
+    return make
+
+
+EVERY_ID = [f"event-{n:05d}" for n in range(48)]
+
+
+class TestCheckpoints:
+    def test_one_call_commits_several_packages_and_catches_up(
+        self, warehouse: Any, make: TMake, at: TAt
+    ) -> None:
+        report = warehouse.load(make(largest_load=20))
+        assert report.packages >= 2
+        assert not report.stopped
+        assert report.failures == []
+        assert warehouse.ids() == EVERY_ID
+        (covered,) = merged(warehouse.windows(ALL))
+        assert covered.start == at("03-01")
+        assert report.cursors == {ALL: covered.end}
+        assert report.windows[ALL] == len(warehouse.rows("load_windows"))
+        assert report.rows["events"] >= 48
+
+    def test_a_crash_between_two_checkpoints_loses_nothing(
+        self, warehouse: Any, make: TMake
+    ) -> None:
+        calls = 0
+
+        def crash() -> bool:
+            nonlocal calls
+            calls += 1
+            raise RuntimeError("the machine went away")
+
+        with pytest.raises(RuntimeError, match="went away"):
+            warehouse.load(make(largest_load=5), stop_when=crash)
+        assert calls == 1
+        loaded = warehouse.ids()
+        assert 0 < len(loaded) < 48
+        assert loaded == EVERY_ID[: len(loaded)]
+        warehouse.load(make())
+        assert warehouse.ids() == EVERY_ID
+
+    def test_a_checkpoint_smaller_than_the_overlap_s_events_still_gets_on(
+        self, warehouse: Any, event: TMake, at: TAt, serve: TMake, source_of: TMake
+    ) -> None:
+        # The overlap of ten minutes holds twenty events, in windows of one minute.
+        begin = at("03-01")
+        sandbox = serve(
+            (event(n, begin + n * 30 * SECOND) for n in range(40)),
+            now=begin + 21 * 60 * SECOND,
+        )
+        make_source = lambda: source_of(  # noqa: E731
+            sandbox, ALL, window=60, largest_load=14, concurrency=1, on_error="keep"
+        )
+        calls = iter(range(100))
+        # More than two events are too many for an answer: the windows stay narrow.
+        with sandbox.faults.during("oversize=2"):
+            report = warehouse.load(make_source, stop_when=lambda: next(calls) > 10)
+        assert not report.stopped
+        assert len(warehouse.ids()) == 40
+
+    def test_stop_when_of_the_source_ends_a_run_between_windows(
+        self, warehouse: Any, make: TMake, sandbox: Sandbox
+    ) -> None:
+        asked = sandbox.requests
+        report = warehouse.load(
+            make(stop_when=lambda: len(asked) >= 2), stop_when=lambda: len(asked) >= 2
+        )
+        assert report.stopped
+        loaded = warehouse.ids()
+        assert 0 < len(loaded) < 48
+        assert loaded == EVERY_ID[: len(loaded)]
+        assert merged(warehouse.windows(ALL))[0].end == warehouse.places(ALL)["places"][""]["until"]
+        warehouse.load(make())
+        assert warehouse.ids() == EVERY_ID
+
+    def test_a_failure_ends_the_call_with_what_is_complete(
+        self, warehouse: Any, make: TMake, sandbox: Sandbox
+    ) -> None:
+        with sandbox.faults.during(Fault("status", 429, after=1, retry_after=9_000)):
+            report = warehouse.load(make(largest_load=5))
+        (failure,) = report.failures
+        assert failure["kind"] == "TryAgainLater"
+        assert failure["resume_at"].startswith("2024-03-03T02:30:0")
+        assert warehouse.ids() == EVERY_ID[: len(warehouse.ids())]
+        assert 0 < len(warehouse.ids()) < 48
+        assert warehouse.load(make()).failures == []
+        assert warehouse.ids() == EVERY_ID
+
+
+class TestPendingPackages:
+    @pytest.fixture
+    def begun(self, warehouse: Any, make: TMake, sandbox: Sandbox, at: TAt) -> Any:
+        """A warehouse with twelve events, before a run that is cut short at 2 March."""
+        sandbox.now = at("03-01T12:00")
+        warehouse.load(make())
+        sandbox.now = at("03-02")
+        return warehouse
+
+    @pytest.mark.parametrize("steps", [["extract"], ["extract", "normalize"]], ids=" ".join)
+    def test_one_left_behind_is_loaded_and_the_same_call_extracts(
+        self, begun: Any, make: TMake, sandbox: Sandbox, at: TAt, caplog: Any, steps: list[str]
+    ) -> None:
+        begun.pipeline.extract(make()())
+        if "normalize" in steps:
+            begun.pipeline.normalize()
+        assert begun.ids() == EVERY_ID[:12]
+        sandbox.now = at("03-03")
+        sandbox.requests.clear()
+        with caplog.at_level(logging.WARNING, "np6_source"):
+            begun.load(make())
+        assert "left a package behind; it is loaded now" in caplog.text
+        assert min(r.query["start"] for r in sandbox.requests).startswith("2024-03-01T23:")
+        assert begun.ids() == EVERY_ID
+        assert len(merged(begun.windows(ALL))) == 1
+
+    def test_a_package_whose_job_was_interrupted_is_extracted_again(
+        self, begun: Any, make: TMake, sandbox: Sandbox, caplog: Any
+    ) -> None:
+        pipeline = begun.pipeline
+        pipeline.extract(make()())
+        pipeline.normalize()
+        (load_id,) = pipeline.list_normalized_load_packages()
+        # What a kill leaves: a job that was started, perhaps with its rows in the destination.
+        package = begun.pipelines_dir / begun.name / "load" / "normalized" / load_id
+        (job,) = (package / "new_jobs").glob("load_windows.*")
+        job.rename(package / "started_jobs" / job.name)
+        sandbox.requests.clear()
+        with caplog.at_level(logging.WARNING, "np6_source"):
+            begun.load(make())
+        assert "was interrupted while loading" in caplog.text
+        assert min(r.query["start"] for r in sandbox.requests).startswith("2024-03-01T11:")
+        assert begun.ids() == EVERY_ID[:24]
+        starts = [window.start for window in begun.windows(ALL)]
+        assert len(starts) == len(set(starts))
+
+    def test_one_left_behind_by_the_first_run_ever_is_not_needed(
+        self, warehouse: Any, make: TMake
+    ) -> None:
+        warehouse.pipeline.extract(make()())
+        warehouse.load(make())
+        assert warehouse.ids() == EVERY_ID
+
+
+class TestOneAtATime:
+    def test_a_second_process_says_so_and_changes_nothing(
+        self, warehouse: Any, make: TMake, sandbox: Sandbox
+    ) -> None:
+        with (
+            FileLock(warehouse.pipelines_dir / f"{warehouse.name}.np6.lock"),
+            pytest.raises(AlreadyRunning, match=f"running pipeline '{warehouse.name}'"),
+        ):
+            warehouse.load(make())
+        assert sandbox.requests == []
+        assert not warehouse.database.exists()
+
+    def test_the_lock_holds_while_a_load_runs_and_is_free_behind_it(
+        self, warehouse: Any, make: TMake, sandbox: Sandbox
+    ) -> None:
+        refused: list[BaseException] = []
+
+        def second() -> bool:
+            def run() -> None:
+                try:
+                    warehouse.load(make())
+                except AlreadyRunning as error:
+                    refused.append(error)
+
+            other = threading.Thread(target=run)
+            other.start()
+            other.join()
+            return False
+
+        warehouse.load(make(), stop_when=second)
+        assert len(refused) == 1
+        assert warehouse.ids() == EVERY_ID
+
+
+class TestLostThings:
+    """What was loaded went away: tables, dataset, file, working folder."""
+
+    @pytest.fixture
+    def expected(self, warehouse: Any, make: TMake, sandbox: Sandbox, at: TAt) -> Any:
+        sandbox.now = at("03-02")
+        warehouse.load(make())
+        before = warehouse.ids()
+        assert before == EVERY_ID[:24]
+        sandbox.now = at("03-03")
+        return EVERY_ID
+
+    @pytest.mark.parametrize("table", ["events", "load_windows", "events__hits"])
+    def test_a_dropped_table_is_explained_and_a_reload_recovers(
+        self, warehouse: Any, make: TMake, expected: list[str], table: str
+    ) -> None:
+        warehouse.execute(f"DROP TABLE np6.{table}")
+        state = warehouse.state()
+        with pytest.raises(TableMissing, match=f"{table} is gone .*--reload"):
+            warehouse.load(make())
+        assert warehouse.state() == state
+        warehouse.load(make(), reload=True)
+        assert warehouse.ids() == expected
+        assert merged(warehouse.windows(ALL))[0].start == 1709251200000
+
+    def test_a_dropped_dataset_recovers_by_itself(
+        self, warehouse: Any, make: TMake, expected: list[str]
+    ) -> None:
+        warehouse.execute("DROP SCHEMA np6 CASCADE", "DROP SCHEMA IF EXISTS np6_staging CASCADE")
+        warehouse.load(make())
+        assert warehouse.ids() == expected
+
+    def test_a_deleted_database_recovers_by_itself(
+        self, warehouse: Any, make: TMake, expected: list[str]
+    ) -> None:
+        warehouse.database.unlink()
+        warehouse.load(make())
+        assert warehouse.ids() == expected
+        assert merged(warehouse.windows(ALL))[0].start == 1709251200000
+
+    def test_a_wiped_working_folder_goes_on_from_the_destination(
+        self, warehouse: Any, make: TMake, sandbox: Sandbox, expected: list[str]
+    ) -> None:
+        shutil.rmtree(warehouse.pipelines_dir)
+        sandbox.requests.clear()
+        warehouse.load(make())
+        assert warehouse.ids() == expected
+        assert min(r.query["start"] for r in sandbox.requests).startswith("2024-03-01T23:")
+        assert len(merged(warehouse.windows(ALL))) == 1
+
+    def test_a_reload_drops_what_is_no_longer_there(
+        self, warehouse: Any, make: TMake, expected: list[str]
+    ) -> None:
+        warehouse.execute(
+            "INSERT INTO np6.events (id, timestamp, requested_at) VALUES ('stray', now(), now())"
+        )
+        warehouse.load(make(), reload=True)
+        assert warehouse.ids() == expected
+
+
+def test_an_error_of_the_source_ends_the_call_and_the_next_goes_on(
+    warehouse: Any, make: TMake, sandbox: Sandbox
+) -> None:
+    with (
+        sandbox.faults.during(Fault("html", after=1)),
+        pytest.raises(PipelineStepFailed, match="a page of HTML"),
+    ):
+        warehouse.load(make(on_error="raise"))
+    assert warehouse.rows("load_windows") == []
+    warehouse.load(make())
+    assert warehouse.ids() == EVERY_ID
+    assert isinstance(merged(warehouse.windows(ALL))[0], Window)

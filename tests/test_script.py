@@ -1,0 +1,391 @@
+"""The commands a person or a scheduler calls, as processes: exit statuses and what they say."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+from filelock import FileLock
+
+from np6_source.sandbox import Fault, Sandbox, account_from_events
+from np6_source.windows import SECOND, Window, gaps, merged
+
+ALL = "actions_events"
+HOUR = 3600 * SECOND
+SCRIPT = "np6_to_duckdb"
+TMake = Callable[..., Any]
+TAt = Callable[[str], int]
+EVERY_ID = [f"event-{n:05d}" for n in range(48)]
+START = ("--start", "2024-03-01")
+
+
+@pytest.fixture
+def sandbox(serve: TMake, event: TMake, at: TAt) -> Sandbox:
+    sandbox: Sandbox = serve((event(n, at("03-01") + n * HOUR) for n in range(48)), now=at("03-03"))
+    return sandbox
+
+
+@pytest.fixture
+def call(command_line: Any, warehouse: Any, sandbox: Sandbox) -> TMake:
+    """Runs the script against the sandbox, for the account-wide events alone."""
+
+    def call(*options: str, **environment: str) -> Any:
+        return command_line.run(
+            SCRIPT,
+            *command_line.where(warehouse),
+            *("--base-url", sandbox.url, "--progress", "none", "--resources", ALL),
+            *options,
+            **{"SOURCES__NP6__API_KEY": sandbox.key} | environment,
+        )
+
+    return call
+
+
+class TestLoad:
+    def test_it_loads_says_what_and_goes_on_where_it_ended(
+        self, call: TMake, warehouse: Any, sandbox: Sandbox, at: TAt
+    ) -> None:
+        sandbox.now = at("03-02")
+        first = call(*START)
+        assert (first.returncode, first.stderr) == (0, "")
+        assert "events" in first.stdout
+        assert "complete up to" in first.stdout
+        assert "2024-03-01T23:5" in first.stdout
+        sandbox.now = at("03-03")
+        second = call("--checkpoint", "10")
+        assert second.returncode == 0, second.stderr
+        assert warehouse.ids() == EVERY_ID
+
+    def test_a_range_is_a_backfill_beside_the_cursor(self, call: TMake, warehouse: Any) -> None:
+        ended = call(*START, "--end", "2024-03-02T06:00:00Z")
+        assert ended.returncode == 0, ended.stderr
+        assert warehouse.ids() == EVERY_ID[:30]
+        assert warehouse.places(ALL) in ({}, {"places": {}})
+
+    def test_waiting_that_is_asked_for_ends_with_75_and_keeps_what_is_complete(
+        self, call: TMake, warehouse: Any, sandbox: Sandbox
+    ) -> None:
+        with sandbox.faults.during(Fault("status", 429, after=1, retry_after=7200)):
+            ended = call(*START, SOURCES__NP6__WINDOW="21600", SOURCES__NP6__CONCURRENCY="1")
+        assert ended.returncode == 75
+        assert "TryAgainLater" in ended.stderr
+        assert "Try again after 2024-03-03 02:00:" in ended.stderr
+        assert sandbox.key not in ended.stderr + ended.stdout
+        assert warehouse.ids() == EVERY_ID[:6]
+
+    def test_any_other_failure_ends_with_1_and_the_facts(
+        self, call: TMake, warehouse: Any, sandbox: Sandbox
+    ) -> None:
+        with sandbox.faults.during("html"):
+            ended = call(*START)
+        assert ended.returncode == 1
+        assert "BadAnswer: the body is a page of HTML or XML [actions_events" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert warehouse.ids() == []
+
+    def test_another_process_at_work_ends_with_75_and_changes_nothing(
+        self, call: TMake, warehouse: Any, sandbox: Sandbox
+    ) -> None:
+        warehouse.pipelines_dir.mkdir()
+        with FileLock(warehouse.pipelines_dir / f"{warehouse.name}.np6.lock"):
+            ended = call(*START)
+        assert ended.returncode == 75
+        assert "Another process is running pipeline" in ended.stderr
+        assert sandbox.requests == []
+
+    def test_a_dropped_table_ends_with_1_and_the_option_that_helps(
+        self, call: TMake, warehouse: Any, sandbox: Sandbox, source_of: TMake
+    ) -> None:
+        warehouse.run(source_of(sandbox, ALL))
+        warehouse.execute("DROP TABLE np6.events")
+        ended = call()
+        assert ended.returncode == 1
+        assert "--reload" in ended.stderr
+        ended = call(*START, "--reload")
+        assert ended.returncode == 0, ended.stderr
+        assert warehouse.ids() == EVERY_ID
+
+
+CASES: dict[str, tuple[list[str], dict[str, str], int, str]] = {
+    "no key": ([], {"SOURCES__NP6__API_KEY": ""}, 1, "SOURCES__NP6__API_KEY"),
+    "unknown option": (["--nonsense"], {}, 2, "--nonsense"),
+    "unknown resource": (["--resources", "nonsense"], {}, 2, "No resource nonsense"),
+    "start that is none": (["--start", "yesterday"], {}, 2, "start='yesterday'"),
+    "empty range": (
+        ["--start", "2024-03-02", "--end", "2024-03-01"],
+        {},
+        2,
+        "2024-03-01",
+    ),
+    "dataset named as the file": (["--dataset", "events"], {}, 2, "need different names"),
+    "plain http": (["--base-url", "http://api.example.com/"], {}, 2, "must be https"),
+    "foreign key": (
+        [],
+        {"SOURCES__NP6__API_KEY": "", "API_KEY": "someone-elses"},
+        2,
+        "SOURCES__NP6__API_KEY",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """All cases, two processes at a time."""
+    from tests.conftest import CommandLine, Warehouse
+
+    with Sandbox(account_from_events([])) as sandbox, ThreadPoolExecutor(2) as pool:
+
+        def run(case: str) -> Any:
+            options, environment, _, _ = CASES[case]
+            folder = tmp_path_factory.mktemp("options")
+            command_line = CommandLine(folder)
+            variables = {"SOURCES__NP6__API_KEY": sandbox.key} | environment
+            return command_line.run(
+                SCRIPT,
+                *command_line.where(Warehouse(folder)),
+                *("--base-url", sandbox.url, "--progress", "none"),
+                *options,
+                **{name: value for name, value in variables.items() if value},
+            )
+
+        yield dict(zip(CASES, pool.map(run, CASES), strict=True))
+        assert sandbox.requests == []
+
+
+class TestOptions:
+    """What cannot be used is refused before anything is loaded."""
+
+    @pytest.mark.parametrize("case", CASES)
+    def test_it_is_named(self, ended: dict[str, Any], case: str) -> None:
+        _, _, status, words = CASES[case]
+        assert words in ended[case].stderr
+        assert "Traceback" not in ended[case].stderr
+        assert "someone-elses" not in ended[case].stderr
+        assert ended[case].returncode == status
+
+
+class TestSignals:
+    @pytest.mark.parametrize(
+        ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["TERM", "INT"]
+    )
+    def test_it_ends_behind_the_current_window_and_the_next_call_completes(
+        self,
+        command_line: Any,
+        warehouse: Any,
+        serve: TMake,
+        event: TMake,
+        at: TAt,
+        source_of: TMake,
+        number: signal.Signals,
+        status: int,
+    ) -> None:
+        sandbox = serve(
+            (event(n, at("03-01") + n * HOUR) for n in range(48)), now=at("03-03"), latency=250
+        )
+        process = command_line.start(
+            SCRIPT,
+            *command_line.where(warehouse),
+            *("--base-url", sandbox.url, "--progress", "none", "--resources", ALL),
+            *("--start", "2024-02-20"),
+            SOURCES__NP6__API_KEY=sandbox.key,
+            SOURCES__NP6__WINDOW="3600",
+            SOURCES__NP6__CONCURRENCY="1",
+        )
+        deadline = time.monotonic() + 30
+        while len(sandbox.requests) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(number)
+        ended = command_line.end_of(process)
+        assert ended.returncode == status, ended.stderr
+        assert "Stopping behind the current window" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        (covered,) = merged(warehouse.windows(ALL))
+        assert covered.start == at("02-20")
+        assert covered.end < at("03-03") - 60 * SECOND
+        assert warehouse.places(ALL)["places"][""]["until"] == covered.end
+        warehouse.load(lambda: source_of(sandbox, ALL, start="2024-02-20", on_error="keep"))
+        assert warehouse.ids() == EVERY_ID
+
+
+class TestGaps:
+    """``python -m np6_source gaps``."""
+
+    SPAN = ("--start", "2024-03-01", "--end", "2024-03-02T12:00:00Z")
+
+    def gaps(self, command_line: Any, warehouse: Any, sandbox: Sandbox, *options: str) -> Any:
+        return command_line.run(
+            "-m np6_source",
+            "gaps",
+            *self.SPAN,
+            *command_line.where(warehouse),
+            *("--base-url", sandbox.url),
+            *options,
+            SOURCES__NP6__API_KEY=sandbox.key,
+        )
+
+    def test_holes_are_listed_and_filled(
+        self, command_line: Any, warehouse: Any, sandbox: Sandbox, source_of: TMake, at: TAt
+    ) -> None:
+        by_id = "action_events_activations"
+        unicity = "targets_events_hits_by_unicity"
+        address = "person1@example.com"
+        options = {"action_ids": ["000AA1"], "target_unicities": [address]}
+        warehouse.run(source_of(sandbox, ALL, by_id, unicity, window=6 * 3600, **options))
+        state = warehouse.state()
+        nothing = self.gaps(command_line, warehouse, sandbox)
+        assert (nothing.returncode, nothing.stdout.strip()) == (0, "Nothing is missing.")
+        before = warehouse.contents()
+        warehouse.execute(
+            "DELETE FROM np6.load_windows WHERE window_start = '2024-03-01 00:00:00Z'",
+            "DELETE FROM np6.events WHERE timestamp < '2024-03-01 06:00:00Z'",
+        )
+        listed = self.gaps(command_line, warehouse, sandbox)
+        assert listed.returncode == 3
+        for name in (ALL, by_id, unicity):
+            assert name in listed.stdout
+        assert address not in listed.stdout
+        assert "2024-03-01T06:00:00Z" in listed.stdout
+        sandbox.requests.clear()
+        refused = self.gaps(command_line, warehouse, sandbox, "--fill")
+        assert refused.returncode == 1
+        assert "give --target-unicities" in refused.stderr
+        filled = self.gaps(
+            command_line, warehouse, sandbox, "--fill", "--target-unicities", address
+        )
+        assert filled.returncode == 0, filled.stderr
+        assert warehouse.contents() == before
+        assert warehouse.state() == state
+        span = Window(at("03-01"), at("03-02T12:00"))
+        assert gaps(span, warehouse.windows(ALL)) == []
+        assert gaps(span, warehouse.windows(by_id, "000AA1")) == []
+        asked = {(r.path, r.query["start"], r.query["end"]) for r in sandbox.requests}
+        day = ("2024-03-01T00:00:00Z", "2024-03-01T06:00:00Z")
+        assert ("/actions/events", *day) in asked
+        assert {(start, end) for _, start, end in asked} == {day}
+
+    def test_what_was_never_loaded_is_missing_whole_where_it_is_asked_for(
+        self, command_line: Any, warehouse: Any, sandbox: Sandbox
+    ) -> None:
+        listed = self.gaps(
+            command_line, warehouse, sandbox, "--resources", ALL, "display_events_activations"
+        )
+        assert listed.returncode == 3, listed.stderr
+        assert listed.stdout.count("2024-03-02T12:00:00Z") == 2
+
+    def test_the_command_wants_a_span(self, command_line: Any) -> None:
+        ended = command_line.run("-m np6_source", "gaps", "--start", "2024-03-01")
+        assert ended.returncode == 2
+        assert "--end" in ended.stderr
+
+
+class TestScheduler:
+    """dlt's scheduler interval, as orchestrators set it."""
+
+    PROGRAM = """
+import dlt, sys
+from np6_source import np6_source
+url, key, folder = sys.argv[1:]
+pipeline = dlt.pipeline(
+    "np6_test",
+    destination=dlt.destinations.duckdb(folder + "/events.duckdb"),
+    dataset_name="np6",
+    pipelines_dir=folder + "/pipelines",
+)
+source = np6_source(key, base_url=url, start="2024-03-01", backoff=0.01)
+pipeline.run(source.with_resources("actions_events"))
+"""
+
+    def run(self, command_line: Any, warehouse: Any, sandbox: Sandbox, **environment: str) -> Any:
+        program = command_line.folder / "scheduled.py"
+        program.write_text(self.PROGRAM)
+        return subprocess.run(
+            [sys.executable, str(program), sandbox.url, sandbox.key, str(warehouse.folder)],
+            cwd=command_line.folder,
+            env=command_line.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def test_an_interval_is_loaded_exactly(
+        self, command_line: Any, warehouse: Any, sandbox: Sandbox, at: TAt
+    ) -> None:
+        ended = self.run(
+            command_line,
+            warehouse,
+            sandbox,
+            DLT_INTERVAL_START="2024-03-01T06:00:00Z",
+            DLT_INTERVAL_END="2024-03-01T18:00:00Z",
+            DLT_ALLOW_EXTERNAL_SCHEDULERS="true",
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert merged(warehouse.windows(ALL)) == [Window(at("03-01T06:00"), at("03-01T18:00"))]
+        assert warehouse.ids() == EVERY_ID[6:18]
+        assert warehouse.places(ALL).get("places") in (None, {})
+
+    def test_an_interval_of_no_length_is_refused(
+        self, command_line: Any, warehouse: Any, sandbox: Sandbox
+    ) -> None:
+        ended = self.run(
+            command_line,
+            warehouse,
+            sandbox,
+            DLT_INTERVAL_START="2024-03-01T06:00:00Z",
+            DLT_INTERVAL_END="2024-03-01T06:00:00Z",
+            DLT_ALLOW_EXTERNAL_SCHEDULERS="true",
+        )
+        assert ended.returncode != 0
+        assert "is empty" in ended.stderr
+        assert sandbox.requests == []
+
+    def test_an_interval_that_nobody_allowed_changes_nothing(
+        self, command_line: Any, warehouse: Any, sandbox: Sandbox
+    ) -> None:
+        ended = self.run(
+            command_line,
+            warehouse,
+            sandbox,
+            DLT_INTERVAL_START="2024-03-01T06:00:00Z",
+            DLT_INTERVAL_END="2024-03-01T18:00:00Z",
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert warehouse.ids() == EVERY_ID
+
+
+def test_the_sandbox_command_serves_the_script(
+    command_line: Any, warehouse: Any, tmp_path: Any
+) -> None:
+    ready = tmp_path / "ready"
+    process = command_line.start(
+        *("-m np6_source.sandbox", "--samples", "--key", "its-key", "--ready-file", str(ready)),
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not ready.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        url = ready.read_text().strip()
+        ended = command_line.run(
+            SCRIPT,
+            *command_line.where(warehouse),
+            *("--base-url", url, "--progress", "none", "--action-ids", "000PE4"),
+            *("--start", "2021-02-23", "--end", "2021-06-15"),
+            SOURCES__NP6__API_KEY="its-key",
+            SOURCES__NP6__WINDOW="31536000",
+        )
+        assert ended.returncode == 0, ended.stderr
+        served = requests.get(f"{url}sandbox/statistics", timeout=10).json()["served"]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        stopped = command_line.end_of(process)
+    assert stopped.returncode == 0, stopped.stderr
+    found = dict(warehouse.query("SELECT type, count(*) FROM np6.events GROUP BY ALL"))
+    assert found == served
+    assert sum(served.values()) == 9
