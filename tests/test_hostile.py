@@ -76,18 +76,16 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> EventReader:
 
 def outcome(reader: EventReader, file: Path) -> int | None:
     """How many events a body gives; None where it is refused with a message."""
-    contents = AnswerContents()
-    try:
+    for is_repaired in (False, True):
+        contents = AnswerContents()
         try:
             list(reader.read(file, Window(0, 2**43), 0, contents))
         except UnreadableAnswer:
-            contents = AnswerContents()
-            repair(file)
-            list(reader.read(file, Window(0, 2**43), 0, contents))
-    except UnreadableAnswer as error:
-        assert str(error)
-        return None
-    return contents.event_count
+            if not is_repaired:
+                repair(file)
+            continue
+        return contents.event_count
+    return None
 
 
 VALID = b'[{"id":"e1","timestamp":1614089582000,"type":"hit"},{"id":"e2","timestamp":5}]'

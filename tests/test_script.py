@@ -254,7 +254,7 @@ class TestGaps:
         assert "2024-03-01T06:00:00Z" in listed.stdout
         sandbox.requests.clear()
         refused = self.gaps(command_line, warehouse, sandbox, "--fill")
-        assert refused.returncode == 1
+        assert refused.returncode == 2
         assert "give --target-unicities" in refused.stderr
         filled = self.gaps(
             command_line, warehouse, sandbox, "--fill", "--target-unicities", address
