@@ -163,6 +163,12 @@ def warehouse(tmp_path: Path) -> Warehouse:
     return Warehouse(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def warehouse_in() -> Callable[..., Warehouse]:
+    """Makes a warehouse in a folder."""
+    return Warehouse
+
+
 @pytest.fixture
 def new_warehouse(tmp_path: Path) -> Callable[..., Warehouse]:
     """Makes further warehouses of the test, each in its own folder."""

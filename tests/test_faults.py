@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from np6_source import np6_source
 from np6_source.sandbox import Account, Fault, Sandbox, generated_account
 
 START, END = datetime(2024, 3, 4, tzinfo=timezone.utc), datetime(2024, 3, 8, tzinfo=timezone.utc)
@@ -75,13 +76,13 @@ def account() -> Account:
 
 
 @pytest.fixture(scope="module")
-def expected(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def expected(
+    account: Account,
+    warehouse_in: Callable[..., Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Any:
     """The tables of an undisturbed load."""
-    from conftest import Warehouse
-
-    from np6_source import np6_source
-
-    warehouse = Warehouse(tmp_path_factory.mktemp("undisturbed"))
+    warehouse = warehouse_in(tmp_path_factory.mktemp("undisturbed"))
     with Sandbox(account) as sandbox:
         warehouse.load(
             lambda: np6_source(sandbox.key, base_url=sandbox.url, start=START, on_error="keep")
