@@ -19,7 +19,16 @@ from np6_source.endpoints import ENDPOINTS, Endpoint, default_items_events
 from np6_source.errors import Np6Error, RequestFailed, SettingError, TryAgainLater
 from np6_source.resources import make_resource
 from np6_source.session import Session
-from np6_source.settings import Settings, TMoment, TOnError, classes, ids, moment_ms, span_ms
+from np6_source.settings import (
+    Settings,
+    TMoment,
+    TOnError,
+    at_least_one,
+    classes,
+    ids,
+    moment_ms,
+    span_ms,
+)
 
 __all__ = [
     "ENDPOINTS",
@@ -122,8 +131,8 @@ def np6_source(
         window=span_ms(window, "window", least=1),
         overlap=span_ms(overlap, "overlap"),
         settle=span_ms(settle, "settle"),
-        concurrency=concurrency,
-        largest_load=largest_load,
+        concurrency=at_least_one(concurrency, "concurrency"),
+        largest_load=None if largest_load is None else at_least_one(largest_load, "largest_load"),
         stop_when=stop_when or (lambda: False),
         on_error=on_error,
         classification=classes(classification),
@@ -139,10 +148,10 @@ def np6_source(
         api_key=checked_key(api_key),
         connect_timeout=connect_timeout,
         read_timeout=read_timeout,
-        attempts=attempts,
+        attempts=at_least_one(attempts, "attempts"),
         backoff=backoff,
         longest_wait=longest_wait,
-        largest_answer=largest_answer,
+        largest_answer=at_least_one(largest_answer, "largest_answer"),
         concurrency=concurrency,
         timestamp_format=timestamp_format,
     )

@@ -190,6 +190,7 @@ class Client:
         self._spool = spool
         self.clock = clock
         self._throttle = Throttle(settings.concurrency)
+        self._is_failing = False
         self._session = requests.Session()
         self._session.auth = _KeyForHost(checked_key(settings.api_key), self._base_url)
         self._session.headers.update({"Accept": "application/json", "Accept-Encoding": "gzip"})
@@ -214,16 +215,23 @@ class Client:
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_Again),
-            stop=tenacity.stop_after_attempt(self._settings.attempts),
+            stop=tenacity.stop_after_attempt(self._attempts()),
             wait=self._wait,
             sleep=time.sleep,
         )
         try:
-            return retrying(self._attempt, request)
+            answer = retrying(self._attempt, request)
         except tenacity.RetryError as error:
             again = error.last_attempt.exception()
             assert isinstance(again, _Again)
+            self._is_failing = True
             raise again.failure from None
+        self._is_failing = False
+        return answer
+
+    def _attempts(self) -> int:
+        """Fewer while the API keeps failing: an outage is not waited out window by window."""
+        return min(2, self._settings.attempts) if self._is_failing else self._settings.attempts
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         first = self._settings.backoff

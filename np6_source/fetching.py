@@ -153,7 +153,8 @@ def windows_in_order(
             except WindowTooLarge as failure:
                 if task.window.width > SECOND:
                     pace = pace.refused(task.window)
-                    tasks.extendleft(submit(scope, half) for half in reversed(task.window.halves()))
+                    first, second = (submit(scope, half) for half in task.window.halves())
+                    tasks.extendleft((second, first))
                     continue
                 drop(scope)
                 reading.popleft()

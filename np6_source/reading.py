@@ -48,6 +48,9 @@ ROWS_AT_ONCE = 50_000
 PLACES, BACKFILLS = "places", "backfills"
 """Keys of the resource state: places by scope, and those of unfinished backfills by range."""
 
+FAILURES_IN_A_ROW = 3
+"""Scopes that the API fails to answer, even by the second, before the run ends."""
+
 UNMAPPED_SHOWN = 10
 """Unknown fields that a warning names."""
 
@@ -142,6 +145,7 @@ class Reading:
         self._began_at = int(time.time() * SECOND)
         self._bucket = lateness.bucket_width(self._settings.overlap)
         self._lateness = Lateness()
+        self._failures_in_a_row = 0
         self._unmapped: Counter[str] = Counter()
         self._gathered = _GatheredTables()
         self._metrics: dict[str, Any] = dlt.current.resource_metrics()
@@ -387,6 +391,7 @@ class Reading:
         if run.place is None or loadable.window.end > run.place.until:
             # The overlap does not count: a run that stops within it would never get on.
             self._session.loaded_events += contents.event_count
+        self._failures_in_a_row = 0
         run.until = loadable.window.end
         run.read_at = loadable.answer.requested_at
         run.buckets.update(contents.buckets)
@@ -421,7 +426,9 @@ class Reading:
         if isinstance(failure, NotSettled) and not self._is_backfill:
             logger.warning("%s", failure)
             return
-        ends_run = isinstance(failure, RUN_ENDING)
+        if isinstance(failure, WindowTooLarge):
+            self._failures_in_a_row += 1
+        ends_run = isinstance(failure, RUN_ENDING) or self._failures_in_a_row >= FAILURES_IN_A_ROW
         if self._settings.on_error == "raise" and (ends_run or not step.scope.id):
             raise failure
         if ends_run:

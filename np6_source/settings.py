@@ -122,6 +122,17 @@ def span_ms(value: timedelta | float, name: str, least: float = 0.0) -> int:
     return round(seconds * SECOND)
 
 
+def at_least_one(value: int, name: str) -> int:
+    """The number, if it is one and positive.
+
+    Raises:
+        SettingError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise SettingError(f"{name}={value!r} must be a whole number, at least 1")
+    return value
+
+
 def classes(value: str | Sequence[str] | None) -> str | None:
     """The classification parameter's value: a comma list, as the reference shows it."""
     if value is None or isinstance(value, str):

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pendulum
 import pytest
 
+from np6_source import np6_source
 from np6_source.errors import SettingError
 from np6_source.settings import Settings, classes, ids, moment_ms, span_ms
 
@@ -151,3 +152,10 @@ def test_only_a_start_with_an_end_is_a_backfill(
     settings = Settings(**others | {"start": start, "end": end})
 
     assert settings.is_backfill is is_backfill
+
+
+@pytest.mark.parametrize("name", ["concurrency", "attempts", "largest_load", "largest_answer"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True])
+def test_counts_that_are_none_are_named(name: str, value: object) -> None:
+    with pytest.raises(SettingError, match=f"{name}={value!r}"):
+        np6_source("some-key", **{name: value})
