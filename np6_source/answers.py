@@ -15,6 +15,7 @@ from pathlib import Path
 _BLANK = b" \t\r\n"
 _BYTE_ORDER_MARK = codecs.BOM_UTF8
 _CHUNK = 1024 * 1024
+_SHORT = 64
 
 NUL_ESCAPE = b"\\u0000"
 """The escape of the NUL character, which many destinations refuse in text."""
@@ -53,6 +54,13 @@ def check_brackets(file: Path) -> None:
         raise UnreadableAnswer("the body is not JSON")
     if last != b"]":
         raise UnreadableAnswer("the JSON array breaks off before its end")
+
+
+def is_empty_array(file: Path) -> bool:
+    """Whether the body is an array of no events, which most answers of a quiet account are."""
+    if file.stat().st_size > _SHORT:
+        return False
+    return b"".join(file.read_bytes().removeprefix(_BYTE_ORDER_MARK).split()) == b"[]"
 
 
 def _edge(file: Path, from_end: bool) -> bytes:

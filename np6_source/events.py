@@ -18,9 +18,17 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from np6_source.answers import AnswerTooLarge, UnreadableAnswer, check_brackets
+from np6_source.answers import AnswerTooLarge, UnreadableAnswer, check_brackets, is_empty_array
 from np6_source.drift import leftover
-from np6_source.projection import DATA, RAW, SHAPE, alias, select_events, select_execution_data
+from np6_source.projection import (
+    DATA,
+    RAW,
+    SHAPE,
+    alias,
+    columns,
+    select_events,
+    select_execution_data,
+)
 from np6_source.schema import (
     CAMPAIGNS,
     EVENT_ID,
@@ -128,6 +136,8 @@ class EventReader:
             AnswerTooLarge: Parsing it takes too much memory.
         """
         check_brackets(file)
+        if is_empty_array(file):
+            return
         position = 0
         for wide in self._parsed(file):
             unmapped, wide = self._unmapped(wide, contents.unmapped)
@@ -155,7 +165,7 @@ class EventReader:
                 # DuckDB 1.4 has it under its former name.
                 read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
                 for batch in read(BATCH_ROWS):
-                    yield pa.Table.from_batches([batch])
+                    yield columns(batch)
             except (duckdb.Error, pa.ArrowException, OSError) as error:
                 raise _understood(error) from None
 

@@ -1,8 +1,9 @@
-"""The SELECT that projects an answer's events onto columns, derived from ``schema``.
+"""An answer's events projected onto columns, derived from ``schema``.
 
-One pass of DuckDB over the file: each event's JSON is transformed to a struct with the known
-fields, the table columns are taken from it, and a hash of the event's shape tells the events that
-hold something unknown (see ``drift``).
+One pass of DuckDB over the file transforms each event's JSON to a struct with the known fields, and
+hashes the event's shape, which tells the events that hold something unknown (see ``drift``). Arrow
+takes the columns out of the struct: it does so without copying, and a SELECT of as many expressions
+would take DuckDB longer to plan than a small answer takes to read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from np6_source.drift import CONTAINERS, DISCRIMINATORS, EARLIEST_MS, LATEST_MS, LEAVES
 from np6_source.schema import (
@@ -27,6 +31,9 @@ SHAPE = "shape"
 """Hash of the event's shape."""
 DATA = "data"
 """The free data object of an execution, as JSON text."""
+
+_KNOWN = "known"
+"""The struct with the known fields."""
 
 _SOURCED: dict[tuple[Path, ...], Column] = {
     column.paths: column for table in EVENT_TABLES for column in table.columns if column.paths
@@ -51,13 +58,12 @@ def select_events(file: str, largest_event: int, clean_shapes: Iterable[int]) ->
         clean_shapes: Shapes of which nothing is left; their events come without ``RAW``.
 
     Returns:
-        A SELECT with a column for each ``alias`` (text, or milliseconds since the epoch), ``DATA``,
-        ``SHAPE`` and ``RAW``.
+        A SELECT for ``columns``.
     """
     clean = ", ".join(map(str, clean_shapes))
     is_unclean = f"{SHAPE} NOT IN ({clean})" if clean else "true"
     return f"""
-        SELECT {_COLUMNS}, CASE WHEN {is_unclean} THEN json::VARCHAR END AS {RAW}
+        SELECT {_SELECTED}, CASE WHEN {is_unclean} THEN json::VARCHAR END AS {RAW}
         FROM (
             SELECT json, json_transform(json, {_literal(json.dumps(_structure()))}) AS known
             FROM read_json_objects(
@@ -109,8 +115,47 @@ def _structure() -> dict[str, Any]:
     return root
 
 
+def columns(batch: pa.RecordBatch) -> pa.Table:
+    """The columns of a batch of ``select_events``.
+
+    Returns:
+        A table with a column for each ``alias`` (text, or milliseconds since the epoch), ``DATA``,
+        ``SHAPE`` and ``RAW``.
+    """
+    names = [*_ALIASES.values(), DATA, SHAPE, RAW]
+    values = [_column_values(batch, column) for column in _SOURCED.values()]
+    return pa.table([*values, batch[DATA], batch[SHAPE], batch[RAW]], names=names)
+
+
+def _column_values(batch: pa.RecordBatch, column: Column) -> pa.Array:
+    """The first of a column's paths that has a value, event by event."""
+    alternatives = [_path_values(batch, path) for path in column.paths]
+    return alternatives[0] if len(alternatives) == 1 else pc.coalesce(*alternatives)
+
+
+def _path_values(batch: pa.RecordBatch, path: Path) -> pa.Array:
+    values = _values(batch, path.path)
+    if path.when is None:
+        return values
+    discriminator, expected = path.when
+    return pc.if_else(pc.equal(_values(batch, discriminator), expected), values, None)
+
+
+def _values(batch: pa.RecordBatch, path: str) -> pa.Array:
+    """The values at a payload path; null where there is none that fits."""
+    if path in _EXTRACTED:
+        return batch[_EXTRACTED[path]]
+    values = pc.struct_field(batch[_KNOWN], path.split("."))
+    if LEAVES[path] == "timestamp":
+        in_calendar = pc.and_(
+            pc.greater_equal(values, EARLIEST_MS), pc.less_equal(values, LATEST_MS)
+        )
+        return pc.if_else(in_calendar, values, None)
+    return values
+
+
 def _field(path: str) -> str:
-    return "known." + ".".join(f'"{key}"' for key in path.split("."))
+    return f"{_KNOWN}." + ".".join(f'"{key}"' for key in path.split("."))
 
 
 def _value(path: str) -> str:
@@ -126,17 +171,6 @@ def _value(path: str) -> str:
         in_calendar = f"{_field(path)} BETWEEN {EARLIEST_MS} AND {LATEST_MS}"
         return f"CASE WHEN {in_calendar} THEN {_field(path)} END"
     return _field(path)
-
-
-def _alternative(path: Path) -> str:
-    if path.when is None:
-        return _value(path.path)
-    discriminator, expected = path.when
-    return f"CASE WHEN {_value(discriminator)} = {_literal(expected)} THEN {_value(path.path)} END"
-
-
-def _expression(column: Column) -> str:
-    return f"coalesce({', '.join(map(_alternative, column.paths))})"
 
 
 def _shape() -> str:
@@ -159,10 +193,21 @@ def _literal(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+_EXTRACTED = {
+    path: f"x{number}"
+    for number, path in enumerate(
+        leaf
+        for leaf, data_type in LEAVES.items()
+        if data_type != "json" and _value(leaf).startswith("json_extract_string")
+    )
+}
+"""Columns of the SELECT for the paths within fields that stay JSON."""
+
 _DATA_TYPE = f"json_type({_field(EXECUTION_DATA)})"
-_COLUMNS = ", ".join(
+_SELECTED = ", ".join(
     [
-        *(f"{_expression(column)} AS {alias(column)}" for column in _SOURCED.values()),
+        _KNOWN,
+        *(f"{_value(path)} AS {name}" for path, name in _EXTRACTED.items()),
         f"CASE WHEN {_DATA_TYPE} = 'OBJECT' THEN {_field(EXECUTION_DATA)}::VARCHAR END AS {DATA}",
         f"{_shape()} AS {SHAPE}",
     ]
