@@ -32,41 +32,43 @@ class Case:
         fault: The rule; how often it strikes is what the README says.
         calls: Calls of ``load`` that may fail before one must have caught up.
         options: Further parameters of ``np6_source``.
+        is_long: Only among the long tests; ``test_failures`` has it in the quick ones.
     """
 
     name: str
     fault: Fault
     calls: int = 4
     options: tuple[tuple[str, Any], ...] = ()
+    is_long: bool = False
 
 
 CASES = (
     Case("500, once in a while", Fault("status", 500, times=6, every=3)),
     Case("503 until the window is halved", Fault("status", 503, times=7)),
-    Case("504", Fault("status", 504, times=6, every=2)),
+    Case("504", Fault("status", 504, times=6, every=2), is_long=True),
     Case("413 for large answers", Fault("oversize", 30, status=413, times=12)),
     Case("429 with Retry-After", Fault("status", 429, times=6, every=2, retry_after=0)),
-    Case("429 with nothing said", Fault("status", 429, times=3, every=2)),
-    Case("401", Fault("status", 401, times=2)),
-    Case("403", Fault("status", 403, times=2)),
+    Case("429 with nothing said", Fault("status", 429, times=3, every=2), is_long=True),
+    Case("401", Fault("status", 401, times=2), is_long=True),
+    Case("403", Fault("status", 403, times=2), is_long=True),
     Case("404", Fault("status", 404, times=2)),
-    Case("redirect to another host", Fault("redirect", times=2)),
-    Case("empty body", Fault("empty", times=2)),
-    Case("page of HTML", Fault("html", times=2)),
+    Case("redirect to another host", Fault("redirect", times=2), is_long=True),
+    Case("empty body", Fault("empty", times=2), is_long=True),
+    Case("page of HTML", Fault("html", times=2), is_long=True),
     Case("object in place of the array", Fault("object", times=2)),
-    Case("body that is not JSON", Fault("raw", b"[{\xff\x00}]", times=2)),
-    Case("array cut inside an event", Fault("cut_event", times=2)),
+    Case("body that is not JSON", Fault("raw", b"[{\xff\x00}]", times=2), is_long=True),
+    Case("array cut inside an event", Fault("cut_event", times=2), is_long=True),
     Case("array cut right behind a comma", Fault("cut_comma", times=2)),
     Case("connection dropped in the body", Fault("abort_body", times=6, every=2)),
-    Case("connection dropped before the answer", Fault("abort", times=6, every=2)),
+    Case("connection dropped before the answer", Fault("abort", times=6, every=2), is_long=True),
     Case("silence in the body", Fault("stall_body", 2, times=3), options=(("read_timeout", 0.3),)),
-    Case("gzip claimed that is none", Fault("gzip_claimed", times=6)),
+    Case("gzip claimed that is none", Fault("gzip_claimed", times=6), is_long=True),
     Case("gzip not announced", Fault("gzip_hidden", times=6)),
     Case("compression bomb", Fault("bomb", 5, times=2), options=(("largest_answer", 10**6),)),
     Case("event without id", Fault("without_id", times=2)),
-    Case("event without timestamp", Fault("without_timestamp", times=2)),
+    Case("event without timestamp", Fault("without_timestamp", times=2), is_long=True),
     Case("events twice in an answer", Fault("duplicate", 5, times=6)),
-    Case("answer out of order", Fault("unsorted", times=6)),
+    Case("answer out of order", Fault("unsorted", times=6), is_long=True),
 )
 
 
@@ -92,7 +94,13 @@ def expected(
     return contents
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[pytest.mark.soak] if case.is_long else [], id=case.name)
+        for case in CASES
+    ],
+)
 def test_a_fault_loses_nothing_and_repeats_nothing(
     case: Case,
     account: Account,
