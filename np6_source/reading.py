@@ -18,8 +18,9 @@ from typing import Any
 import dlt
 import pyarrow as pa
 
-from np6_source import hints, lateness
+from np6_source import lateness
 from np6_source.answers import AnswerTooLarge, UnreadableAnswer, repair
+from np6_source.batches import GatheredTables, tables_not_yet_there
 from np6_source.client import Answer, WindowRequest
 from np6_source.endpoints import Endpoint
 from np6_source.errors import (
@@ -35,15 +36,12 @@ from np6_source.events import AnswerContents, Counting
 from np6_source.fetching import Completed, Failed, Scope, windows_in_order
 from np6_source.lateness import Lateness
 from np6_source.places import Place, scope_label
-from np6_source.schema import LOAD_WINDOWS, TABLES, Table
+from np6_source.schema import LOAD_WINDOWS
 from np6_source.session import Session, Tools
 from np6_source.spool import TableStash
 from np6_source.windows import SECOND, Pace, Window, gaps, iso, merged, to_datetime, to_ms
 
 logger = logging.getLogger(__name__)
-
-ROWS_AT_ONCE = 50_000
-"""Rows that are gathered, over windows, before they are handed to dlt."""
 
 PLACES, BACKFILLS = "places", "backfills"
 """Keys of the resource state: places by scope, and those of unfinished backfills by range."""
@@ -147,7 +145,7 @@ class Reading:
         self._lateness = Lateness()
         self._failures_in_a_row = 0
         self._unmapped: Counter[str] = Counter()
-        self._gathered = _GatheredTables()
+        self._gathered = GatheredTables()
         self._metrics: dict[str, Any] = dlt.current.resource_metrics()
         self._state: dict[str, Any] = dlt.current.resource_state()
 
@@ -171,7 +169,7 @@ class Reading:
         # The requests are bounded by the cursor; filtering once more would drop the overlap.
         assert self._cursor.last_value is not None
         self._cursor.advance(self._cursor.last_value)
-        yield from _tables_not_yet_there()
+        yield from tables_not_yet_there()
         steps = windows_in_order(
             [run.scope for run in runs.values()],
             Pace(self._settings.window),
@@ -513,50 +511,3 @@ def _ledger_row(resource: str, scope_label: str, loadable: LoadableWindow) -> pa
         "_dlt_load_id": dlt.current.load_package_state()["load_id"],
     }
     return pa.Table.from_pylist([row], schema=LOAD_WINDOWS.arrow_schema)
-
-
-def _tables_not_yet_there() -> Iterator[Any]:
-    """An empty batch for every table that no load has made yet, so that queries find them all."""
-    schema = dlt.current.source_schema()
-    seen = {table["name"] for table in schema.data_tables(seen_data_only=True)}
-    for table in TABLES:
-        if schema.naming.normalize_tables_path(table.name) not in seen:
-            yield marked(table, table.arrow_schema.empty_table())
-
-
-def marked(table: Table, rows: pa.Table) -> Any:
-    """Rows marked for their table, with its hints."""
-    destination = dlt.current.pipeline().destination
-    kind = destination.destination_type.rpartition(".")[2] if destination else None
-    return dlt.mark.with_hints(
-        rows, dlt.mark.make_hints(**hints.table_hints(table, kind)), create_table_variant=True
-    )
-
-
-class _GatheredTables:
-    """Small tables of many windows, gathered to a few large ones."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, list[pa.Table]] = {}
-        self._rows = 0
-        self._marked: set[str] = set()
-
-    def add(self, name: str, table: pa.Table) -> Iterator[Any]:
-        """Gathers a table; yields everything once enough has come together."""
-        self._waiting.setdefault(name, []).append(table)
-        self._rows += table.num_rows
-        if self._rows >= ROWS_AT_ONCE:
-            yield from self.flush()
-
-    def flush(self) -> Iterator[Any]:
-        """Yields everything that was gathered."""
-        waiting, self._waiting, self._rows = self._waiting, {}, 0
-        for table in TABLES:
-            if table.name not in waiting:
-                continue
-            rows = pa.concat_tables(waiting.pop(table.name))
-            if table.name in self._marked:
-                yield dlt.mark.with_table_name(rows, table.name)
-            else:
-                self._marked.add(table.name)
-                yield marked(table, rows)
