@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test soak lint format docs bench clean
+.PHONY: help demo run test soak lint format docs bench bench-memory bench-growth \
+	bench-latency bench-startup clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -42,8 +43,20 @@ format: $(READY) ## Bring the code into shape
 docs: $(READY) ## Make the derived parts of the documentation anew
 	@$(BIN)/python -m np6_source.documentation README.md docs/tables.md
 
-bench: $(READY) ## Measure against other ways to do the same
+bench: $(READY) ## Measure against other ways to do the same (ARGS=--quick: without installing them)
 	@$(BIN)/python tests/benchmarks/throughput.py $(ARGS)
+
+bench-memory: $(READY) ## Measure the memory that answers of 0.1 and 1 GB take (ARGS=--full: and 4)
+	@$(BIN)/python tests/benchmarks/memory.py $(ARGS)
+
+bench-growth: $(READY) ## Measure increment after increment into one file
+	@$(BIN)/python tests/benchmarks/growth.py $(ARGS)
+
+bench-latency: $(READY) ## Measure many windows and many ids over a slow network
+	@$(BIN)/python tests/benchmarks/latency.py $(ARGS)
+
+bench-startup: $(READY) ## Measure a run that finds nothing new
+	@$(BIN)/python tests/benchmarks/startup.py $(ARGS)
 
 clean: ## Remove what make has made
 	rm -rf $(VENV) build dist demo.duckdb .mypy_cache .pytest_cache .ruff_cache .hypothesis

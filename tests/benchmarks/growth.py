@@ -1,0 +1,190 @@
+"""Does the hundredth load cost what the second did?
+
+Increments of the same size go into one DuckDB file, each through ``pipeline.run`` with its cursor,
+in a process of its own. Then the same merge into a table that holds millions of events already;
+those are copied in with SQL, as only their number matters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from measuring import MB, bytes_in, machine
+from one_load import Task, load
+from prepared import BUILD
+from table import as_text, say, say_checks
+from targets import LAST_TO_SECOND_INCREMENT, at_most, exit_status
+
+from np6_source.sandbox import Sandbox, mass_mailing_account
+
+DAYS = 20
+"""Days the increments cover; they lie within the 30 days of a first load's default start."""
+SMOOTHED = 3
+"""Increments whose median stands for the second, and for the last."""
+
+HEADER = (
+    "increment",
+    "seconds",
+    "extract",
+    "normalize",
+    "load",
+    "peak MB",
+    "events",
+    "database MB",
+    "pipeline folder MB",
+    "state bytes",
+    "ledger rows",
+)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line's options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--increments", type=int, default=20)
+    parser.add_argument("--events", type=int, default=100_000, help="per increment")
+    parser.add_argument(
+        "--prefill", type=int, default=10_000_000, help="events in the table; 0: leave that out"
+    )
+    parser.add_argument("--prefilled-increments", type=int, default=3)
+    parser.add_argument("--json", type=Path, default=BUILD / "growth.json")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures, prints, and gives exit status 1 where a target is missed."""
+    options = parse(arguments)
+    found: dict[str, Any] = {"machine": machine(), "events": options.events}
+    BUILD.mkdir(parents=True, exist_ok=True)
+    say(f"{options.increments} increments of {options.events:,} events:")
+    found["increments"] = _series(options.increments, options.events, prefill=0)
+    if options.prefill:
+        say()
+        say(f"With {options.prefill:,} events in the table before the second:")
+        found["prefilled"] = _series(
+            1 + options.prefilled_increments, options.events, options.prefill
+        )
+    options.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    seconds = [step["seconds"] for step in found["increments"]]
+    second = statistics.median(seconds[1 : 1 + SMOOTHED])
+    last = statistics.median(seconds[-SMOOTHED:])
+    checks = [
+        at_most(
+            f"last increment at most {LAST_TO_SECOND_INCREMENT:g} times the second (medians of"
+            f" increments 2 to {1 + SMOOTHED} and of the last {SMOOTHED})",
+            last / second if len(seconds) > SMOOTHED else None,
+            LAST_TO_SECOND_INCREMENT,
+        )
+    ]
+    say_checks(checks)
+    if options.prefill:
+        full = statistics.median(step["seconds"] for step in found["prefilled"][1:])
+        say(
+            f"On top of {options.prefill:,} events an increment takes {full:.1f} s,"
+            f" {full / second:.2f} times the second increment (median of"
+            f" {options.prefilled_increments}; no target)."
+        )
+    say(f"Results are in {options.json}.")
+    return exit_status(checks)
+
+
+def _series(increments: int, events: int, prefill: int) -> list[dict[str, Any]]:
+    """Loads increments one after the other; the table is filled up after the first.
+
+    Raises:
+        AssertionError: The table does not hold exactly what was served.
+    """
+    today = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+    start = today - timedelta(days=DAYS + 2)
+    step = timedelta(days=DAYS) / increments
+    account = mass_mailing_account(
+        events * increments, start=start, end=start + timedelta(days=DAYS), stored=False
+    )
+    measured = []
+    with (
+        tempfile.TemporaryDirectory(dir=BUILD.resolve(), prefix="growth-") as name,
+        Sandbox(account, gzip=False) as sandbox,
+    ):
+        folder = Path(name)
+        database, pipelines = folder / "account.duckdb", folder / "pipelines"
+        for number in range(1, increments + 1):
+            end = start + step * number
+            task = Task(
+                sandbox.url,
+                sandbox.key,
+                str(database),
+                str(pipelines),
+                source={"end": end.isoformat()},
+            )
+            told, cost = load(task, folder)
+            rows, ids, ledger = _counts(database)
+            filled = prefill if number > 1 else 0
+            assert rows == ids == filled + events * number, f"{rows:,} rows, {ids:,} ids"
+            figures = {
+                **told,
+                "number": number,
+                "peak_bytes": cost.memory_bytes,
+                "rows": rows,
+                "database_bytes": bytes_in(database),
+                "pipeline_bytes": bytes_in(pipelines),
+                "ledger_rows": ledger,
+            }
+            measured.append(figures)
+            if number == 1 and prefill:
+                _fill(database, prefill)
+    account.close()
+    say(as_text(HEADER, map(_row, measured)))
+    return measured
+
+
+def _row(figures: dict[str, Any]) -> list[str]:
+    return [
+        str(figures["number"]),
+        f"{figures['seconds']:.2f}",
+        *(f"{figures['steps'].get(step, 0):.2f}" for step in ("extract", "normalize", "load")),
+        f"{figures['peak_bytes'] / MB:.0f}",
+        f"{figures['rows']:,}",
+        f"{figures['database_bytes'] / MB:.0f}",
+        f"{figures['pipeline_bytes'] / MB:.2f}",
+        f"{figures['state_bytes']:,}",
+        f"{figures['ledger_rows']:,}",
+    ]
+
+
+def _counts(database: Path) -> tuple[int, int, int]:
+    with duckdb.connect(str(database), read_only=True) as connection:
+        found = connection.execute(
+            "SELECT (SELECT count(*) FROM np6.events), (SELECT count(DISTINCT id) FROM np6.events),"
+            " (SELECT count(*) FROM np6.load_windows)"
+        ).fetchone()
+    assert found is not None
+    return found[0], found[1], found[2]
+
+
+def _fill(database: Path, events: int) -> None:
+    """Copies what is there under other ids, and at earlier times, until so many were added."""
+    with duckdb.connect(str(database)) as connection:
+        for table, key in (("events", "id"), ("events__hits", "event_id")):
+            connection.execute(
+                f"""INSERT INTO np6.{table} BY NAME
+                SELECT held.* REPLACE (
+                    md5(concat({key}, copy))::UUID::VARCHAR AS {key},
+                    timestamp - to_days(copy::INTEGER) AS timestamp
+                ) FROM range(1, (
+                    SELECT {events} // count(*) + 2 FROM np6.{table})) AS copies(copy),
+                    (FROM np6.{table} ORDER BY {key}) AS held
+                LIMIT {events}"""
+            )
+        connection.execute("CHECKPOINT")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

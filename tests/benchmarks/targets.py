@@ -1,0 +1,75 @@
+"""What the benchmarks must show, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from catalogue import FLOOR
+
+TIMES_FASTER = {
+    "dlt_resource": 20.0,
+    "rest_api": 40.0,
+    "rest_api_parquet": 10.0,
+    "ingestr": 2.5,
+}
+"""Least ratio of another way's time to np6_source's, at ``JUDGED_EVENTS`` events and more."""
+
+TIMES_THE_FLOOR = {FLOOR: 1.7}
+"""Largest ratio of np6_source's time to the floor's."""
+
+JUDGED_EVENTS = 200_000
+"""Below this the start of an interpreter and its imports decide; times are not judged."""
+
+MEMORY_BYTES = 600 * 1_000_000
+"""Largest peak memory of np6_source's process tree, whatever the number of events."""
+
+ANSWER_MEMORY_BYTES = 1024**3
+"""Largest peak memory for a single answer of any size."""
+ANSWER_MEMORY_GROWTH = 1.25
+"""Largest ratio of the peak for the largest answer to that for the answer before it."""
+
+LAST_TO_SECOND_INCREMENT = 1.3
+"""Largest ratio of the last increments' cost to the second ones'."""
+
+PARALLEL_TO_SEQUENTIAL = 0.25
+"""Largest ratio of the time with default concurrency to the time one request after the other."""
+MOST_LOAD_JOBS = 20
+"""Load jobs a run of a thousand windows may make; there are seven tables."""
+
+IDLE_RUN_SECONDS = 2.0
+"""Most seconds that a run without news may take beyond an empty pipeline's."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A target beside what was measured.
+
+    Attributes:
+        text: The target.
+        measured: The figure, as text.
+        met: None: it was not measured.
+    """
+
+    text: str
+    measured: str
+    met: bool | None
+
+
+def at_most(text: str, value: float | None, limit: float, shown: str = "{:.2f}") -> Check:
+    """A check that a value is no larger than a limit."""
+    if value is None:
+        return Check(text, "not measured", None)
+    return Check(text, shown.format(value), value <= limit)
+
+
+def at_least(text: str, value: float | None, limit: float, shown: str = "{:.2f}") -> Check:
+    """A check that a value is no smaller than a limit."""
+    if value is None:
+        return Check(text, "not measured", None)
+    return Check(text, shown.format(value), value >= limit)
+
+
+def exit_status(checks: Iterable[Check]) -> int:
+    """1 where a target was missed, else 0."""
+    return int(any(check.met is False for check in checks))
