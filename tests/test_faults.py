@@ -138,12 +138,13 @@ def test_many_faults_at_once_over_many_calls_change_nothing(
     source_of: Callable[..., Any],
 ) -> None:
     account = generated_account(events=5_000, seed=8, start=START, end=END)
-    options = {"start": START, "on_error": "keep", "window": 7_200, "largest_load": 1_000}
+    options = {"start": START, "end": END, "on_error": "keep", "window": 7_200}
+    options["largest_load"] = 1_000
     undisturbed = new_warehouse("undisturbed")
     quiet = serve(account)
     undisturbed.load(lambda: source_of(quiet, **options))
     rules = [
-        Fault(case.fault.kind, case.fault.value, probability=0.02, seed=number)
+        Fault(case.fault.kind, case.fault.value, probability=0.01, seed=number)
         for number, case in enumerate(CASES)
         if case.fault.kind not in ("oversize", "stall_body")
     ]

@@ -1,7 +1,7 @@
 """ingestr, from its HTTP source (one JSON file behind a URL) into DuckDB, merged by id.
 
-Its HTTP source sends no headers of one's own, so that the key stands in the URL, which the real
-API would refuse; and ingestr keeps nested objects as JSON.
+Its HTTP source sends no headers of one's own, so that the key stands in the URL; the benchmark's
+server takes it there, for this way only.
 """
 
 from __future__ import annotations
