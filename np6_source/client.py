@@ -372,7 +372,7 @@ class Client:
                             f"the answer is larger than {self._settings.largest_answer} bytes"
                             " (largest_answer)",
                         )
-                    has_nul = has_nul or NUL_ESCAPE in tail + chunk
+                    has_nul = has_nul or NUL_ESCAPE in chunk or NUL_ESCAPE in tail + chunk[:5]
                     tail = chunk[-len(NUL_ESCAPE) :]
                     target.write(chunk)
         except HTTPError as error:

@@ -63,11 +63,14 @@ def select_events(file: str, largest_event: int, clean_shapes: Iterable[int]) ->
     clean = ", ".join(map(str, clean_shapes))
     is_unclean = f"{SHAPE} NOT IN ({clean})" if clean else "true"
     return f"""
-        SELECT {_SELECTED}, CASE WHEN {is_unclean} THEN json::VARCHAR END AS {RAW}
+        SELECT * EXCLUDE (json), CASE WHEN {is_unclean} THEN json::VARCHAR END AS {RAW}
         FROM (
-            SELECT json, json_transform(json, {_literal(json.dumps(_structure()))}) AS known
-            FROM read_json_objects(
-                {_literal(file)}, format = 'array', maximum_object_size = {largest_event}
+            SELECT {_SELECTED}, json
+            FROM (
+                SELECT json, json_transform(json, {_literal(json.dumps(_structure()))}) AS known
+                FROM read_json_objects(
+                    {_literal(file)}, format = 'array', maximum_object_size = {largest_event}
+                )
             )
         )
     """
