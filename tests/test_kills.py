@@ -174,14 +174,6 @@ def check_kills(
     return done
 
 
-def test_runs_killed_at_random_moments_end_with_the_tables_of_an_undisturbed_run(
-    account_sandbox: Sandbox,
-    undisturbed: tuple[float, dict[str, list[tuple[object, ...]]]],
-    tmp_path: Path,
-) -> None:
-    assert check_kills(tmp_path, account_sandbox, undisturbed, kills=2, seed=1) >= 2
-
-
 @pytest.mark.soak
 def test_many_kills_at_random_moments_change_nothing(
     account_sandbox: Sandbox,
