@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-from np6_source.windows import SECOND, to_ms
+from np6_source.windows import SECOND, to_datetime, to_ms
 
 NOISE_MS = 2 * SECOND
 """Differences up to this are the header's resolution and the way of the answer."""
@@ -48,4 +48,4 @@ class ServerClock:
 
 def as_utc(ms: int) -> datetime:
     """The UTC datetime of milliseconds since the epoch, to the second."""
-    return datetime.fromtimestamp(ms // SECOND, timezone.utc)
+    return to_datetime(ms // SECOND * SECOND)

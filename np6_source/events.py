@@ -172,12 +172,13 @@ class EventReader:
     def _unmapped(self, wide: pa.Table, paths: Counter[str]) -> tuple[pa.Array, pa.Table]:
         """The ``unmapped`` column, and the batch without values that columns cannot take."""
         unmapped = pa.nulls(wide.num_rows, pa.string())
-        suspicious = wide.filter(pc.is_valid(wide[RAW]))
+        is_suspicious = pc.is_valid(wide[RAW])
+        suspicious = wide.filter(is_suspicious)
         if not suspicious.num_rows:
             return unmapped, wide
         texts: dict[int, str | None] = {}
         rejected: dict[Column, list[int]] = {}
-        rows = pc.indices_nonzero(pc.is_valid(wide[RAW]))
+        rows = pc.indices_nonzero(is_suspicious)
         for shape in suspicious[SHAPE].unique().to_pylist():
             of_shape = pc.equal(suspicious[SHAPE], pa.scalar(shape, pa.uint64()))
             first = leftover(suspicious[RAW][pc.index(of_shape, True).as_py()].as_py())

@@ -80,7 +80,6 @@ class Table:
         disposition: How dlt writes it.
         replaced_by: Column by which all earlier rows go when newer ones arrive, where rows of a
             newer version may be fewer.
-        cluster_by: Columns that warehouses should cluster by.
     """
 
     name: str
@@ -90,7 +89,6 @@ class Table:
     row_types: tuple[str, ...] = ()
     disposition: TDisposition = "merge"
     replaced_by: str | None = None
-    cluster_by: tuple[str, ...] = ()
 
     @property
     def arrow_schema(self) -> pa.Schema:
@@ -178,7 +176,6 @@ EVENTS = Table(
     "events",
     "One row per event, whatever operation returned it",
     key=("id",),
-    cluster_by=("type",),
     columns=(
         text("id", "The event's uuid", "id", nullable=False),
         text("type", "execution, activation, cancellation, bounce, hit, reply …", "type"),

@@ -81,7 +81,7 @@ class TableStash:
         """
         self._in_memory.extend(tables.items())
         self._bytes += sum(table.nbytes for table in tables.values())
-        if self._bytes > IN_MEMORY or self._writers:
+        if self._bytes > IN_MEMORY:
             self._spill()
 
     def _spill(self) -> None:
