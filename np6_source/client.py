@@ -1,7 +1,7 @@
-"""Requests to the NP6 API: one window in, one file out.
+"""Requests to the NP6 API: one window in, its body out, in files.
 
 The session, the key, time-outs, retries. Of an answer only its headers pass through memory; the
-body is streamed to a file. What the body says is read elsewhere (``events``).
+body is streamed to files (``pieces``). What the body says is read elsewhere (``events``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal, Protocol
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -27,7 +27,6 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError, ProtocolError
 
-from np6_source.answers import NUL_ESCAPE
 from np6_source.clock import ServerClock, as_utc
 from np6_source.endpoints import WINDOW_PARAMETERS, Endpoint
 from np6_source.errors import (
@@ -44,6 +43,7 @@ from np6_source.errors import (
     Unreachable,
     WindowTooLarge,
 )
+from np6_source.pieces import Piece, PieceWriter
 from np6_source.throttle import Throttle, reset_seconds
 from np6_source.windows import SECOND, Window, iso
 
@@ -51,7 +51,7 @@ logger = logging.getLogger(__name__)
 
 TTimestampFormat = Literal["iso", "ms"]
 
-CHUNK = 256 * 1024
+CHUNK = 1024 * 1024
 SERVER_TROUBLE = (500, 502, 503, 504)
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -112,25 +112,36 @@ class WindowRequest:
         return RequestContext(self.endpoint.name, self.scope_label, str(self.window))
 
 
+class Reception(Protocol):
+    """Takes an answer while it comes in."""
+
+    def begin(self, requested_at: int, context: RequestContext) -> None:
+        """An answer begins; what came of an earlier attempt, if any, is void.
+
+        Args:
+            requested_at: When the request was sent, milliseconds since the epoch on the server.
+            context: What the answer is for, for messages.
+        """
+
+    def take(self, piece: Piece) -> None:
+        """A piece of the body; its file is the reception's to delete."""
+
+
 @dataclass(frozen=True)
 class Answer:
-    """A complete body in a file.
+    """What is known of an answer beside its body.
 
     Attributes:
-        file: The body, uncompressed. The caller deletes it.
-        byte_count: Its size.
+        byte_count: Size of the body, uncompressed.
         requested_at: When the request was sent, milliseconds since the epoch on the server.
         duration_ms: Milliseconds from the request to the last byte.
         request_id: NP6's ``x-request-id``.
-        has_nul: Whether the body holds escapes of the NUL character.
     """
 
-    file: Path
     byte_count: int
     requested_at: int
     duration_ms: int
     request_id: str | None
-    has_nul: bool
 
 
 _CONNECTION_LOGGER = logging.getLogger("urllib3.connection")
@@ -205,10 +216,14 @@ class Client:
         self._session.close()
         _CONNECTION_LOGGER.removeFilter(_without_queries)
 
-    def fetch(self, request: WindowRequest) -> Answer:
+    def fetch(self, request: WindowRequest, reception: Reception) -> Answer:
         """Asks for one window until the answer is complete.
 
         Connection errors, time-outs, 429 and 5xx are tried again with growing waits.
+
+        Args:
+            request: What to ask for.
+            reception: Gets the body; all of it has come once this returns.
 
         Raises:
             RequestFailed: The kind says what it means, see ``errors``.
@@ -220,7 +235,7 @@ class Client:
             sleep=time.sleep,
         )
         try:
-            answer = retrying(self._attempt, request)
+            answer = retrying(self._attempt, request, reception)
         except tenacity.RetryError as error:
             again = error.last_attempt.exception()
             assert isinstance(again, _Again)
@@ -242,7 +257,7 @@ class Client:
         logger.info("%s; trying again", again)
         return max(backoff, asked)
 
-    def _attempt(self, request: WindowRequest) -> Answer:
+    def _attempt(self, request: WindowRequest, reception: Reception) -> Answer:
         with self._throttle.slot():
             started = time.monotonic()
             try:
@@ -281,15 +296,13 @@ class Client:
                 )
                 self._check_status(response, context)
                 self._throttle.went_well(response.headers, self.clock.now())
-                file = self._spool / f"{time.monotonic_ns()}-{id(response)}.json"
-                byte_count, has_nul = self._store(response, file, context)
+                reception.begin(requested_at, context)
+                byte_count = self._store(response, reception, context)
                 return Answer(
-                    file=file,
                     byte_count=byte_count,
                     requested_at=requested_at,
                     duration_ms=int((time.monotonic() - started) * SECOND),
                     request_id=context.request_id,
-                    has_nul=has_nul,
                 )
 
     def _query(self, request: WindowRequest) -> dict[str, str]:
@@ -358,12 +371,13 @@ class Client:
         )
 
     def _store(
-        self, response: requests.Response, file: Path, context: RequestContext
-    ) -> tuple[int, bool]:
-        """Streams the body to the file; gives its size and whether it has NUL escapes."""
-        byte_count, has_nul, tail = 0, False, b""
+        self, response: requests.Response, reception: Reception, context: RequestContext
+    ) -> int:
+        """Streams the body to files; gives its size."""
+        byte_count = 0
+        name = f"{time.monotonic_ns()}-{id(response)}"
         try:
-            with _writable(file, context) as target:
+            with _written(self._spool, name, reception, context) as body:
                 for chunk in _uncompressed(response.raw.stream(CHUNK, decode_content=False)):
                     byte_count += len(chunk)
                     if byte_count > self._settings.largest_answer:
@@ -372,34 +386,35 @@ class Client:
                             f"the answer is larger than {self._settings.largest_answer} bytes"
                             " (largest_answer)",
                         )
-                    has_nul = has_nul or NUL_ESCAPE in chunk or NUL_ESCAPE in tail + chunk[:5]
-                    tail = chunk[-len(NUL_ESCAPE) :]
-                    target.write(chunk)
+                    body.write(chunk)
         except HTTPError as error:
             raise _Again(_too_large(context, f"the answer broke off ({_kind(error)})")) from None
         except zlib.error:
             raise _Again(
                 BadAnswer(context, "the answer's gzip is broken", "Nothing of it was loaded.")
             ) from None
-        return byte_count, has_nul
+        return byte_count
 
 
 @contextmanager
-def _writable(file: Path, context: RequestContext) -> Iterator[BinaryIO]:
-    """The file, open for writing; removed again if it does not get complete."""
+def _written(
+    folder: Path, name: str, reception: Reception, context: RequestContext
+) -> Iterator[PieceWriter]:
+    """A body on its way to files; what is not complete is removed again."""
     try:
-        with file.open("wb") as target:
-            yield target
+        body = PieceWriter(folder, name, reception.take)
+        try:
+            yield body
+            body.finish()
+        except BaseException:
+            body.discard()
+            raise
     except OSError as error:
-        file.unlink(missing_ok=True)
         raise SpoolFailed(
             context,
-            f"the answer could not be written to {file.parent}: {error.strerror}",
+            f"the answer could not be written to {folder}: {error.strerror}",
             "Nothing of it was loaded; make room and run again.",
         ) from None
-    except BaseException:
-        file.unlink(missing_ok=True)
-        raise
 
 
 def _uncompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:

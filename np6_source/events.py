@@ -7,7 +7,7 @@ single events only where something in them is unknown. The SQL is derived from `
 from __future__ import annotations
 
 import errno
-import threading
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -45,8 +45,8 @@ BATCH_ROWS = 16_384
 """Events parsed and handed on at a time."""
 LARGEST_EVENT = 32 * 1024 * 1024
 """Bytes that one event of an answer may have."""
-PARSES_AT_ONCE = 2
-"""Files parsed at once: each takes a core, and up to 200 MB."""
+PARSES_AT_ONCE = max(2, min(4, os.cpu_count() or 2))
+"""Files to parse at once: each takes a core, and memory for a piece of an answer."""
 MOST_SHAPES = 2_000
 """How many clean shapes are remembered; further ones are looked at again each time."""
 
@@ -66,6 +66,13 @@ class AnswerContents:
     outside: int = 0
     unmapped: Counter[str] = field(default_factory=Counter)
     buckets: Counter[int] = field(default_factory=Counter)
+
+    def add(self, other: AnswerContents) -> None:
+        """Adds what was found in another part of the answer."""
+        self.event_count += other.event_count
+        self.outside += other.outside
+        self.unmapped.update(other.unmapped)
+        self.buckets.update(other.buckets)
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,6 @@ class EventReader:
                 "threads": 1,
             }
         )
-        self._turn = threading.Semaphore(PARSES_AT_ONCE)
         self._clean_shapes: frozenset[int] = frozenset()
 
     def close(self) -> None:
@@ -159,7 +165,7 @@ class EventReader:
     def _parsed(self, file: Path) -> Iterator[pa.Table]:
         largest = min(LARGEST_EVENT, file.stat().st_size + 1)
         query = select_events(str(file), largest, self._clean_shapes)
-        with self._turn, closing(self._connection.cursor()) as cursor:
+        with closing(self._connection.cursor()) as cursor:
             try:
                 relation = cursor.sql(query)
                 # DuckDB 1.4 has it under its former name.

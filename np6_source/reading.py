@@ -19,26 +19,23 @@ import dlt
 import pyarrow as pa
 
 from np6_source import lateness
-from np6_source.answers import AnswerTooLarge, UnreadableAnswer, repair
 from np6_source.batches import GatheredTables, tables_not_yet_there
-from np6_source.client import Answer, WindowRequest
+from np6_source.client import WindowRequest
 from np6_source.endpoints import Endpoint
 from np6_source.errors import (
     RUN_ENDING,
-    BadAnswer,
     NotSettled,
     RequestFailed,
     SettingError,
-    SpoolFailed,
     WindowTooLarge,
 )
-from np6_source.events import AnswerContents, Counting
+from np6_source.events import Counting
 from np6_source.fetching import Completed, Failed, Scope, windows_in_order
 from np6_source.lateness import Lateness
 from np6_source.places import Place, scope_label
 from np6_source.schema import LOAD_WINDOWS
 from np6_source.session import Session, Tools
-from np6_source.spool import TableStash
+from np6_source.window_loading import LoadableWindow, load_window
 from np6_source.windows import SECOND, Pace, Window, gaps, iso, merged, to_datetime, to_ms
 
 logger = logging.getLogger(__name__)
@@ -51,34 +48,6 @@ FAILURES_IN_A_ROW = 3
 
 UNMAPPED_SHOWN = 10
 """Unknown fields that a warning names."""
-
-
-@dataclass(frozen=True)
-class LoadableWindow:
-    """A window whose answer was read to its end.
-
-    Attributes:
-        window: The span that is complete.
-        answer: The answer; its file is gone.
-        contents: What was found in it.
-        stash: The tables.
-        counted: The spans in which ``contents.buckets`` counts.
-    """
-
-    window: Window
-    answer: Answer
-    contents: AnswerContents
-    stash: TableStash
-    counted: tuple[Window, ...]
-
-    @property
-    def byte_count(self) -> int:
-        """Size of the answer."""
-        return self.answer.byte_count
-
-    def discard(self) -> None:
-        """Frees the tables."""
-        self.stash.discard()
 
 
 @dataclass
@@ -282,86 +251,13 @@ class Reading:
     # --- One window (in a worker thread) ---
 
     def _load(self, run: _ScopeRun, asked: Window) -> LoadableWindow:
-        tools = self._tools
-        request = self._request(run.scope, asked)
-        answer = tools.client.fetch(request)
-        context = replace(request.context, status=200, request_id=answer.request_id)
-        settled = (answer.requested_at - self._settings.settle) // SECOND * SECOND
-        try:
-            if settled <= asked.start or (settled < asked.end and self._is_backfill):
-                raise NotSettled(
-                    context,
-                    f"the server's clock says {iso(answer.requested_at)}: the window is not over",
-                    "Set this machine's clock; the window is left to a later run.",
-                )
-            window = Window(asked.start, min(asked.end, settled))
-            counting = self._counting(run)
-            contents = AnswerContents()
-            stash = TableStash(tools.spool, answer.file.stem)
-            try:
-                if answer.has_nul:
-                    repair(answer.file)
-                try:
-                    self._parse(answer, run, window, counting, contents, stash)
-                except AnswerTooLarge:
-                    raise
-                except UnreadableAnswer:
-                    if answer.has_nul or not repair(answer.file):
-                        raise
-                    stash.discard()
-                    contents = AnswerContents()
-                    self._parse(answer, run, window, counting, contents, stash)
-            except BaseException:
-                stash.discard()
-                raise
-        except AnswerTooLarge as error:
-            raise WindowTooLarge(context, str(error), "Nothing of the window was loaded.") from None
-        except UnreadableAnswer as error:
-            raise BadAnswer(
-                context, str(error), "Nothing of the window was loaded; its place is kept."
-            ) from None
-        except OSError as error:
-            raise SpoolFailed(
-                context,
-                f"temporary files could not be written to {tools.spool}: {error.strerror}",
-                "Nothing of the window was loaded; make room and run again.",
-            ) from None
-        finally:
-            answer.file.unlink(missing_ok=True)
-        if contents.outside and window == asked:
-            logger.warning(
-                "%s: %d events lie outside the window; they are left to their own. [%s]",
-                self._endpoint.name,
-                contents.outside,
-                context,
-            )
-        counted = tuple(
-            Window(max(span.start, window.start), min(span.end, window.end))
-            for span in (counting.spans if counting else ())
-            if span.start < window.end and window.start < span.end
+        return load_window(
+            self._tools,
+            self._request(run.scope, asked),
+            self._settings.settle,
+            self._is_backfill,
+            self._counting(run),
         )
-        return LoadableWindow(window, answer, contents, stash, counted)
-
-    def _parse(
-        self,
-        answer: Answer,
-        run: _ScopeRun,
-        window: Window,
-        counting: Counting | None,
-        contents: AnswerContents,
-        stash: TableStash,
-    ) -> None:
-        is_campaign = self._endpoint.path.startswith("/campaigns/{id}")
-        for tables in self._tools.reader.read(
-            answer.file,
-            window,
-            answer.requested_at,
-            contents,
-            event_type=self._endpoint.event_type,
-            campaign_id=run.scope.id if is_campaign else None,
-            counting=counting,
-        ):
-            stash.add(tables)
 
     def _counting(self, run: _ScopeRun) -> Counting | None:
         if self._is_backfill or not self._settings.overlap:

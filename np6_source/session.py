@@ -14,7 +14,7 @@ import dlt
 from np6_source.client import Client, ClientSettings
 from np6_source.clock import ServerClock
 from np6_source.errors import RequestFailed
-from np6_source.events import EventReader
+from np6_source.events import PARSES_AT_ONCE, EventReader
 from np6_source.settings import Settings
 from np6_source.spool import spool_folder
 
@@ -26,13 +26,15 @@ class Tools:
     Attributes:
         client: One HTTP session with one rate limit.
         reader: One DuckDB that parses answers.
-        executor: The threads that fetch and parse.
+        executor: The threads that fetch.
+        parsers: The threads that parse what was fetched.
         spool: Folder for temporary files.
     """
 
     client: Client
     reader: EventReader
     executor: Executor
+    parsers: Executor
     spool: Path
 
 
@@ -87,10 +89,13 @@ class Session:
         stack.callback(client.close)
         reader = EventReader(spool)
         stack.callback(reader.close)
-        executor = stack.enter_context(
-            ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="np6")
+        parsers = stack.enter_context(
+            ThreadPoolExecutor(PARSES_AT_ONCE, thread_name_prefix="np6-parse")
         )
-        return Tools(client, reader, executor, spool)
+        executor = stack.enter_context(
+            ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="np6-fetch")
+        )
+        return Tools(client, reader, executor, parsers, spool)
 
     def is_full(self) -> bool:
         """Whether the run has loaded as many events as it may."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +57,7 @@ class TableStash:
     """Tables of one answer, kept until the whole answer is known to be good.
 
     Small ones stay in memory, larger ones go to Arrow files, so that an answer's size does not
-    set the memory used.
+    set the memory used. Safe for threads that add.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -72,6 +73,7 @@ class TableStash:
         self._bytes = 0
         self._writers: dict[str, pa.RecordBatchStreamWriter] = {}
         self._files: dict[str, Path] = {}
+        self._lock = threading.Lock()
 
     def add(self, tables: dict[str, pa.Table]) -> None:
         """Keeps tables, by name.
@@ -79,10 +81,11 @@ class TableStash:
         Raises:
             OSError: They cannot be written.
         """
-        self._in_memory.extend(tables.items())
-        self._bytes += sum(table.nbytes for table in tables.values())
-        if self._bytes > IN_MEMORY:
-            self._spill()
+        with self._lock:
+            self._in_memory.extend(tables.items())
+            self._bytes += sum(table.nbytes for table in tables.values())
+            if self._bytes > IN_MEMORY:
+                self._spill()
 
     def _spill(self) -> None:
         for name, table in self._in_memory:
