@@ -28,6 +28,9 @@ from np6_source.schema import TABLES
 
 logger = logging.getLogger(__name__)
 
+KEPT_PACKAGES = 10
+"""Loaded packages of which dlt's files stay in the pipeline's folder; dlt itself keeps all."""
+
 
 class AlreadyRunning(Np6Error):
     """Another process is running the pipeline; this one changed nothing."""
@@ -95,11 +98,20 @@ def load(
             once = {}
             report.packages += len(info.loads_ids) if info else 0
             full = _take_note(report, pipeline, source)
+            _forget_packages(pipeline)
             report.stopped = bool(stop_when())
             if report.stopped or not full or report.failures:
                 break
     report.seconds = time.monotonic() - started
     return report
+
+
+def _forget_packages(pipeline: dlt.Pipeline) -> None:
+    """Removes the files of packages loaded long ago: every run leaves one (dlt 1.31)."""
+    loaded = sorted(pipeline.list_completed_load_packages(), key=float)
+    storage = pipeline._get_load_storage()  # dlt 1.31 has no public way to remove a package.
+    for load_id in loaded[:-KEPT_PACKAGES]:
+        storage.delete_loaded_package(load_id)
 
 
 def settle_pending(pipeline: dlt.Pipeline) -> None:

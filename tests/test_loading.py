@@ -12,6 +12,7 @@ import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 from filelock import FileLock
 
+from np6_source import loading
 from np6_source.loading import AlreadyRunning, TableMissing
 from np6_source.sandbox import Fault, Sandbox
 from np6_source.windows import SECOND, Window, merged
@@ -57,6 +58,18 @@ class TestCheckpoints:
         assert report.cursors == {ALL: covered.end}
         assert report.windows[ALL] == len(warehouse.rows("load_windows"))
         assert report.rows["events"] >= 48
+
+    def test_the_files_of_old_packages_go_and_those_of_the_newest_stay(
+        self, warehouse: Any, make: TMake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(loading, "KEPT_PACKAGES", 2)
+        packages = warehouse.load(make(largest_load=5)).packages
+        assert packages > 4
+        loads = [name for (name,) in warehouse.query("SELECT load_id FROM np6._dlt_loads")]
+        assert len(loads) == packages
+        kept = warehouse.pipeline.list_completed_load_packages()
+        assert sorted(kept) == sorted(loads)[-2:]
+        assert warehouse.ids() == EVERY_ID
 
     def test_a_crash_between_two_checkpoints_loses_nothing(
         self, warehouse: Any, make: TMake
