@@ -60,7 +60,7 @@ def np6_source(
     window: float = 86_400.0,
     overlap: float = 600.0,
     settle: float = 30.0,
-    concurrency: int = 4,
+    concurrency: int = 8,
     classification: str | None = None,
     classification_parameter: str = "classification",
     campaign_items_events: Sequence[Any] | None = None,

@@ -82,7 +82,7 @@ class ClientSettings:
     backoff: float = 1.0
     longest_wait: float = 600.0
     largest_answer: int = 4 * 1024**3
-    concurrency: int = 4
+    concurrency: int = 8
     timestamp_format: TTimestampFormat = "iso"
 
 

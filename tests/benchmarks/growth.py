@@ -19,7 +19,7 @@ from typing import Any
 
 import duckdb
 from measuring import MB, bytes_in, machine
-from one_load import Task, load
+from one_load import Task, load_alone
 from prepared import BUILD
 from table import as_text, say, say_checks
 from targets import LAST_TO_SECOND_INCREMENT, at_most, exit_status
@@ -124,7 +124,7 @@ def _series(increments: int, events: int, prefill: int) -> list[dict[str, Any]]:
                 str(pipelines),
                 source={"end": end.isoformat()},
             )
-            told, cost = load(task, folder)
+            told, cost = load_alone(task, folder)
             rows, ids, ledger = _counts(database)
             filled = prefill if number > 1 else 0
             assert rows == ids == filled + events * number, f"{rows:,} rows, {ids:,} ids"

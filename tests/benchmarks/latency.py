@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from measuring import machine
-from one_load import Task, load
+from one_load import Task, load_alone
 from prepared import BUILD
 from table import as_text, say, say_checks
 from targets import MOST_LOAD_JOBS, PARALLEL_TO_SEQUENTIAL, Check, at_most, exit_status
@@ -176,7 +176,7 @@ def _load(task: Task, sandbox: Sandbox) -> tuple[dict[str, Any], int]:
         task = replace(
             task, database=str(folder / "account.duckdb"), pipelines_dir=str(folder / "pipelines")
         )
-        told, _ = load(task, folder)
+        told, _ = load_alone(task, folder)
     return told, len(sandbox.requests) - before
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import duckdb
 from measuring import MB, machine
-from one_load import Task, load
-from prepared import BUILD, END, START, iso
+from one_load import Task, load_alone
+from prepared import BUILD, END, PROJECT, START, iso
 from table import as_text, say, say_checks
 from targets import ANSWER_MEMORY_BYTES, ANSWER_MEMORY_GROWTH, Check, at_most, exit_status
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints, and gives exit status 1 where a target is missed."""
     options = parse(arguments)
     # As `make run` does: with the project's configuration, which bounds DuckDB's memory.
-    os.environ["DLT_PROJECT_DIR"] = str(Path(__file__).parents[2])
+    os.environ["DLT_PROJECT_DIR"] = str(PROJECT)
     BUILD.mkdir(parents=True, exist_ok=True)
     sizes = [*options.gigabytes, *([4.0] if options.full else [])]
     runs = [_measured(size) for size in sizes]
@@ -90,7 +90,7 @@ def _measured(gigabytes: float) -> dict[str, Any]:
             str(folder / "pipelines"),
             source={"start": iso(START), "end": iso(END)},
         )
-        told, cost = load(task, folder)
+        told, cost = load_alone(task, folder)
         answers = [request for request in sandbox.requests if request.status == 200]
         with duckdb.connect(str(database), read_only=True) as connection:
             counts = connection.execute(

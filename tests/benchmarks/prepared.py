@@ -17,6 +17,9 @@ END = START + timedelta(days=1)
 BUILD = Path("build/benchmarks")
 """Where benchmarks keep what they make."""
 
+PROJECT = Path(__file__).parents[2].resolve()
+"""Where the project's configuration is, in ``.dlt``."""
+
 
 def iso(moment: datetime) -> str:
     """A moment as the API takes it."""

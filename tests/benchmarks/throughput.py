@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 from catalogue import OURS, QUICK, WAYS, Way
 from environments import Unavailable, interpreter, reason, versions
 from measuring import MB, bytes_in, machine, run_measured
-from prepared import BUILD, END, START, hits_file, iso
+from prepared import BUILD, END, PROJECT, START, hits_file, iso
 from server import KEY, Served, serving
 from table import as_markdown, as_text, say, say_checks
 from targets import (
@@ -211,6 +211,9 @@ def _run(way: Way, python: Path, served: Served, events: int, timeout: float) ->
         command += [iso(START), iso(END), str(database), *way.arguments]
         # Tools keep their files in the run's folder, so that every run starts from nothing.
         places = {"TMPDIR": name, "DLT_DATA_DIR": name}
+        if way.name == OURS:
+            # As `make run` does: with the project's configuration, which bounds DuckDB's memory.
+            places["DLT_PROJECT_DIR"] = str(PROJECT)
         cost = run_measured(command, folder, {**QUIET, **places}, timeout)
         run: dict[str, Any] = {
             "seconds": cost.seconds,
