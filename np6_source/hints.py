@@ -6,13 +6,21 @@ from typing import Any
 
 from np6_source.schema import EVENTS, REQUESTED_AT, Column, Table
 
-JOINS_ON_EITHER_KEY = frozenset({"duckdb", "motherduck", "ducklake"})
-"""Destinations that are quick to delete by primary key or merge key. dlt 1.31 writes that as an OR
-in a subquery, which PostgreSQL, for one, answers row by row."""
+TAKES_MERGE_KEY = frozenset({"duckdb", "ducklake", "motherduck", "postgres", "snowflake"})
+"""Destinations on which rows go by dlt's merge key.
+
+dlt 1.31 deletes by "primary key OR merge key" in a subquery. DuckDB is quick at that; PostgreSQL
+reduces it, the merge key being part of the primary key, to the merge key. On Snowflake dlt deletes
+twice."""
+TAKES_SCOPE = frozenset({"bigquery", "clickhouse", "databricks", "redshift"})
+"""Destinations on which rows go by a condition in place of the keys: one delete where dlt would run
+two that cost money or a mutation each (BigQuery, ClickHouse), or an OR whose plan is not known
+(Databricks, Redshift). The condition names columns unquoted, as these destinations take them
+whatever the naming convention."""
 
 
 def table_hints(table: Table, destination: str | None = None) -> dict[str, Any]:
-    """Arguments of ``dlt.resource`` or ``dlt.mark.make_hints`` for a table.
+    """Arguments of ``dlt.mark.make_hints`` for a table.
 
     Merging deletes and inserts: several operations return the same event, and dlt's other merge
     strategies fail on, or keep, an id that stands twice in one load (dlt 1.31).
@@ -25,14 +33,16 @@ def table_hints(table: Table, destination: str | None = None) -> dict[str, Any]:
         "table_name": table.name,
         "columns": {column.name: _column_hints(column, table) for column in table.columns},
         "primary_key": list(table.key),
-        "write_disposition": (
-            {"disposition": "merge", "strategy": "delete-insert"}
-            if table.disposition == "merge"
-            else table.disposition
-        ),
+        "write_disposition": table.disposition,
     }
-    if table.replaced_by and destination in JOINS_ON_EITHER_KEY:
+    if table.disposition == "merge":
+        hints["write_disposition"] = {"disposition": "merge", "strategy": "delete-insert"}
+    if table.replaced_by and destination in TAKES_MERGE_KEY:
         hints["merge_key"] = table.replaced_by
+    if table.replaced_by and destination in TAKES_SCOPE:
+        hints["write_disposition"]["destination_scope"] = (
+            f"{table.replaced_by} IN (SELECT {table.replaced_by} FROM {{staging_table}})"
+        )
     if table.is_child:
         hints["references"] = [
             {
