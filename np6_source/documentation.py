@@ -12,7 +12,7 @@ from pathlib import Path
 
 from np6_source import np6_source
 from np6_source.endpoints import ENDPOINTS
-from np6_source.schema import EVENTS, TABLES, Column
+from np6_source.schema import EVENTS, TABLES, Column, Table
 
 
 def entity_diagram() -> str:
@@ -35,7 +35,9 @@ def data_dictionary() -> str:
     """Every table and column, as Markdown."""
     parts = []
     for table in TABLES:
-        parts.append(f"## `{table.name}`\n\n{table.description}. Key: {_names(table.key)}.\n")
+        parts.append(
+            f"## `{table.name}`\n\n{table.description}. Key: {_names(table.key)}.{_lies(table)}\n"
+        )
         parts.append("| column | type | meaning | personal data |\n|---|---|---|---|")
         for column in table.columns:
             personal = "" if column.personal == "no" else column.personal
@@ -68,6 +70,13 @@ def resources() -> str:
             f"| `{endpoint.name}` | {endpoint.method} {endpoint.path}{query} | {ids} | {selected} |"
         )
     return "\n".join(lines)
+
+
+def _lies(table: Table) -> str:
+    if table.partition_by is None:
+        return ""
+    clustered = f", clusters by {_names(table.cluster_by)}" if table.cluster_by else ""
+    return f" Partitions by `{table.partition_by}`{clustered}."
 
 
 def _meaning(column: Column) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from np6_source.layout import layout
 from np6_source.schema import EVENTS, REQUESTED_AT, Column, Table
 
 TAKES_MERGE_KEY = frozenset({"duckdb", "ducklake", "motherduck", "postgres", "snowflake"})
@@ -29,9 +30,13 @@ def table_hints(table: Table, destination: str | None = None) -> dict[str, Any]:
         table: The table.
         destination: Short type of the destination, where it is known.
     """
+    lies = layout(table, destination)
     hints: dict[str, Any] = {
         "table_name": table.name,
-        "columns": {column.name: _column_hints(column, table) for column in table.columns},
+        "columns": {
+            column.name: _column_hints(column, table) | dict(lies.columns.get(column.name, {}))
+            for column in table.columns
+        },
         "primary_key": list(table.key),
         "write_disposition": table.disposition,
     }
@@ -43,6 +48,8 @@ def table_hints(table: Table, destination: str | None = None) -> dict[str, Any]:
         hints["write_disposition"]["destination_scope"] = (
             f"{table.replaced_by} IN (SELECT {table.replaced_by} FROM {{staging_table}})"
         )
+    if lies.table:
+        hints["additional_table_hints"] = dict(lies.table)
     if table.is_child:
         hints["references"] = [
             {

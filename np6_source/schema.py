@@ -80,6 +80,7 @@ class Table:
         disposition: How dlt writes it.
         replaced_by: Column by which all earlier rows go when newer ones arrive, where rows of a
             newer version may be fewer.
+        cluster_by: Columns that queries filter by most often beside the time, most often first.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Table:
     row_types: tuple[str, ...] = ()
     disposition: TDisposition = "merge"
     replaced_by: str | None = None
+    cluster_by: tuple[str, ...] = ()
 
     @property
     def arrow_schema(self) -> pa.Schema:
@@ -101,6 +103,11 @@ class Table:
     def is_child(self) -> bool:
         """Whether rows belong to a row of ``events``."""
         return "event_id" in self.key
+
+    @property
+    def partition_by(self) -> str | None:
+        """The column by whose day, or a longer span, destinations that partition do so."""
+        return TIMESTAMP.name if TIMESTAMP in self.columns else None
 
 
 def text(name: str, description: str, *paths: str | Path, **options: object) -> Column:
@@ -176,6 +183,7 @@ EVENTS = Table(
     "events",
     "One row per event, whatever operation returned it",
     key=("id",),
+    cluster_by=("type", "action_id"),
     columns=(
         text("id", "The event's uuid", "id", nullable=False),
         text("type", "execution, activation, cancellation, bounce, hit, reply …", "type"),
@@ -266,6 +274,7 @@ HITS = Table(
     "One row per hit: an open, a click, a form, an unsubscription or a mirror page",
     key=("event_id",),
     row_types=("hit",),
+    cluster_by=("link_type",),
     columns=(
         EVENT_ID,
         TIMESTAMP,
@@ -345,6 +354,7 @@ EXECUTION_DATA_TABLE = Table(
     "One row per key of the free data object that the sender gave an execution",
     key=("event_id", "key"),
     replaced_by="event_id",
+    cluster_by=("key",),
     columns=(
         EVENT_ID,
         text("key", "The key", nullable=False),
