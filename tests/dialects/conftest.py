@@ -1,0 +1,32 @@
+"""Load packages for destinations that are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
+
+from tests.dialects.offline import DIALECTS, Offline, sandboxes, source_of
+
+
+@pytest.fixture(scope="session")
+def offline_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Offline]:
+    """Gives the pipeline of a destination with two packages, made once."""
+    made: dict[str, Offline] = {}
+
+    def offline(name: str) -> Offline:
+        if name not in made:
+            made[name] = Offline(DIALECTS[name], tmp_path_factory.mktemp(name))
+            with ExitStack() as stack:
+                for sandbox in sandboxes():
+                    made[name].extract(source_of(stack.enter_context(sandbox)))
+        return made[name]
+
+    return offline
+
+
+@pytest.fixture(params=sorted(DIALECTS))
+def offline(request: pytest.FixtureRequest, offline_for: Callable[[str], Offline]) -> Offline:
+    """The same for each destination."""
+    return offline_for(request.param)
