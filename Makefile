@@ -26,7 +26,7 @@ run: $(READY) ## Load your account: make run ARGS="--start 2024-01-01"
 	@$(BIN)/python pipelines/np6_to_duckdb.py $(ARGS)
 
 test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest -q -m "not soak" -n auto --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -q -m "not soak and not destinations" -n auto --dist loadfile $(ARGS)
 
 soak: $(READY) ## Run the long tests: kills, floods, big answers
 	@$(BIN)/python -m pytest -q -m soak --timeout=3000 $(ARGS)
