@@ -256,7 +256,7 @@ class Reading:
             self._request(run.scope, asked),
             self._settings.settle,
             self._is_backfill,
-            self._counting(run),
+            lambda: self._counting(run),
         )
 
     def _counting(self, run: _ScopeRun) -> Counting | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def load_window(
     request: WindowRequest,
     settle: int,
     must_be_whole: bool,
-    counting: Counting | None,
+    counting: Callable[[], Counting | None],
 ) -> LoadableWindow:
     """Fetches a window and reads its answer.
 
@@ -68,7 +69,8 @@ def load_window(
         settle: Milliseconds after which the API's answer about a moment is taken as final. What
             of the window is younger, by the server's clock, is cut off.
         must_be_whole: Nothing may be cut off.
-        counting: What to count in ``LoadableWindow.contents``.
+        counting: Gives what to count in ``LoadableWindow.contents``; called once the answer
+            begins, when the server's time is known.
 
     Raises:
         RequestFailed: The kind says what it means, see ``errors``. Nothing is left behind.
@@ -89,7 +91,7 @@ def load_window(
         )
     counted = tuple(
         Window(max(span.start, window.start), min(span.end, window.end))
-        for span in (counting.spans if counting else ())
+        for span in (reception.counting.spans if reception.counting else ())
         if span.start < window.end and window.start < span.end
     )
     return LoadableWindow(window, answer, contents, stash, counted)
@@ -101,6 +103,7 @@ class _Reception:
     Attributes:
         window: The span that is complete once the answer was read.
         context: What the answer is for, for messages.
+        counting: What is counted in it.
     """
 
     def __init__(
@@ -109,7 +112,7 @@ class _Reception:
         request: WindowRequest,
         settle: int,
         must_be_whole: bool,
-        counting: Counting | None,
+        counting: Callable[[], Counting | None],
     ) -> None:
         self.window = request.window
         self.context = request.context
@@ -117,7 +120,8 @@ class _Reception:
         self._request = request
         self._settle = settle
         self._must_be_whole = must_be_whole
-        self._counting = counting
+        self.counting: Counting | None = None
+        self._what_to_count = counting
         self._requested_at = 0
         self._files: list[Path] = []
         self._readings: list[Future[AnswerContents]] = []
@@ -140,6 +144,7 @@ class _Reception:
                 "Set this machine's clock; the window is left to a later run.",
             )
         self.window = Window(asked.start, min(asked.end, settled))
+        self.counting = self._what_to_count()
 
     def take(self, piece: Piece) -> None:
         """See ``client.Reception``."""
@@ -235,7 +240,7 @@ class _Reception:
             contents,
             event_type=endpoint.event_type,
             campaign_id=self._request.scope if is_campaign else None,
-            counting=self._counting,
+            counting=self.counting,
         ):
             stash.add(tables)
         return contents
