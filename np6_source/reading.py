@@ -33,6 +33,7 @@ from np6_source.errors import (
 )
 from np6_source.events import Counting
 from np6_source.fetching import Completed, Failed, Scope, windows_in_order
+from np6_source.host import check_cursor, check_refresh, check_tables
 from np6_source.lateness import Lateness
 from np6_source.places import BACKFILLS, PLACES, Place, scope_label
 from np6_source.schema import LOAD_WINDOWS
@@ -144,6 +145,8 @@ class Reading:
         self._metrics.update(
             windows=0, events=0, bytes=0, outside=0, failures=[], full=False, until=None
         )
+        check_cursor(self._endpoint.name, self._cursor)
+        check_refresh(self._endpoint.name)
         declare_tables(self._resource)
         start, end = self._range()
         if self._is_backfill:
@@ -152,6 +155,8 @@ class Reading:
         else:
             self._places = self._state.setdefault(PLACES, {})
         runs = self._runs = self._scope_runs(start, end)
+        if any(run.place for run in runs.values()) and not self._is_backfill:
+            check_tables(self._endpoint.name)
         # The requests are bounded by the cursor; filtering once more would drop the overlap.
         self._cursor.advance(to_datetime(self._moment(self._cursor.last_value)))
         steps = windows_in_order(
