@@ -10,6 +10,7 @@ from typing import Any
 
 import dlt
 from dlt.common.schema import Schema
+from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 
 from np6_source.errors import SettingError
 from np6_source.places import PLACES
@@ -43,7 +44,10 @@ def check_refresh(resource: str) -> None:
     Raises:
         SettingError: Events of other resources would be gone for good.
     """
-    package: Any = dlt.current.load_package_state()["state"]
+    try:
+        package: Any = dlt.current.load_package_state()["state"]
+    except CurrentLoadPackageStateNotAvailable:
+        return  # Somebody looks at the source's rows without loading them.
     gone = {
         table["name"]
         for kind in ("dropped_tables", "truncated_tables")

@@ -18,6 +18,7 @@ from typing import Any
 
 import dlt
 import pyarrow as pa
+from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 
 from np6_source import lateness
 from np6_source.batches import GatheredTables, tables_not_yet_there
@@ -455,6 +456,13 @@ def _ledger_row(resource: str, scope_label: str, loadable: LoadableWindow) -> pa
         "byte_count": answer.byte_count,
         "duration_ms": answer.duration_ms,
         "request_id": answer.request_id,
-        "_dlt_load_id": dlt.current.load_package_state()["load_id"],
+        "_dlt_load_id": _load_id(),
     }
     return pa.Table.from_pylist([row], schema=LOAD_WINDOWS.arrow_schema)
+
+
+def _load_id() -> str:
+    try:
+        return dlt.current.load_package_state()["load_id"]
+    except CurrentLoadPackageStateNotAvailable:
+        return "not loaded"  # Somebody looks at the source's rows without loading them.

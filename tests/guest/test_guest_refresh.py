@@ -124,25 +124,3 @@ def test_a_refresh_that_would_empty_another_account_s_tables_is_refused(
     assert "np6 has loaded events into as well" in message
     assert "use_single_dataset=false" in message
     assert warehouse.ids() == EVERY_ID
-
-
-def test_dev_mode_starts_anew_in_a_dataset_of_its_own(
-    warehouse: Any, sandbox: Sandbox, source_of: TMake
-) -> None:
-    import dlt
-
-    datasets = set()
-    for _ in range(2):
-        pipeline = dlt.pipeline(
-            "np6_dev",
-            destination=dlt.destinations.duckdb(str(warehouse.database)),
-            dataset_name="np6",
-            pipelines_dir=str(warehouse.pipelines_dir),
-            dev_mode=True,
-        )
-        pipeline.run(source_of(sandbox, ALL))
-        with pipeline.sql_client() as client:
-            assert client.execute_sql("SELECT count(*) FROM events") == [(48,)]
-        datasets.add(pipeline.dataset_name)
-    # The name has the time to the second.
-    assert datasets and "np6" not in datasets
