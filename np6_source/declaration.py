@@ -1,9 +1,9 @@
 """The tables, declared on the dlt resource that is about to load them.
 
 A resource here gives several tables. Each is a *variant* of the resource's hints (dlt 1.31: hints
-for one table name), declared when the resource starts: copies of a source lose their variants.
-What the host project has set with ``apply_hints`` is kept where it fits all tables, and refused
-where it would change which rows they hold.
+for one table name), declared when the resource starts: only then are the destination and all of
+the host's hints known. What the host project has set with ``apply_hints`` is kept where it fits
+all tables, and refused where it would change which rows they hold.
 """
 
 from __future__ import annotations

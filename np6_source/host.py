@@ -35,6 +35,28 @@ def check_cursor(resource: str, cursor: dlt.sources.incremental[Any]) -> None:
         )
 
 
+def check_transformers(resource: str) -> None:
+    """Refuses transformers behind a resource.
+
+    dlt 1.31 passes the name of a batch's table on to what a transformer makes of it: its rows would
+    land in that table.
+
+    Args:
+        resource: Name of the resource.
+
+    Raises:
+        SettingError: There is one.
+    """
+    edges = dlt.current.source().resources.selected_dag
+    behind = sorted({child for parent, child in edges if parent == resource and child != parent})
+    if behind:
+        raise SettingError(
+            f"{resource}: the rows of transformer {', '.join(behind)} would land in the tables of"
+            f" the events. Change the tables with add_map or add_yield_map, or iterate over"
+            f" np6_source().resources[{resource!r}] in a resource of your own."
+        )
+
+
 def check_refresh(resource: str) -> None:
     """Refuses a refresh that drops tables of which other resources' cursors would know nothing.
 

@@ -34,7 +34,7 @@ from np6_source.errors import (
 )
 from np6_source.events import Counting
 from np6_source.fetching import Completed, Failed, Scope, windows_in_order
-from np6_source.host import check_cursor, check_refresh, check_tables
+from np6_source.host import check_cursor, check_refresh, check_tables, check_transformers
 from np6_source.lateness import Lateness
 from np6_source.places import BACKFILLS, PLACES, Place, scope_label
 from np6_source.schema import LOAD_WINDOWS
@@ -147,6 +147,7 @@ class Reading:
             windows=0, events=0, bytes=0, outside=0, failures=[], full=False, until=None
         )
         check_cursor(self._endpoint.name, self._cursor)
+        check_transformers(self._endpoint.name)
         check_refresh(self._endpoint.name)
         declare_tables(self._resource)
         start, end = self._range()

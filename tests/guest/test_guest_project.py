@@ -235,3 +235,16 @@ def test_dev_mode_starts_anew_in_a_dataset_of_its_own(
         assert min(request.query["start"] for request in sandbox.requests) == "2024-03-01T00:00:00Z"
         with pipeline.sql_client() as client:
             assert client.execute_sql("SELECT count(*) FROM events") == [(48,)]
+
+
+def test_a_resource_of_the_host_s_can_be_made_of_the_tables(
+    warehouse: Any, sandbox: Sandbox, source_of: TMake
+) -> None:
+    @dlt.resource(write_disposition="replace")
+    def recipients() -> Any:
+        for table in source_of(sandbox).resources[ALL]:
+            if "recipient" in table.column_names:
+                yield [{"recipient": value} for value in set(table["recipient"].to_pylist())]
+
+    warehouse.run(recipients())
+    assert warehouse.query("SELECT count(DISTINCT recipient) FROM np6.recipients") == [(7,)]

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import dlt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -15,7 +16,7 @@ from np6_source import batches
 from np6_source.sandbox import Sandbox, sample_account
 from np6_source.schema import TABLES
 from np6_source.windows import Window
-from tests.guest.conftest import ALL, EVERY_ID, HOUR, TAt, TMake, unproven
+from tests.guest.conftest import ALL, EVERY_ID, HOUR, TAt, TMake, refusal, unproven
 
 MERGED_BY_ID = {table.name: (table.disposition, list(table.key)) for table in TABLES}
 
@@ -159,13 +160,14 @@ class TestLimit:
         warehouse.run(self.limited(source_of, sandbox, 1))
         assert 0 < len(warehouse.ids()) < 48
 
-    @pytest.mark.parametrize("limit", range(1, 12))
-    def test_wherever_it_cuts_nothing_is_lost(
-        self, warehouse: Any, sandbox: Sandbox, source_of: TMake, limit: int
+    @pytest.mark.parametrize("limit", [1, 2, 3, 6, 11])
+    def test_wherever_it_cuts_nothing_is_lost_and_no_proof(
+        self, warehouse: Any, sandbox: Sandbox, source_of: TMake, at: TAt, limit: int
     ) -> None:
         warehouse.run(self.limited(source_of, sandbox, limit))
         warehouse.run(source_of(sandbox, ALL))
         assert warehouse.ids() == EVERY_ID
+        assert unproven(warehouse, Window(at("03-01"), at("03-02T23:00"))) == []
 
     def test_it_loads_in_portions(
         self, warehouse: Any, sandbox: Sandbox, source_of: TMake, at: TAt
@@ -225,7 +227,7 @@ class TestLimit:
         assert min(request.query["start"] for request in sandbox.requests) > "2024-03-01T00:00:00Z"
         assert "backfills" not in warehouse.places(ALL)
 
-    @pytest.mark.parametrize("limit", [2, 5, 8, 13])
+    @pytest.mark.parametrize("limit", [5, 13])
     def test_of_a_parallelized_resource_moves_no_cursor(
         self, warehouse: Any, sandbox: Sandbox, source_of: TMake, limit: int
     ) -> None:
@@ -267,3 +269,19 @@ def test_a_step_that_fails_leaves_the_cursor(
         warehouse.run(source)
     warehouse.run(source_of(sandbox, ALL))
     assert warehouse.ids() == EVERY_ID
+
+
+@pytest.mark.parametrize("is_loaded_itself", [True, False])
+def test_a_transformer_is_refused(
+    warehouse: Any, sandbox: Sandbox, source_of: TMake, is_loaded_itself: bool
+) -> None:
+    """What it yields would be marked for the table of the batch that it was given."""
+
+    @dlt.transformer
+    def sizes(table: pa.Table) -> Any:
+        yield [{"rows": table.num_rows}]
+
+    resource = source_of(sandbox, ALL).resources[ALL]
+    data = [resource, resource | sizes] if is_loaded_itself else resource | sizes
+    message = refusal(lambda: warehouse.run(data))
+    assert "rows of transformer sizes would land in the tables of the events" in message
