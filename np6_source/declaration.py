@@ -13,6 +13,7 @@ from typing import Any
 
 import dlt
 from dlt.common.schema import Schema
+from dlt.common.schema.typing import MERGE_DISPOSITION_HINTS
 from dlt.extract import DltResource
 from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 from dlt.extract.items import TableNameMeta
@@ -49,14 +50,22 @@ def declare_tables(resource: DltResource) -> None:
         own = hints.table_hints(table, destination)
         given = resource.compute_table_schema(meta=TableNameMeta(table.name))
         if "variant_name" in given:
-            _check_disposition(resource, given, table.disposition)
+            _check_disposition(resource, given, own["write_disposition"])
         columns = {
             name: column for name, column in whole["columns"].items() if name in own["columns"]
         } | (given["columns"] if "variant_name" in given else {})
         # A variant begins as a copy of the resource's hints: first without any column of theirs.
         resource.apply_hints(table_name=table.name, columns={}, create_table_variant=True)
+        merged = {
+            "columns": _joined(resource, table, own["columns"], columns),
+            "merge_key": own.get("merge_key", []),
+        }
+        if layout := own.get("additional_table_hints"):
+            merged["additional_table_hints"] = {
+                hint: given.get(hint, whole.get(hint, value)) for hint, value in layout.items()
+            }
         resource.apply_hints(
-            **own | {"columns": _joined(resource, table, own["columns"], columns)},
+            **own | merged,
             schema_contract=whole.get("schema_contract"),
             table_format=whole.get("table_format"),
             file_format=whole.get("file_format"),
@@ -91,7 +100,7 @@ def _check_resource(resource: DltResource, whole: Mapping[str, Any]) -> None:
             f"{resource.name}: table_name={whole['name']!r} cannot be used, the resource fills"
             f" several tables ({names}). Load into another dataset, or rename them in a view."
         )
-    _check_disposition(resource, whole, "merge")
+    _check_disposition(resource, whole)
     for name, column in whole["columns"].items():
         if column.get("primary_key") or column.get("merge_key"):
             raise SettingError(
@@ -110,12 +119,23 @@ def _check_resource(resource: DltResource, whole: Mapping[str, Any]) -> None:
         )
 
 
-def _check_disposition(resource: DltResource, given: Mapping[str, Any], own: str) -> None:
+def _check_disposition(resource: DltResource, given: Mapping[str, Any], own: Any = "merge") -> None:
+    """Refuses a disposition that is not the table's own.
+
+    Args:
+        resource: The resource.
+        given: The host's hints, as dlt's table schema.
+        own: The table's write disposition, as ``table_hints`` gives it.
+    """
     disposition = given.get("write_disposition")
-    strategy = given.get("x-merge-strategy", "delete-insert")
-    if disposition in ("merge", own) and strategy == "delete-insert":
+    options = dict(own) if isinstance(own, dict) else {"disposition": own}
+    merge_hints = {
+        option: given[hint] for option, hint in MERGE_DISPOSITION_HINTS.items() if hint in given
+    }
+    foreign = merge_hints.items() - {"strategy": "delete-insert", **options}.items()
+    if disposition in ("merge", options["disposition"]) and not foreign:
         return
-    shown = f"{disposition!r}" if disposition != "merge" else f"'merge' with {strategy!r}"
+    shown = repr(disposition) + "".join(f", {option}={value!r}" for option, value in foreign)
     raise SettingError(
         f"{resource.name}: write_disposition={shown} cannot be used: runs read an overlap again,"
         " and several resources return the same events, so that events would be lost or stand"
@@ -143,7 +163,8 @@ def _joined(
                     f" {table.name}.{name}: it would change which rows the table holds, or keep"
                     " them from being loaded. Convert or filter in a view."
                 )
-        joined[name] = {**column, **own[name]}
+        kept = {hint: own[name][hint] for hint in ("name", "data_type", "nullable")}
+        joined[name] = {**own[name], **column, **kept}
     return joined
 
 

@@ -25,7 +25,11 @@ from tests.guest.conftest import ALL, EVERY_ID, TAt, TMake, refusal
         ({"write_disposition": "skip"}, "write_disposition='skip'"),
         (
             {"write_disposition": {"disposition": "merge", "strategy": "upsert"}},
-            "'merge' with 'upsert'",
+            "'merge', strategy='upsert' cannot be used",
+        ),
+        (
+            {"write_disposition": {"disposition": "merge", "destination_scope": "id > 'e'"}},
+            "destination_scope=.id > 'e'. cannot be used",
         ),
         ({"primary_key": "recipient"}, "primary_key or merge_key .recipient. cannot be used"),
         ({"merge_key": "action_id"}, "primary_key or merge_key .action_id. cannot be used"),
