@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test soak lint format docs bench bench-memory bench-growth \
+.PHONY: help demo run test soak test-guest dlt-init-bundle lint format docs bench bench-memory bench-growth \
 	bench-latency bench-startup clean
 
 help: ## Show this list
@@ -26,10 +26,17 @@ run: $(READY) ## Load your account: make run ARGS="--start 2024-01-01"
 	@$(BIN)/python pipelines/np6_to_duckdb.py $(ARGS)
 
 test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest -q -m "not soak and not destinations" -n auto --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -q -m "not soak and not destinations and not environments" \
+		-n auto --dist loadfile $(ARGS)
 
 soak: $(READY) ## Run the long tests: kills, floods, big answers
 	@$(BIN)/python -m pytest -q -m soak --timeout=3000 $(ARGS)
+
+test-guest: $(READY) ## Run the tests in fresh environments: the wheel as a guest, dlt init
+	@$(BIN)/python -m pytest -q -m environments --timeout=900 $(ARGS)
+
+dlt-init-bundle: $(READY) ## Write the layout that `dlt init np6 duckdb --location ...` takes
+	@$(BIN)/python bundle/dlt_init.py
 
 lint: $(READY) ## Check style and types
 	@$(BIN)/ruff check .

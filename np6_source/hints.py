@@ -21,7 +21,7 @@ whatever the naming convention."""
 
 
 def table_hints(table: Table, destination: str | None = None) -> dict[str, Any]:
-    """Arguments of ``dlt.mark.make_hints`` for a table.
+    """Arguments of a resource's ``apply_hints`` for a table.
 
     Merging deletes and inserts: several operations return the same event, and dlt's other merge
     strategies fail on, or keep, an id that stands twice in one load (dlt 1.31).

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import dlt
+from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
+from np6_source.errors import SettingError
 from np6_source.schema import LOAD_WINDOWS
 from np6_source.windows import Window, gaps, to_ms
 
@@ -31,34 +33,59 @@ TCoverage = Mapping[tuple[str, str], list[Window]]
 """Covered windows by resource and scope id."""
 
 
-def coverage(pipeline: dlt.Pipeline) -> dict[tuple[str, str], list[Window]]:
+def coverage(
+    pipeline: dlt.Pipeline, schema_name: str | None = None
+) -> dict[tuple[str, str], list[Window]]:
     """Reads the ledger.
 
     Args:
         pipeline: A pipeline that has loaded NP6 events; its destination must speak SQL.
+        schema_name: Name of the source, where several of the pipeline have loaded NP6 events.
+
+    Raises:
+        SettingError: Several have, and none was named.
     """
-    if not pipeline.schema_names:
+    loaded = [name for name in pipeline.schema_names if _has_loaded_windows(pipeline.schemas[name])]
+    if schema_name is not None:
+        loaded = [name for name in loaded if name == schema_name]
+    if not loaded:
         return {}
+    if len(loaded) > 1:
+        raise SettingError(f"schema_name: name one of the sources {', '.join(sorted(loaded))}")
+    schema = pipeline.schemas[loaded[0]]
     covered: dict[tuple[str, str], list[Window]] = {}
-    with pipeline.sql_client() as client:
-        windows = client.make_qualified_table_name(LOAD_WINDOWS.name)
-        packages = client.make_qualified_table_name(pipeline.default_schema.loads_table_name)
+    with pipeline.sql_client(schema.name) as client:
+        windows = client.make_qualified_table_name(_normalized(schema, LOAD_WINDOWS.name))
+        packages = client.make_qualified_table_name(schema.loads_table_name)
         names = ("resource", "scope_id", "window_start", "window_end")
-        columns = ", ".join(f"w.{client.escape_column_name(name)}" for name in names)
-        load_id = client.escape_column_name("_dlt_load_id")
-        # A package that was killed half-way may have left windows whose events never arrived.
+
+        def column(table: str, name: str) -> str:
+            return f"{table}.{client.escape_column_name(schema.naming.normalize_path(name))}"
+
+        columns = ", ".join(column("w", name) for name in names)
+        # A package that was killed half-way may have left windows whose events never arrived; two
+        # accounts in one dataset have a ledger in common, but packages of their own.
         query = (
-            f"SELECT DISTINCT {columns} FROM {windows} AS w"
-            f" JOIN {packages} AS p ON p.load_id = w.{load_id} AND p.status = 0"
+            f"SELECT DISTINCT {columns} FROM {windows} AS w JOIN {packages} AS p"
+            f" ON {column('p', 'load_id')} = {column('w', '_dlt_load_id')}"
+            f" AND {column('p', 'status')} = 0 AND {column('p', 'schema_name')} = %s"
         )
         try:
-            rows = client.execute_sql(query) or []
+            rows = client.execute_sql(query, schema.name) or []
         except DatabaseUndefinedRelation:
             rows = []
     for resource, scope_id, start, end in rows:
         window = Window(to_ms(start), to_ms(end))
         covered.setdefault((resource, scope_id), []).append(window)
     return covered
+
+
+def _normalized(schema: Schema, table: str) -> str:
+    return schema.naming.normalize_tables_path(table)
+
+
+def _has_loaded_windows(schema: Schema) -> bool:
+    return _normalized(schema, LOAD_WINDOWS.name) in schema.tables
 
 
 def missing(asked: Window, covered: TCoverage) -> list[Gap]:

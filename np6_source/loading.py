@@ -152,23 +152,24 @@ def _only_one(pipeline: dlt.Pipeline) -> Iterator[None]:
 
 
 def _check_tables(pipeline: dlt.Pipeline) -> None:
-    """Compares the tables that hold data by dlt's schema with the destination's."""
-    if not pipeline.schema_names:
-        return
-    schema = pipeline.default_schema
-    loaded = {table["name"] for table in schema.data_tables(seen_data_only=True)}
-    ours = [schema.naming.normalize_tables_path(table.name) for table in TABLES]
-    expected = [name for name in ours if name in loaded]
-    with pipeline.destination_client() as client:
-        if not expected or not isinstance(client, SqlJobClientBase):
-            return
-        gone = [name for name, columns in client.get_storage_tables(expected) if not columns]
-    if gone:
-        raise TableMissing(
-            f"{', '.join(gone)} is gone from dataset {pipeline.dataset_name!r}, but earlier runs"
-            " loaded it: going on from their cursor would leave a hole. Either put the table back,"
-            " or drop what is left and load everything again with --reload."
-        )
+    """Compares the tables that hold data by dlt's schemas with the destination's."""
+    for schema_name in pipeline.schema_names:
+        schema = pipeline.schemas[schema_name]
+        loaded = {table["name"] for table in schema.data_tables(seen_data_only=True)}
+        ours = [schema.naming.normalize_tables_path(table.name) for table in TABLES]
+        expected = [name for name in ours if name in loaded]
+        if not expected:
+            continue
+        with pipeline.destination_client(schema_name) as client:
+            if not isinstance(client, SqlJobClientBase):
+                return
+            gone = [name for name, columns in client.get_storage_tables(expected) if not columns]
+        if gone:
+            raise TableMissing(
+                f"{', '.join(gone)} is gone from dataset {pipeline.dataset_name!r}, but earlier"
+                " runs loaded it: going on from their cursor would leave a hole. Either put the"
+                " table back, or drop what is left and load everything again with --reload."
+            )
 
 
 def _take_note(report: LoadReport, pipeline: dlt.Pipeline, source: DltSource) -> bool:

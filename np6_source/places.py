@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+PLACES, BACKFILLS = "places", "backfills"
+"""Keys of the resource state: places by scope, and those of unfinished backfills by range."""
+
 
 @dataclass(frozen=True)
 class Place:

@@ -7,9 +7,10 @@ the tables of its windows: dlt commits both in one load package.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,10 +18,12 @@ from typing import Any
 
 import dlt
 import pyarrow as pa
+from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 
 from np6_source import lateness
 from np6_source.batches import GatheredTables, tables_not_yet_there
 from np6_source.client import WindowRequest
+from np6_source.declaration import declare_tables
 from np6_source.endpoints import Endpoint
 from np6_source.errors import (
     RUN_ENDING,
@@ -31,17 +34,16 @@ from np6_source.errors import (
 )
 from np6_source.events import Counting
 from np6_source.fetching import Completed, Failed, Scope, windows_in_order
+from np6_source.host import check_cursor, check_refresh, check_tables, check_transformers
 from np6_source.lateness import Lateness
-from np6_source.places import Place, scope_label
+from np6_source.places import BACKFILLS, PLACES, Place, scope_label
 from np6_source.schema import LOAD_WINDOWS
 from np6_source.session import Session, Tools
+from np6_source.settings import moment_ms
 from np6_source.window_loading import LoadableWindow, load_window
-from np6_source.windows import SECOND, Pace, Window, gaps, iso, merged, to_datetime, to_ms
+from np6_source.windows import SECOND, Pace, Window, gaps, iso, merged, to_datetime
 
 logger = logging.getLogger(__name__)
-
-PLACES, BACKFILLS = "places", "backfills"
-"""Keys of the resource state: places by scope, and those of unfinished backfills by range."""
 
 FAILURES_IN_A_ROW = 3
 """Scopes that the API fails to answer, even by the second, before the run ends."""
@@ -82,6 +84,19 @@ class _ScopeRun:
         return not gaps(span, self.counted)
 
 
+@dataclass(frozen=True)
+class _Reached:
+    """How far a run has got.
+
+    Attributes:
+        places: The places of the scopes that have got on, by label.
+        is_done: Whether all scopes are complete up to their end.
+    """
+
+    places: Mapping[str, Place]
+    is_done: bool
+
+
 class Reading:
     """One run of one resource, inside dlt's extraction."""
 
@@ -115,6 +130,9 @@ class Reading:
         self._failures_in_a_row = 0
         self._unmapped: Counter[str] = Counter()
         self._gathered = GatheredTables()
+        self._runs: dict[str, _ScopeRun] = {}
+        self._resource = dlt.current.resource()
+        self._thread = threading.get_ident()
         self._metrics: dict[str, Any] = dlt.current.resource_metrics()
         self._state: dict[str, Any] = dlt.current.resource_state()
 
@@ -128,17 +146,21 @@ class Reading:
         self._metrics.update(
             windows=0, events=0, bytes=0, outside=0, failures=[], full=False, until=None
         )
+        check_cursor(self._endpoint.name, self._cursor)
+        check_transformers(self._endpoint.name)
+        check_refresh(self._endpoint.name)
+        declare_tables(self._resource)
         start, end = self._range()
         if self._is_backfill:
             backfills = self._state.setdefault(BACKFILLS, {})
             self._places: dict[str, Any] = backfills.setdefault(f"{start}-{end}", {})
         else:
             self._places = self._state.setdefault(PLACES, {})
-        runs = self._scope_runs(start, end)
+        runs = self._runs = self._scope_runs(start, end)
+        if any(run.place for run in runs.values()) and not self._is_backfill:
+            check_tables(self._endpoint.name)
         # The requests are bounded by the cursor; filtering once more would drop the overlap.
-        assert self._cursor.last_value is not None
-        self._cursor.advance(self._cursor.last_value)
-        yield from tables_not_yet_there()
+        self._cursor.advance(to_datetime(self._moment(self._cursor.last_value)))
         steps = windows_in_order(
             [run.scope for run in runs.values()],
             Pace(self._settings.window),
@@ -158,10 +180,12 @@ class Reading:
                     self._finish(runs[step.scope.label])
                 if self._must_stop():
                     break
-        yield from self._gathered.flush()
+        yield from self._gathered.flush(self._if_limited())
+        yield from tables_not_yet_there()
         is_done = all(run.is_done for run in runs.values())
         self._metrics["full"] = self._session.is_full() and not is_done
-        self._move(runs, is_done)
+        if self._resource.limit is None:
+            self._move(self._reached())
         self._report()
 
     # --- Where to read ---
@@ -178,12 +202,10 @@ class Reading:
 
     def _range(self) -> tuple[int, int]:
         """The span of a scope without a place."""
-        assert self._cursor.initial_value is not None
-        start = to_ms(self._cursor.initial_value)
+        start = self._moment(self._cursor.initial_value)
         if not self._is_backfill:
             return start, self._horizon()
-        assert self._cursor.end_value is not None
-        end = to_ms(self._cursor.end_value)
+        end = self._moment(self._cursor.end_value)
         if start >= end:
             raise SettingError(
                 f"{self._endpoint.name}: the range [{iso(start)}, {iso(end)}) is empty. A scheduler"
@@ -199,6 +221,12 @@ class Reading:
         if missing > 0:
             time.sleep(missing / SECOND)
         return start, end
+
+    def _moment(self, value: Any) -> int:
+        """Milliseconds of one of the cursor's values, which the host may have given in any type."""
+        if value is None:
+            return self._settings.beginning(self._began_at)
+        return moment_ms(value, f"{self._endpoint.name}: the incremental's value")
 
     def _horizon(self) -> int:
         """Up to where windows are settled: the run's beginning, by the server's clock."""
@@ -228,8 +256,7 @@ class Reading:
 
     def _place_of_cursor(self, place: Place | None, start: int) -> Place | None:
         """The account's place; dlt's cursor has the last word about it."""
-        assert self._cursor.start_value is not None
-        until = to_ms(self._cursor.start_value)
+        until = self._moment(self._cursor.start_value)
         if place is None:
             return None if until == start else Place(until, until)
         return place if place.until == until else Place(min(place.start, until), until)
@@ -278,9 +305,11 @@ class Reading:
 
     def _complete(self, run: _ScopeRun, loadable: LoadableWindow) -> Iterator[Any]:
         for name, table in loadable.stash.tables():
-            yield from self._gathered.add(name, table)
+            self._gathered.add(name, table)
+            if self._gathered.is_enough:
+                yield from self._gathered.flush(self._if_limited())
         row = _ledger_row(self._endpoint.name, run.scope.label, loadable)
-        yield from self._gathered.add(LOAD_WINDOWS.name, row)
+        self._gathered.add(LOAD_WINDOWS.name, row)
         contents = loadable.contents
         if run.place is None or loadable.window.end > run.place.until:
             # The overlap does not count: a run that stops within it would never get on.
@@ -330,23 +359,47 @@ class Reading:
         logger.error("%s", failure)
         self._metrics["failures"].append(failure_metrics(failure))
 
-    def _move(self, runs: dict[str, _ScopeRun], is_done: bool) -> None:
-        """Moves the places to the end of what was handed on; dlt commits them with it."""
-        for label, run in runs.items():
+    def _reached(self) -> _Reached:
+        """The places behind the windows that are complete."""
+        places: dict[str, Place] = {}
+        for label, run in self._runs.items():
             if run.until is None:
                 continue
             until = run.until if run.place is None else max(run.until, run.place.until)
             start = run.scope.start if run.place is None else run.place.start
-            self._places[label] = self._with_tail(Place(start, until, run.read_at), run).to_state()
+            places[label] = self._with_tail(Place(start, until, run.read_at), run)
+        return _Reached(places, all(run.is_done for run in self._runs.values()))
+
+    def _move(self, reached: _Reached) -> None:
+        """Moves the places to the end of what was handed on; dlt commits them with it."""
+        for label, place in reached.places.items():
+            self._places[label] = place.to_state()
         if self._is_backfill:
-            if is_done:
+            if reached.is_done:
                 self._forget_backfill()
             return
-        known = [self._places.get(run.scope.label) for run in runs.values()]
+        known = [self._places.get(run.scope.label) for run in self._runs.values()]
         if known and all(known):
             until = min(place["until"] for place in known if place)
             self._cursor.advance(to_datetime(until))
             self._metrics["until"] = until
+
+    def _if_limited(self) -> Callable[[], None] | None:
+        """What moves the places where the host limits the resource with ``add_limit``.
+
+        dlt then drops batches without a word, so that a place may only follow what passed the
+        limit. Where the resource is parallelized as well, batches may overtake each other on the
+        way (dlt 1.31): no place moves, and the next run reads the same again.
+        """
+        if self._resource.limit is None:
+            return None
+        reached = self._reached()
+
+        def handed_on() -> None:
+            if threading.get_ident() == self._thread:
+                self._move(reached)
+
+        return handed_on
 
     def _with_tail(self, place: Place, run: _ScopeRun) -> Place:
         """The place with the counts that the next run compares with, where they are whole."""
@@ -404,6 +457,13 @@ def _ledger_row(resource: str, scope_label: str, loadable: LoadableWindow) -> pa
         "byte_count": answer.byte_count,
         "duration_ms": answer.duration_ms,
         "request_id": answer.request_id,
-        "_dlt_load_id": dlt.current.load_package_state()["load_id"],
+        "_dlt_load_id": _load_id(),
     }
     return pa.Table.from_pylist([row], schema=LOAD_WINDOWS.arrow_schema)
+
+
+def _load_id() -> str:
+    try:
+        return dlt.current.load_package_state()["load_id"]
+    except CurrentLoadPackageStateNotAvailable:
+        return "not loaded"  # Somebody looks at the source's rows without loading them.

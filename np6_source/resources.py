@@ -10,10 +10,10 @@ from typing import Any
 import dlt
 from dlt.extract import DltResource
 
+from np6_source.batches import HandedOn
 from np6_source.endpoints import Endpoint
 from np6_source.reading import Reading
 from np6_source.session import Session
-from np6_source.settings import DEFAULT_HISTORY, Settings
 from np6_source.windows import SECOND, to_datetime
 
 
@@ -31,7 +31,7 @@ def make_resource(endpoint: Endpoint, scope_ids: tuple[str, ...], session: Sessi
     settings = session.settings
     cursor = dlt.sources.incremental[datetime](
         "timestamp",
-        initial_value=to_datetime(_start(settings)),
+        initial_value=to_datetime(settings.beginning(int(time.time() * SECOND))),
         end_value=to_datetime(settings.end) if settings.is_backfill and settings.end else None,
         primary_key=(),
     )
@@ -40,17 +40,11 @@ def make_resource(endpoint: Endpoint, scope_ids: tuple[str, ...], session: Sessi
         with session.tools() as tools:
             yield from Reading(endpoint, scope_ids, session, tools, timestamp).run()
 
-    # The tables' hints travel with the batches: dlt would pass a resource's own columns on to
-    # every table variant (dlt 1.31).
-    return dlt.resource(
+    # The tables are declared when the resource starts, see ``declaration``.
+    resource: DltResource = dlt.resource(
         read,
         name=endpoint.name,
+        write_disposition="merge",
         selected=endpoint.selected and (endpoint.ids is None or bool(scope_ids)),
     )
-
-
-def _start(settings: Settings) -> int:
-    if settings.start is not None:
-        return settings.start
-    now = int(time.time()) * SECOND
-    return now - int(DEFAULT_HISTORY.total_seconds()) * SECOND
+    return resource.add_step(HandedOn())

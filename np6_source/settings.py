@@ -58,6 +58,12 @@ class Settings:
     classification_parameter: str
     items_events: Sequence[Any]
 
+    def beginning(self, now: int) -> int:
+        """Where a first load begins, in whole seconds where nothing was asked for."""
+        if self.start is not None:
+            return self.start
+        return now // SECOND * SECOND - int(DEFAULT_HISTORY.total_seconds()) * SECOND
+
     @property
     def is_backfill(self) -> bool:
         """Whether just the given range is loaded, without touching any place."""
