@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import dlt
+from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from np6_source.schema import LOAD_WINDOWS
@@ -32,17 +33,17 @@ TCoverage = Mapping[tuple[str, str], list[Window]]
 
 
 def coverage(pipeline: dlt.Pipeline) -> dict[tuple[str, str], list[Window]]:
-    """Reads the ledger.
+    """Reads the ledger: what all pipelines together have loaded into the dataset.
 
     Args:
-        pipeline: A pipeline that has loaded NP6 events; its destination must speak SQL.
+        pipeline: A pipeline into the dataset, which need not have run; its destination must speak
+            SQL.
     """
-    if not pipeline.schema_names:
-        return {}
     covered: dict[tuple[str, str], list[Window]] = {}
+    schema = pipeline.default_schema if pipeline.schema_names else Schema("np6")
     with pipeline.sql_client() as client:
         windows = client.make_qualified_table_name(LOAD_WINDOWS.name)
-        packages = client.make_qualified_table_name(pipeline.default_schema.loads_table_name)
+        packages = client.make_qualified_table_name(schema.loads_table_name)
         names = ("resource", "scope_id", "window_start", "window_end")
         columns = ", ".join(f"w.{client.escape_column_name(name)}" for name in names)
         load_id = client.escape_column_name("_dlt_load_id")
