@@ -26,6 +26,7 @@ from np6_source.settings import (
     at_least_one,
     classes,
     ids,
+    interval_between,
     moment_ms,
     span_ms,
 )
@@ -61,6 +62,7 @@ def np6_source(
     overlap: float = 600.0,
     settle: float = 30.0,
     concurrency: int = 8,
+    requests_per_minute: float | None = None,
     workers: int = 1,
     classification: str | None = None,
     classification_parameter: str = "classification",
@@ -99,8 +101,10 @@ def np6_source(
         overlap: Seconds before its place that each run reads again for late events.
         settle: Seconds after which the API's answer about a moment is taken as final.
         concurrency: Requests that may run at once.
-        workers: Processes that load from the account at the same time; each takes its share of
-            ``concurrency``, at least one request.
+        requests_per_minute: Requests that may begin in a minute, evenly spread. None: as many as
+            the API takes.
+        workers: Processes that load from the account at the same time: each takes its share of
+            ``concurrency`` (one at least) and of ``requests_per_minute``.
         classification: Robot classes to ask the hit operations for: ``genericrobot``, ``mpp``,
             ``gsr``, as a comma list.
         classification_parameter: Name of that query parameter; the reference has two spellings.
@@ -159,6 +163,7 @@ def np6_source(
         longest_wait=longest_wait,
         largest_answer=at_least_one(largest_answer, "largest_answer"),
         concurrency=own_concurrency,
+        interval=interval_between(requests_per_minute) * workers,
         timestamp_format=timestamp_format,
     )
     given = {
