@@ -10,6 +10,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
+import re
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +32,10 @@ from np6_source.endpoints import ENDPOINTS, Endpoint
 from np6_source.errors import Np6Error, SettingError
 from np6_source.loading import LoadReport, load
 from np6_source.settings import TMoment
+from np6_source.turns import WITH_TURNS, in_database_or_file, kind_of_destination
 from np6_source.windows import iso, to_datetime, to_ms
+
+logger = logging.getLogger(__name__)
 
 STAGING_LAYOUT = "staging_dataset_name_layout"
 
@@ -172,10 +177,10 @@ def _kinds(
         if name not in known:
             raise SettingError(f"There is no resource {name!r}; give further ones as endpoints")
         taken = known[name]
-        kind = taken if isinstance(taken, str) else None
-        if kind is not None and kind not in ids:
-            raise SettingError(f"{name} loads by id: give ids={{{kind!r}: [...]}}")
-        by_kind[kind] = (*by_kind.get(kind, ()), name)
+        taker = taken if isinstance(taken, str) else None
+        if taker is not None and taker not in ids:
+            raise SettingError(f"{name} loads by id: give ids={{{taker!r}: [...]}}")
+        by_kind[taker] = (*by_kind.get(taker, ()), name)
     if unused := [kind for kind in ids if kind not in by_kind]:
         raise SettingError(f"No resource in {list(resources)} takes {', '.join(unused)}")
     return {**by_kind}
@@ -233,14 +238,10 @@ def load_part(
             destination=_with_own_staging(destination),
             dataset_name=dataset_name,
             pipelines_dir=str(folder),
-            # Neither read nor written: a part has no state, and hundreds of parts would fill
-            # _dlt_pipeline_state with it.
-            restore_from_destination=False,
         )
-        try:
-            report = load(pipeline, source)
-        finally:
-            _drop_staging(pipeline)
+        # Nothing is read, and nothing written: hundreds of parts would fill _dlt_pipeline_state.
+        pipeline.config.restore_from_destination = False
+        report = load(pipeline, source, turn=_turn)
     if report.failures:
         raise PartIncomplete(part, report)
     return report
@@ -267,12 +268,36 @@ def _with_own_staging(destination: TDestinationReferenceArg) -> AnyDestination:
     return own
 
 
+@contextmanager
+def _turn(pipeline: dlt.Pipeline) -> Iterator[None]:
+    """A turn at the dataset, with nothing left in staging behind it."""
+    with in_database_or_file(pipeline):
+        try:
+            yield
+        finally:
+            try:
+                _drop_staging(pipeline)
+            except Exception as error:
+                logger.warning(
+                    "The staging dataset of %s is left: %s", pipeline.dataset_name, error
+                )
+
+
 def _drop_staging(pipeline: dlt.Pipeline) -> None:
-    """Drops the attempt's staging dataset, if it made one."""
-    if not pipeline.schema_names:
-        return
+    """Drops the attempt's staging dataset, and those that killed attempts left.
+
+    The latter only where parts take turns: there, what stands in staging now is nobody's.
+    """
     with pipeline.destination_client() as client:
         if isinstance(client, WithStagingDataset):
             with client.with_staging_dataset() as staging:
                 if staging.is_storage_initialized():
                     staging.drop_storage()
+    if kind_of_destination(pipeline) not in WITH_TURNS:
+        return
+    with pipeline.sql_client() as sql:
+        left = re.compile(re.escape(sql.dataset_name) + "_staging_[0-9a-f]{12}")
+        schemata = sql.execute_sql("SELECT schema_name FROM information_schema.schemata") or []
+        for name in {name for (name,) in schemata if left.fullmatch(name)}:
+            with sql.with_alternative_dataset_name(name):
+                sql.drop_dataset()
