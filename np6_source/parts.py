@@ -235,7 +235,7 @@ def load_part(
     with _folder(pipelines_dir) as folder:
         pipeline = dlt.pipeline(
             f"np6_{part.name}",
-            destination=_with_own_staging(destination),
+            destination=with_own_staging(destination),
             dataset_name=dataset_name,
             pipelines_dir=str(folder),
         )
@@ -256,8 +256,18 @@ def _folder(given: str | Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _with_own_staging(destination: TDestinationReferenceArg) -> AnyDestination:
-    """The destination, with a staging dataset that nobody else uses."""
+def with_own_staging(destination: TDestinationReferenceArg) -> AnyDestination:
+    """The destination, with a staging dataset that nobody else uses.
+
+    For one run of any pipeline that merges into a dataset beside others. ``load_part`` does it by
+    itself.
+
+    Args:
+        destination: A dlt destination, by name or as an instance, which stays as it is.
+
+    Raises:
+        SettingError: There is none.
+    """
     found = Destination.from_reference(destination)
     if found is None:
         raise SettingError("destination is missing")
