@@ -32,7 +32,7 @@ from np6_source.endpoints import ENDPOINTS, Endpoint
 from np6_source.errors import Np6Error, SettingError
 from np6_source.loading import LoadReport, load
 from np6_source.settings import TMoment
-from np6_source.turns import WITH_TURNS, in_database_or_file, kind_of_destination
+from np6_source.turns import WITH_TURNS, TTurn, in_database_or_file, kind_of_destination
 from np6_source.windows import iso, to_datetime, to_ms
 
 logger = logging.getLogger(__name__)
@@ -193,6 +193,7 @@ def load_part(
     *,
     workers: int = 1,
     pipelines_dir: str | Path | None = None,
+    turn: TTurn | None = None,
     make_source: Callable[..., DltSource] = np6_source,
     **source_options: Any,
 ) -> LoadReport:
@@ -210,6 +211,9 @@ def load_part(
         workers: How many workers share the account's rate limit; each takes its share of
             ``concurrency`` and ``requests_per_minute``.
         pipelines_dir: Folder for working files. None: a temporary one.
+        turn: Waits until this process may load into the dataset and keeps others from it, for a
+            lock of your own. None: the one of PostgreSQL, or a file beside a DuckDB file; other
+            destinations have none, see ``docs/scale.md``.
         make_source: Gives the source; a clone of ``np6_source``, say.
         source_options: Further arguments of ``np6_source``, except what the part says.
 
@@ -221,6 +225,11 @@ def load_part(
         PipelineStepFailed: A step of dlt's failed.
         SettingError: An argument cannot be used.
     """
+    if source_options.get("table_format") == "iceberg" and turn is None:
+        raise SettingError(
+            "Iceberg tables cannot be merged into by several processes at once: rows would be lost"
+            " or stand twice. Take table_format='delta', or give a turn."
+        )
     names = part.resources
     if names is None and part.ids:
         known = (*ENDPOINTS, *source_options.get("endpoints", ()))
@@ -241,7 +250,7 @@ def load_part(
         )
         # Nothing is read, and nothing written: hundreds of parts would fill _dlt_pipeline_state.
         pipeline.config.restore_from_destination = False
-        report = load(pipeline, source, turn=_turn)
+        report = load(pipeline, source, turn=_leaving_nothing(turn or in_database_or_file))
     if report.failures:
         raise PartIncomplete(part, report)
     return report
@@ -278,32 +287,38 @@ def with_own_staging(destination: TDestinationReferenceArg) -> AnyDestination:
     return own
 
 
-@contextmanager
-def _turn(pipeline: dlt.Pipeline) -> Iterator[None]:
-    """A turn at the dataset, with nothing left in staging behind it."""
-    with in_database_or_file(pipeline):
-        try:
-            yield
-        finally:
+def _leaving_nothing(turn: TTurn) -> TTurn:
+    """The turn, with nothing left in staging behind it."""
+
+    @contextmanager
+    def cleaned(pipeline: dlt.Pipeline) -> Iterator[None]:
+        with turn(pipeline):
             try:
-                _drop_staging(pipeline)
-            except Exception as error:
-                logger.warning(
-                    "The staging dataset of %s is left: %s", pipeline.dataset_name, error
-                )
+                yield
+            finally:
+                try:
+                    _drop_staging(pipeline, turn is in_database_or_file)
+                except Exception as error:
+                    logger.warning(
+                        "A staging dataset of %s is left behind (%s): drop it by hand.",
+                        pipeline.dataset_name,
+                        type(error).__name__,
+                    )
+
+    return cleaned
 
 
-def _drop_staging(pipeline: dlt.Pipeline) -> None:
+def _drop_staging(pipeline: dlt.Pipeline, is_alone: bool) -> None:
     """Drops the attempt's staging dataset, and those that killed attempts left.
 
-    The latter only where parts take turns: there, what stands in staging now is nobody's.
+    The latter only where all parts take turns: there, what stands in staging now is nobody's.
     """
     with pipeline.destination_client() as client:
         if isinstance(client, WithStagingDataset):
             with client.with_staging_dataset() as staging:
                 if staging.is_storage_initialized():
                     staging.drop_storage()
-    if kind_of_destination(pipeline) not in WITH_TURNS:
+    if not is_alone or kind_of_destination(pipeline) not in WITH_TURNS:
         return
     with pipeline.sql_client() as sql:
         left = re.compile(re.escape(sql.dataset_name) + "_staging_[0-9a-f]{12}")
