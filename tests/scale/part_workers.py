@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
 import dlt
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from np6_source import np6_source
@@ -32,6 +35,10 @@ class Job:
 
     def make_destination(self) -> Any:
         name, credentials = self.destination
+        if name == "lake":
+            from np6_source.lake import filesystem
+
+            return filesystem(credentials)
         return getattr(dlt.destinations, name)(credentials)
 
 
@@ -81,3 +88,26 @@ def before_merging(table: str, action: Callable[[], None]) -> Callable[[], None]
 
     SqlJobClientBase.create_table_chain_completed_followup_jobs = act_first  # type: ignore[method-assign]
     return take_back
+
+
+@contextmanager
+def while_making_table(table: str, action: Callable[[], None]) -> Iterator[None]:
+    """Does something when a table of a lake was not found, before it is made and filled."""
+    load_open_table = FilesystemClient.load_open_table
+    is_done = False
+
+    def act_behind(self: Any, table_format: Any, table_name: str, *rest: Any, **named: Any) -> Any:
+        nonlocal is_done
+        try:
+            return load_open_table(self, table_format, table_name, *rest, **named)
+        except DestinationUndefinedEntity:
+            if table_name == table and not is_done:
+                is_done = True
+                action()
+            raise
+
+    FilesystemClient.load_open_table = act_behind  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        FilesystemClient.load_open_table = load_open_table  # type: ignore[method-assign]
