@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test soak test-guest dlt-init-bundle lint format docs bench bench-memory bench-growth \
-	bench-latency bench-startup clean
+.PHONY: help demo run test soak test-guest dlt-init-bundle lint format docs bench bench-memory \
+	bench-growth bench-latency bench-startup bench-parts clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -64,6 +64,9 @@ bench-latency: $(READY) ## Measure many windows and many ids over a slow network
 
 bench-startup: $(READY) ## Measure a run that finds nothing new
 	@$(BIN)/python tests/benchmarks/startup.py $(ARGS)
+
+bench-parts: $(READY) ## Measure what a part of a backfill costs, by workers and destination
+	@$(BIN)/python tests/benchmarks/parts.py $(ARGS)
 
 clean: ## Remove what make has made
 	rm -rf $(VENV) build dist demo.duckdb .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -26,6 +26,7 @@ from np6_source.settings import (
     at_least_one,
     classes,
     ids,
+    interval_between,
     moment_ms,
     span_ms,
 )
@@ -61,6 +62,8 @@ def np6_source(
     overlap: float = 600.0,
     settle: float = 30.0,
     concurrency: int = 8,
+    requests_per_minute: float | None = None,
+    workers: int = 1,
     classification: str | None = None,
     classification_parameter: str = "classification",
     campaign_items_events: Sequence[Any] | None = None,
@@ -98,6 +101,10 @@ def np6_source(
         overlap: Seconds before its place that each run reads again for late events.
         settle: Seconds after which the API's answer about a moment is taken as final.
         concurrency: Requests that may run at once.
+        requests_per_minute: Requests that may begin in a minute, evenly spread. None: as many as
+            the API takes.
+        workers: Processes that load from the account at the same time: each takes its share of
+            ``concurrency`` (one at least) and of ``requests_per_minute``.
         classification: Robot classes to ask the hit operations for: ``genericrobot``, ``mpp``,
             ``gsr``, as a comma list.
         classification_parameter: Name of that query parameter; the reference has two spellings.
@@ -125,13 +132,16 @@ def np6_source(
         SettingError: A parameter cannot be used.
     """
     refuse_foreign_key(api_key)
+    own_concurrency = max(
+        1, at_least_one(concurrency, "concurrency") // at_least_one(workers, "workers")
+    )
     settings = Settings(
         start=None if start is None else moment_ms(start, "start"),
         end=None if end is None else moment_ms(end, "end"),
         window=span_ms(window, "window", least=1),
         overlap=span_ms(overlap, "overlap"),
         settle=span_ms(settle, "settle"),
-        concurrency=at_least_one(concurrency, "concurrency"),
+        concurrency=own_concurrency,
         largest_load=None if largest_load is None else at_least_one(largest_load, "largest_load"),
         stop_when=stop_when or (lambda: False),
         on_error=on_error,
@@ -152,7 +162,8 @@ def np6_source(
         backoff=backoff,
         longest_wait=longest_wait,
         largest_answer=at_least_one(largest_answer, "largest_answer"),
-        concurrency=concurrency,
+        concurrency=own_concurrency,
+        interval=interval_between(requests_per_minute) * workers,
         timestamp_format=timestamp_format,
     )
     given = {

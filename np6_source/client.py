@@ -70,6 +70,7 @@ class ClientSettings:
         longest_wait: Seconds the run may wait at once because the API asks it to.
         largest_answer: Bytes (uncompressed) that one answer may have.
         concurrency: Requests that may run at once.
+        interval: Seconds from one request's start to the next, at least.
         timestamp_format: How window bounds are sent, ISO 8601 or milliseconds. The reference
             takes both and says the unit of neither.
     """
@@ -83,6 +84,7 @@ class ClientSettings:
     longest_wait: float = 600.0
     largest_answer: int = 4 * 1024**3
     concurrency: int = 8
+    interval: float = 0.0
     timestamp_format: TTimestampFormat = "iso"
 
 
@@ -200,7 +202,7 @@ class Client:
         self._base_url = checked_base_url(settings.base_url)
         self._spool = spool
         self.clock = clock
-        self._throttle = Throttle(settings.concurrency)
+        self._throttle = Throttle(settings.concurrency, settings.interval)
         self._is_failing = False
         self._session = requests.Session()
         self._session.auth = _KeyForHost(checked_key(settings.api_key), self._base_url)

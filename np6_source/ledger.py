@@ -36,10 +36,11 @@ TCoverage = Mapping[tuple[str, str], list[Window]]
 def coverage(
     pipeline: dlt.Pipeline, schema_name: str | None = None
 ) -> dict[tuple[str, str], list[Window]]:
-    """Reads the ledger.
+    """Reads the ledger: what all pipelines together have loaded into the dataset.
 
     Args:
-        pipeline: A pipeline that has loaded NP6 events; its destination must speak SQL.
+        pipeline: A pipeline into the dataset, which need not have run; its destination must speak
+            SQL.
         schema_name: Name of the source, where several of the pipeline have loaded NP6 events.
 
     Raises:
@@ -48,13 +49,11 @@ def coverage(
     loaded = [name for name in pipeline.schema_names if _has_loaded_windows(pipeline.schemas[name])]
     if schema_name is not None:
         loaded = [name for name in loaded if name == schema_name]
-    if not loaded:
-        return {}
     if len(loaded) > 1:
         raise SettingError(f"schema_name: name one of the sources {', '.join(sorted(loaded))}")
-    schema = pipeline.schemas[loaded[0]]
+    schema = pipeline.schemas[loaded[0]] if loaded else Schema(schema_name or "np6")
     covered: dict[tuple[str, str], list[Window]] = {}
-    with pipeline.sql_client(schema.name) as client:
+    with pipeline.sql_client(*loaded) as client:
         windows = client.make_qualified_table_name(_normalized(schema, LOAD_WINDOWS.name))
         packages = client.make_qualified_table_name(schema.loads_table_name)
         names = ("resource", "scope_id", "window_start", "window_end")

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 
 from np6_source.errors import Np6Error
 from np6_source.schema import TABLES
+from np6_source.turns import TTurn, in_database
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ def load(
     make_source: Callable[[], DltSource],
     stop_when: Callable[[], object] = lambda: False,
     reload: bool = False,
+    turn: TTurn = in_database,
 ) -> LoadReport:
     """Loads until everything asked for is loaded.
 
@@ -77,6 +79,7 @@ def load(
         make_source: Gives the source, with ``on_error="keep"``; called before each checkpoint.
         stop_when: Asked between checkpoints; anything true ends the invocation there.
         reload: Drop the tables and cursors of the source's resources first.
+        turn: Waits until this process may load into the dataset, see ``turns``.
 
     Raises:
         AlreadyRunning: Another process holds the pipeline.
@@ -87,15 +90,19 @@ def load(
     report = LoadReport()
     started = time.monotonic()
     with _only_one(pipeline):
-        pipeline.sync_destination()
-        settle_pending(pipeline)
+        if pipeline.config.restore_from_destination:
+            pipeline.sync_destination()
+        settle_pending(pipeline, turn)
         if not reload:
             _check_tables(pipeline)
         once: DictStrAny = {"refresh": "drop_resources"} if reload else {}
         while True:
             source = make_source()
-            info = pipeline.run(source, **once)
+            pipeline.extract(source, **once)
             once = {}
+            pipeline.normalize()
+            with turn(pipeline):
+                info = pipeline.load()
             report.packages += len(info.loads_ids) if info else 0
             full = _take_note(report, pipeline, source)
             _forget_packages(pipeline)
@@ -114,7 +121,7 @@ def _forget_packages(pipeline: dlt.Pipeline) -> None:
         storage.delete_loaded_package(load_id)
 
 
-def settle_pending(pipeline: dlt.Pipeline) -> None:
+def settle_pending(pipeline: dlt.Pipeline, turn: TTurn = in_database) -> None:
     """Loads packages that an earlier process left behind, or aborts them.
 
     A package of which a job was interrupted is aborted, with the state it would have committed:
@@ -134,7 +141,8 @@ def settle_pending(pipeline: dlt.Pipeline) -> None:
         return
     logger.warning("The last run left a package behind; it is loaded now.")
     pipeline.normalize()
-    pipeline.load()
+    with turn(pipeline):
+        pipeline.load()
 
 
 @contextmanager

@@ -139,6 +139,20 @@ def at_least_one(value: int, name: str) -> int:
     return value
 
 
+def interval_between(requests_per_minute: float | None) -> float:
+    """Seconds from one request to the next; 0 where there is no limit.
+
+    Raises:
+        SettingError: It is no number, or not positive.
+    """
+    if requests_per_minute is None:
+        return 0.0
+    is_number = isinstance(requests_per_minute, (int, float))
+    if not is_number or isinstance(requests_per_minute, bool) or not requests_per_minute > 0:
+        raise SettingError(f"requests_per_minute={requests_per_minute!r} must be more than 0")
+    return 60.0 / requests_per_minute
+
+
 def classes(value: str | Sequence[str] | None) -> str | None:
     """The classification parameter's value: a comma list, as the reference shows it."""
     if value is None or isinstance(value, str):

@@ -21,21 +21,24 @@ RECOVERY = 8
 class Throttle:
     """How many requests may run at once, and not before when. Safe for threads.
 
-    On 429 the number is halved and everybody waits; it grows again by one after every few
-    requests that go well.
+    Requests keep a distance in time where one is given. On 429 the number is halved and everybody
+    waits; it grows again by one after every few requests that go well.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, interval: float = 0.0) -> None:
         """Starts at full speed.
 
         Args:
             most: Requests that may run at once.
+            interval: Seconds from one request's start to the next, at least.
         """
+        self._interval = interval
         self._most = most
         self._allowed = most
         self._running = 0
         self._good = 0
         self._not_before = 0.0
+        self._next = 0.0
         self._changed = threading.Condition()
 
     @property
@@ -48,11 +51,12 @@ class Throttle:
         """Waits until a request may be sent, and counts it while it runs."""
         with self._changed:
             while True:
-                wait = self._not_before - time.monotonic()
+                wait = max(self._not_before, self._next) - time.monotonic()
                 if wait <= 0 and self._running < self._allowed:
                     break
                 self._changed.wait(wait if wait > 0 else None)
             self._running += 1
+            self._next = time.monotonic() + self._interval
         try:
             yield
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -54,6 +55,7 @@ class Exchange:
     event_count: int = 0
     byte_count: int = 0
     is_recorded: bool = False
+    received_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -388,6 +390,7 @@ class Application:
                 event_count=exchange.event_count,
                 byte_count=exchange.byte_count,
                 request_id=exchange.request_id,
+                received_at=exchange.received_at,
             )
         )
 

@@ -21,6 +21,7 @@ class RecordedRequest:
         event_count: Events in the answer, before any fault cut or changed it.
         byte_count: Bytes of the body that were made, uncompressed.
         request_id: The answer's ``x-request-id``.
+        received_at: When it came in, seconds of the machine's monotonic clock.
     """
 
     method: str
@@ -32,3 +33,4 @@ class RecordedRequest:
     event_count: int
     byte_count: int
     request_id: str
+    received_at: float = 0.0

@@ -1,0 +1,328 @@
+"""A long backfill as many independent parts, for any number of workers on any number of machines.
+
+``plan_parts`` cuts a range of time, and ids, into parts; ``load_part`` loads one. A part knows
+nothing of the others and leaves nothing behind but its rows: parts may run at once, in any order,
+more than once, and one that was killed is simply loaded again.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+import re
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dlt
+from dlt.common.destination import Destination
+from dlt.common.destination.client import WithStagingDataset
+from dlt.common.destination.reference import AnyDestination, TDestinationReferenceArg
+from dlt.extract import DltSource
+
+from np6_source import np6_source, settings
+from np6_source.endpoints import ENDPOINTS, Endpoint
+from np6_source.errors import Np6Error, SettingError
+from np6_source.loading import LoadReport, load
+from np6_source.settings import TMoment
+from np6_source.turns import WITH_TURNS, TTurn, in_database_or_file, kind_of_destination
+from np6_source.windows import iso, to_datetime, to_ms
+
+logger = logging.getLogger(__name__)
+
+STAGING_LAYOUT = "staging_dataset_name_layout"
+
+
+class PartIncomplete(Np6Error):
+    """Something of a part could not be loaded; the rest was. Load the part again.
+
+    Attributes:
+        report: What was done, and in ``failures`` what was not.
+        resume_at: When NP6 asks to come back, if it does, UTC.
+    """
+
+    def __init__(self, part: Part, report: LoadReport) -> None:
+        messages = "; ".join(failure["message"] for failure in report.failures)
+        super().__init__(f"{part.name} is not complete: {messages}")
+        self.report = report
+        moments = [failure["resume_at"] for failure in report.failures if failure["resume_at"]]
+        self.resume_at = datetime.fromisoformat(max(moments)) if moments else None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a backfill that can be loaded by itself.
+
+    Attributes:
+        start: First moment, UTC.
+        end: First moment behind, UTC.
+        ids: Ids by the argument of ``np6_source`` that takes them (``action_ids``). Empty: the
+            part is about the whole account.
+        resources: Names of the resources. None: with ids every resource over them, else those that
+            ``np6_source`` selects by itself.
+    """
+
+    start: datetime
+    end: datetime
+    ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    resources: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            moment = settings.moment_ms(getattr(self, name), name)
+            object.__setattr__(self, name, to_datetime(moment))
+        if self.start >= self.end:
+            raise SettingError(f"A part's start={self.start} must be before its end={self.end}")
+        checked = {name: settings.ids(values, name) for name, values in self.ids.items()}
+        object.__setattr__(self, "ids", {name: found for name, found in checked.items() if found})
+        if self.resources is not None:
+            object.__setattr__(self, "resources", tuple(self.resources))
+
+    @property
+    def name(self) -> str:
+        """A short name, always the same for the same part: ``a-z``, ``0-9``, ``_``; no id in it."""
+        days = f"{self.start:%Y%m%d}_{self.end:%Y%m%d}"
+        content = json.dumps(self.to_json(), sort_keys=True)
+        return f"part_{days}_{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The part as JSON values. Holds the ids as they are, addresses among them."""
+        return {
+            "start": iso(to_ms(self.start)),
+            "end": iso(to_ms(self.end)),
+            "ids": {name: list(values) for name, values in self.ids.items()},
+            "resources": None if self.resources is None else list(self.resources),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Part:
+        """The part from the JSON values of ``to_json``."""
+        return cls(values["start"], values["end"], values["ids"], values["resources"])
+
+
+def plan_parts(
+    start: TMoment,
+    end: TMoment,
+    width: timedelta | float | None = None,
+    ids: Mapping[str, Sequence[str | int]] | None = None,
+    ids_per_part: int = 100,
+    resources: Sequence[str] | None = None,
+    endpoints: Sequence[Endpoint] = (),
+) -> list[Part]:
+    """Cuts a backfill into parts that cover it exactly and do not overlap.
+
+    Args:
+        start: First moment to load.
+        end: Moment to load up to, exclusive.
+        width: Length of a part's range of time, a timedelta or seconds; the last may be shorter.
+            None: the whole range.
+        ids: Ids by the argument of ``np6_source`` that takes them. None: the whole account.
+        ids_per_part: How many ids a part has, at most.
+        resources: Names of the resources. None: with ids every resource over them, else those that
+            ``np6_source`` selects by itself.
+        endpoints: Further operations, as given to ``np6_source``.
+
+    Returns:
+        The parts in order of time, then of ids. Each is about the account or about one kind of
+        id. The same arguments give the same parts.
+
+    Raises:
+        SettingError: An argument cannot be used, or there would be nothing to load.
+    """
+    first, behind = settings.moment_ms(start, "start"), settings.moment_ms(end, "end")
+    if first >= behind:
+        raise SettingError(f"start={start!r} must be before end={end!r}")
+    step = behind - first if width is None else settings.span_ms(width, "width", least=1)
+    size = settings.at_least_one(ids_per_part, "ids_per_part")
+    kinds = _kinds(resources, ids or {}, (*ENDPOINTS, *endpoints))
+    groups: list[tuple[dict[str, tuple[str, ...]], tuple[str, ...] | None]] = []
+    for kind, names in kinds.items():
+        if kind is None:
+            groups.append(({}, names))
+            continue
+        values = settings.ids((ids or {})[kind], kind)
+        groups.extend(
+            ({kind: values[position : position + size]}, names)
+            for position in range(0, len(values), size)
+        )
+    return [
+        Part(to_datetime(position), to_datetime(min(position + step, behind)), group, names)
+        for position in range(first, behind, step)
+        for group, names in groups
+    ]
+
+
+def _kinds(
+    resources: Sequence[str] | None,
+    ids: Mapping[str, Sequence[str | int]],
+    endpoints: Sequence[Endpoint],
+) -> dict[str | None, tuple[str, ...] | None]:
+    """Names of resources by the kind of id they take, None: they are about the whole account."""
+    known = {endpoint.name: endpoint.ids for endpoint in endpoints}
+    takers = {kind for kind in known.values() if isinstance(kind, str)}
+    for kind in ids:
+        if kind not in takers:
+            raise SettingError(f"There is no argument ids={kind!r}: {', '.join(sorted(takers))}")
+    if resources is None:
+        return dict.fromkeys(ids) if ids else {None: None}
+    by_kind: dict[str | None, tuple[str, ...]] = {}
+    for name in dict.fromkeys(resources):
+        if name not in known:
+            raise SettingError(f"There is no resource {name!r}; give further ones as endpoints")
+        taken = known[name]
+        taker = taken if isinstance(taken, str) else None
+        if taker is not None and taker not in ids:
+            raise SettingError(f"{name} loads by id: give ids={{{taker!r}: [...]}}")
+        by_kind[taker] = (*by_kind.get(taker, ()), name)
+    if unused := [kind for kind in ids if kind not in by_kind]:
+        raise SettingError(f"No resource in {list(resources)} takes {', '.join(unused)}")
+    return {**by_kind}
+
+
+def load_part(
+    part: Part,
+    destination: TDestinationReferenceArg,
+    dataset_name: str = "np6",
+    *,
+    workers: int = 1,
+    pipelines_dir: str | Path | None = None,
+    turn: TTurn | None = None,
+    make_source: Callable[..., DltSource] = np6_source,
+    **source_options: Any,
+) -> LoadReport:
+    """Loads one part; stateless.
+
+    No cursor is read or moved. The pipeline, its working folder and its staging dataset are the
+    attempt's own: workers that merge into one dataset through one staging dataset lose rows (dlt
+    1.31, issue 4297).
+
+    Args:
+        part: What to load.
+        destination: A dlt destination: a name that dlt's configuration knows more about, or an
+            instance such as ``dlt.destinations.postgres(...)``.
+        dataset_name: The dataset that all parts load into.
+        workers: How many workers share the account's rate limit; each takes its share of
+            ``concurrency`` and ``requests_per_minute``.
+        pipelines_dir: Folder for working files. None: a temporary one.
+        turn: Waits until this process may load into the dataset and keeps others from it, for a
+            lock of your own. None: the one of PostgreSQL, or a file beside a DuckDB file; other
+            destinations have none, see ``docs/scale.md``.
+        make_source: Gives the source; a clone of ``np6_source``, say.
+        source_options: Further arguments of ``np6_source``, except what the part says.
+
+    Returns:
+        What was done.
+
+    Raises:
+        PartIncomplete: Something could not be loaded; the rest was.
+        PipelineStepFailed: A step of dlt's failed.
+        SettingError: An argument cannot be used.
+    """
+    if source_options.get("table_format") == "iceberg" and turn is None:
+        raise SettingError(
+            "Iceberg tables cannot be merged into by several processes at once: rows would be lost"
+            " or stand twice. Take table_format='delta', or give a turn."
+        )
+    names = part.resources
+    if names is None and part.ids:
+        known = (*ENDPOINTS, *source_options.get("endpoints", ()))
+        names = tuple(endpoint.name for endpoint in known if endpoint.ids in part.ids)
+    options = source_options | dict(part.ids)
+    options |= {"start": part.start, "end": part.end, "workers": workers, "on_error": "keep"}
+
+    def source() -> DltSource:
+        made = make_source(**options)
+        return made if names is None else made.with_resources(*names)
+
+    with _folder(pipelines_dir) as folder:
+        pipeline = dlt.pipeline(
+            f"np6_{part.name}",
+            destination=with_own_staging(destination),
+            dataset_name=dataset_name,
+            pipelines_dir=str(folder),
+        )
+        # Nothing is read, and nothing written: hundreds of parts would fill _dlt_pipeline_state.
+        pipeline.config.restore_from_destination = False
+        report = load(pipeline, source, turn=_leaving_nothing(turn or in_database_or_file))
+    if report.failures:
+        raise PartIncomplete(part, report)
+    return report
+
+
+@contextmanager
+def _folder(given: str | Path | None) -> Iterator[Path]:
+    if given is not None:
+        yield Path(given)
+        return
+    with tempfile.TemporaryDirectory(prefix="np6_part_") as folder:
+        yield Path(folder)
+
+
+def with_own_staging(destination: TDestinationReferenceArg) -> AnyDestination:
+    """The destination, with a staging dataset that nobody else uses.
+
+    For one run of any pipeline that merges into a dataset beside others. ``load_part`` does it by
+    itself.
+
+    Args:
+        destination: A dlt destination, by name or as an instance, which stays as it is.
+
+    Raises:
+        SettingError: There is none.
+    """
+    found = Destination.from_reference(destination)
+    if found is None:
+        raise SettingError("destination is missing")
+    own = copy.copy(found)
+    if STAGING_LAYOUT in found.spec.get_resolvable_fields():
+        layout = f"%s_staging_{uuid.uuid4().hex[:12]}"
+        own.config_params = {**found.config_params, STAGING_LAYOUT: layout}
+    return own
+
+
+def _leaving_nothing(turn: TTurn) -> TTurn:
+    """The turn, with nothing left in staging behind it."""
+
+    @contextmanager
+    def cleaned(pipeline: dlt.Pipeline) -> Iterator[None]:
+        with turn(pipeline):
+            try:
+                yield
+            finally:
+                try:
+                    _drop_staging(pipeline, turn is in_database_or_file)
+                except Exception as error:
+                    logger.warning(
+                        "A staging dataset of %s is left behind (%s): drop it by hand.",
+                        pipeline.dataset_name,
+                        type(error).__name__,
+                    )
+
+    return cleaned
+
+
+def _drop_staging(pipeline: dlt.Pipeline, is_alone: bool) -> None:
+    """Drops the attempt's staging dataset, and those that killed attempts left.
+
+    The latter only where all parts take turns: there, what stands in staging now is nobody's.
+    """
+    with pipeline.destination_client() as client:
+        if isinstance(client, WithStagingDataset):
+            with client.with_staging_dataset() as staging:
+                if staging.is_storage_initialized():
+                    staging.drop_storage()
+    if not is_alone or kind_of_destination(pipeline) not in WITH_TURNS:
+        return
+    with pipeline.sql_client() as sql:
+        left = re.compile(re.escape(sql.dataset_name) + "_staging_[0-9a-f]{12}")
+        schemata = sql.execute_sql("SELECT schema_name FROM information_schema.schemata") or []
+        for name in {name for (name,) in schemata if left.fullmatch(name)}:
+            with sql.with_alternative_dataset_name(name):
+                sql.drop_dataset()
