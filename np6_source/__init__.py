@@ -77,6 +77,7 @@ def np6_source(
     connect_timeout: float = 10.0,
     read_timeout: float = 120.0,
     timestamp_format: TTimestampFormat = "iso",
+    timestamps_are_final: bool = True,
     on_error: TOnError = "raise",
 ) -> Iterator[DltResource]:
     """NP6 events, one resource per API operation, incremental on the event timestamp.
@@ -121,6 +122,10 @@ def np6_source(
         connect_timeout: Seconds to wait for a connection.
         read_timeout: Seconds to wait for the next bytes.
         timestamp_format: ``iso`` or ``ms``: how window bounds are sent.
+        timestamps_are_final: NP6 never gives an event another timestamp; the reference calls it
+            that of the publication, and says no more. Merges into DuckDB, MotherDuck and DuckLake
+            then read only the part of a table that lies in the increment's range of time. False:
+            they look for every id in the whole table.
         on_error: ``raise``: a failure ends the run and nothing of it is loaded. ``keep``: what is
             complete is loaded; failures are in the resources' metrics. An id that fails never
             stops the other ids; it is logged as an error.
@@ -144,6 +149,7 @@ def np6_source(
         concurrency=own_concurrency,
         largest_load=None if largest_load is None else at_least_one(largest_load, "largest_load"),
         stop_when=stop_when or (lambda: False),
+        timestamps_are_final=timestamps_are_final,
         on_error=on_error,
         classification=classes(classification),
         classification_parameter=classification_parameter,

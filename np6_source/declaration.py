@@ -33,11 +33,12 @@ UNREADABLE_FORMATS = {
 """Loader file formats that a destination takes and spoils."""
 
 
-def declare_tables(resource: DltResource) -> None:
+def declare_tables(resource: DltResource, timestamps_are_final: bool) -> None:
     """Gives the resource the hints of its tables, beside those of the host project.
 
     Args:
         resource: The resource, while dlt extracts it.
+        timestamps_are_final: A newer version of a row has the same timestamp.
 
     Raises:
         SettingError: The host's hints cannot be kept.
@@ -47,7 +48,7 @@ def declare_tables(resource: DltResource) -> None:
     destination = _destination()
     schema = dlt.current.source_schema()
     for table in TABLES:
-        own = hints.table_hints(table, destination)
+        own = hints.table_hints(table, destination, timestamps_are_final)
         given = resource.compute_table_schema(meta=TableNameMeta(table.name))
         if "variant_name" in given:
             _check_disposition(resource, given, own["write_disposition"])

@@ -149,7 +149,7 @@ class Reading:
         check_cursor(self._endpoint.name, self._cursor)
         check_transformers(self._endpoint.name)
         check_refresh(self._endpoint.name)
-        declare_tables(self._resource)
+        declare_tables(self._resource, self._settings.timestamps_are_final)
         start, end = self._range()
         if self._is_backfill:
             backfills = self._state.setdefault(BACKFILLS, {})

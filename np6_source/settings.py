@@ -43,6 +43,7 @@ class Settings:
         classification: Value of the hit operations' classification parameter.
         classification_parameter: Its name.
         items_events: ``itemsEvents`` of the campaign operations' request body.
+        timestamps_are_final: NP6 never gives an event another timestamp.
     """
 
     start: int | None
@@ -57,6 +58,7 @@ class Settings:
     classification: str | None
     classification_parameter: str
     items_events: Sequence[Any]
+    timestamps_are_final: bool
 
     def beginning(self, now: int) -> int:
         """Where a first load begins, in whole seconds where nothing was asked for."""

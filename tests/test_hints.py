@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from np6_source.hints import TAKES_MERGE_KEY, TAKES_SCOPE, table_hints
+from np6_source.hints import SKIPS_BY_TIME, TAKES_MERGE_KEY, TAKES_SCOPE, table_hints
 from np6_source.schema import EXECUTION_DATA_TABLE, TABLES, Table
 
 EACH_TABLE = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
@@ -19,12 +19,27 @@ def beside_the_plain(table: Table, destination: str) -> dict[str, Any]:
 
 
 @EACH_TABLE
-@pytest.mark.parametrize("destination", ["duckdb", "ducklake", "motherduck"])
-def test_hints_for_duckdb_are_the_plain_ones_and_the_merge_key(
+@pytest.mark.parametrize("destination", sorted(SKIPS_BY_TIME))
+def test_hints_for_duckdb_are_the_plain_ones_and_the_range_of_time(
     table: Table, destination: str
 ) -> None:
-    expected = {"merge_key": table.replaced_by} if table.replaced_by else {}
-    assert beside_the_plain(table, destination) == expected
+    beside = beside_the_plain(table, destination)
+    if table.disposition == "append":
+        assert beside == {}
+        return
+    scope = beside.pop("write_disposition")["destination_scope"]
+    assert beside == {}
+    keys, _, times = scope.partition(" AND ")
+    key = ", ".join([table.replaced_by] if table.replaced_by else table.key)
+    assert keys.replace("(event_id, campaign_id)", "event_id, campaign_id") == (
+        f"{key} IN (SELECT {key} FROM {{staging_table}})"
+    )
+    assert times == (
+        "timestamp BETWEEN (SELECT min(timestamp) FROM {staging_table})"
+        " AND (SELECT max(timestamp) FROM {staging_table})"
+    )
+    whole = table_hints(table, destination, timestamps_are_final=False)
+    assert whole["write_disposition"]["destination_scope"] == keys
 
 
 @pytest.mark.parametrize("destination", sorted(TAKES_SCOPE))
@@ -54,4 +69,5 @@ def test_what_is_replaced_is_part_of_the_key(table: Table) -> None:
 
 
 def test_each_destination_has_one_way_to_replace_rows() -> None:
-    assert TAKES_MERGE_KEY.isdisjoint(TAKES_SCOPE)
+    ways = (TAKES_MERGE_KEY, TAKES_SCOPE, SKIPS_BY_TIME)
+    assert len(frozenset().union(*ways)) == sum(map(len, ways))
