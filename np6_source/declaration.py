@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import dlt
 from dlt.common.schema import Schema
@@ -24,6 +25,10 @@ from np6_source.schema import TABLES, Table
 
 ROW_HINTS = ("data_type", "primary_key", "merge_key", "hard_delete", "dedup_sort", "row_key")
 """Column hints that decide which rows a table holds, or whether they can be loaded at all."""
+
+_DECLARED: WeakKeyDictionary[DltResource, dict[str, Any]] = WeakKeyDictionary()
+"""What was declared last, by resource and table: a source may be run again, to another destination.
+"""
 
 UNREADABLE_FORMATS = {
     # dlt 1.31: DuckDB reads an empty file of JSON lines as one column "json" and fails, and turns
@@ -47,34 +52,55 @@ def declare_tables(resource: DltResource, timestamps_are_final: bool) -> None:
     _check_resource(resource, whole)
     destination = _destination()
     schema = dlt.current.source_schema()
+    before = _DECLARED.setdefault(resource, {})
     for table in TABLES:
         own = hints.table_hints(table, destination, timestamps_are_final)
         given = resource.compute_table_schema(meta=TableNameMeta(table.name))
-        if "variant_name" in given:
-            _check_disposition(resource, given, own["write_disposition"])
         columns = {
             name: column for name, column in whole["columns"].items() if name in own["columns"]
-        } | (given["columns"] if "variant_name" in given else {})
-        # A variant begins as a copy of the resource's hints: first without any column of theirs.
-        resource.apply_hints(table_name=table.name, columns={}, create_table_variant=True)
-        merged = {
+        }
+        layout = own.get("additional_table_hints", {}) | {
+            hint: value
+            for hint, value in _layout(whole).items()
+            if _is_about(value, own["columns"])
+        }
+        if "variant_name" in given:
+            _check_disposition(resource, given, before.get(table.name, own["write_disposition"]))
+            columns |= given["columns"]
+            layout |= _layout(given)
+        before[table.name] = own["write_disposition"]
+        # A variant begins as a copy of the resource's hints: take away what not all tables have.
+        variant: dict[str, Any] = {"table_name": table.name, "create_table_variant": True}
+        resource.apply_hints(**variant, columns={}, additional_table_hints={})
+        changed = {
             "columns": _joined(resource, table, own["columns"], columns),
             "merge_key": own.get("merge_key", []),
+            "additional_table_hints": layout or None,
         }
-        if layout := own.get("additional_table_hints"):
-            merged["additional_table_hints"] = {
-                hint: given.get(hint, whole.get(hint, value)) for hint, value in layout.items()
-            }
         resource.apply_hints(
-            **own | merged,
+            **own | variant | changed,
             schema_contract=whole.get("schema_contract"),
             table_format=whole.get("table_format"),
             file_format=whole.get("file_format"),
-            create_table_variant=True,
         )
         declared = resource.compute_table_schema(meta=TableNameMeta(table.name))
         _check_format(resource, declared.get("file_format"), destination)
         _check_contract(resource, schema, declared)
+
+
+def _layout(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The hints about a whole table that adapters give, as ``additional_table_hints``."""
+    dlts_own = {"x-normalizer", *MERGE_DISPOSITION_HINTS.values()}
+    return {
+        hint: value
+        for hint, value in given.items()
+        if (hint.startswith("x-") and hint not in dlts_own) or hint == "description"
+    }
+
+
+def _is_about(value: Any, columns: Mapping[str, Any]) -> bool:
+    """Whether a hint can be given to a table: one that lists columns asks for all of them."""
+    return not isinstance(value, list) or set(value) <= set(columns)
 
 
 def _destination() -> str | None:

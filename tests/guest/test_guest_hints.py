@@ -143,6 +143,26 @@ def test_an_adapter_of_dlt_s_works_on_a_resource(
     assert warehouse.ids() == EVERY_ID
 
 
+def test_hints_that_list_columns_reach_the_tables_that_have_them_all(
+    sandbox: Sandbox, source_of: TMake, tmp_path: Any
+) -> None:
+    """Before the default layout; extraction needs no server."""
+    source = source_of(sandbox, ALL)
+    bigquery_adapter(source.resources[ALL], cluster=["channel", "type"])
+    for destination in ("bigquery", "postgres", "duckdb", "bigquery"):
+        pipeline = dlt.pipeline(
+            f"np6_to_{destination}", destination=destination, pipelines_dir=str(tmp_path)
+        )
+        pipeline.extract(source)
+        tables = pipeline.default_schema.tables
+        clustered = {
+            name: table.get("x-bigquery-cluster-columns") for name, table in tables.items()
+        }
+        assert clustered["events"] == ["channel", "type"]
+        assert clustered["load_windows"] is None
+        assert "channel" not in (clustered["events__hits"] or [])
+
+
 def test_hints_for_one_table_stay_in_it(warehouse: Any, sandbox: Sandbox, source_of: TMake) -> None:
     source = source_of(sandbox)
     source.resources[ALL].apply_hints(
