@@ -84,14 +84,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             LAST_TO_SECOND_INCREMENT,
         )
     ]
-    say_checks(checks)
     if options.prefill:
         full = statistics.median(step["seconds"] for step in found["prefilled"][1:])
-        say(
-            f"On top of {options.prefill:,} events an increment takes {full:.1f} s,"
-            f" {full / second:.2f} times the second increment (median of"
-            f" {options.prefilled_increments}; no target)."
+        checks.append(
+            at_most(
+                f"on top of {options.prefill:,} events at most {LAST_TO_SECOND_INCREMENT:g} times"
+                f" the second (median of {options.prefilled_increments})",
+                full / second,
+                LAST_TO_SECOND_INCREMENT,
+            )
         )
+    say_checks(checks)
     say(f"Results are in {options.json}.")
     return exit_status(checks)
 
