@@ -78,7 +78,8 @@ def load(
         pipeline: Where to.
         make_source: Gives the source, with ``on_error="keep"``; called before each checkpoint.
         stop_when: Asked between checkpoints; anything true ends the invocation there.
-        reload: Drop the tables and cursors of the source's resources first.
+        reload: Drop the tables first, and with them every cursor and place of the source: other
+            resources have loaded into the same tables.
         turn: Waits until this process may load into the dataset, see ``turns``.
 
     Raises:
@@ -95,7 +96,7 @@ def load(
         settle_pending(pipeline, turn)
         if not reload:
             _check_tables(pipeline)
-        once: DictStrAny = {"refresh": "drop_resources"} if reload else {}
+        once: DictStrAny = {"refresh": "drop_sources"} if reload else {}
         while True:
             source = make_source()
             pipeline.extract(source, **once)

@@ -57,7 +57,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     what.add_argument(
         "--reload",
         action="store_true",
-        help="drop the tables and cursors of the resources and load everything from --start",
+        help="drop the tables and forget how far every resource got, then load from --start",
     )
     what.add_argument(
         "--checkpoint",

@@ -285,6 +285,19 @@ class TestLostThings:
         warehouse.load(make(), reload=True)
         assert warehouse.ids() == expected
 
+    def test_a_reload_of_one_resource_leaves_no_cursor_of_another_behind(
+        self, warehouse: Any, make: TMake, sandbox: Sandbox, expected: list[str]
+    ) -> None:
+        by_id = make("action_events_activations", action_ids=["000AA1"])
+        warehouse.load(by_id)
+        assert warehouse.places("action_events_activations")
+        warehouse.load(make(), reload=True)
+        assert not warehouse.places("action_events_activations").get("places")
+        sandbox.requests.clear()
+        warehouse.load(by_id)
+        assert min(r.query["start"] for r in sandbox.requests).startswith("2024-03-01T00:")
+        assert warehouse.ids() == expected
+
 
 def test_an_error_of_the_source_ends_the_call_and_the_next_goes_on(
     warehouse: Any, make: TMake, sandbox: Sandbox

@@ -30,7 +30,7 @@ ANSWER_MEMORY_GROWTH = 1.25
 """Largest ratio of the peak for the largest answer to that for the answer before it."""
 
 LAST_TO_SECOND_INCREMENT = 1.3
-"""Largest ratio of the last increments' cost to the second ones', and of the cost on top of many."""
+"""Largest ratio of the last increments' cost to the second ones', and of those on top of many."""
 
 PARALLEL_TO_SEQUENTIAL = 0.25
 """Largest ratio of the time with default concurrency to the time one request after the other."""
