@@ -22,6 +22,10 @@ SKIPS_BY_TIME = frozenset({"duckdb", "ducklake", "motherduck"})
 while the statement runs: all deletes go by a condition that has one. A merge then costs what the
 increment does; by the keys alone, as dlt 1.31 writes it, it reads the whole table's."""
 
+MERGES_IN_ITS_OWN_WAY = frozenset({"filesystem"})
+"""Destinations without delete-insert (dlt 1.31): Delta and Iceberg tables are merged by key, see
+``lake``; plain files are appended to."""
+
 
 def table_hints(
     table: Table, destination: str | None = None, timestamps_are_final: bool = True
@@ -46,7 +50,7 @@ def table_hints(
         "primary_key": list(table.key),
         "write_disposition": table.disposition,
     }
-    if table.disposition == "merge":
+    if table.disposition == "merge" and destination not in MERGES_IN_ITS_OWN_WAY:
         hints["write_disposition"] = {"disposition": "merge", "strategy": "delete-insert"}
     if table.replaced_by and destination in TAKES_MERGE_KEY:
         hints["merge_key"] = table.replaced_by
