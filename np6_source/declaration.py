@@ -84,7 +84,7 @@ def declare_tables(
         changed = {
             "columns": _joined(resource, table, own["columns"], columns),
             "merge_key": own.get("merge_key", []),
-            "file_format": whole.get("file_format"),
+            "file_format": whole.get("file_format") or own.get("file_format"),
             "additional_table_hints": layout or None,
         }
         resource.apply_hints(
