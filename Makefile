@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DESTINATIONS := .venv-destinations
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test soak test-guest dlt-init-bundle lint format docs bench bench-memory \
+.PHONY: help demo run test soak test-guest test-destinations dlt-init-bundle lint format docs bench bench-memory \
 	bench-growth bench-latency bench-startup bench-parts clean
 
 help: ## Show this list
@@ -19,6 +20,13 @@ $(READY): pyproject.toml constraints.txt
 		--constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+# A virtual environment of its own: these packages need other versions, and much room.
+$(DESTINATIONS)/.ready: pyproject.toml constraints-destinations.txt
+	$(PYTHON) -m venv $(DESTINATIONS)
+	$(DESTINATIONS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints-destinations.txt --editable '.[destinations]'
+	@touch $@
+
 demo: $(READY) ## Load a made-up account from a local NP6 API into DuckDB, and query it
 	@$(BIN)/python pipelines/demo.py
 
@@ -28,6 +36,10 @@ run: $(READY) ## Load your account: make run ARGS="--start 2024-01-01"
 test: $(READY) ## Run the tests
 	@$(BIN)/python -m pytest -q -m "not soak and not destinations and not environments" \
 		-n auto --dist loadfile $(ARGS)
+
+test-destinations: $(DESTINATIONS)/.ready ## Run the suite of every destination that runs here
+	@$(DESTINATIONS)/bin/python -m pytest -q -n 2 --timeout=600 tests/destinations \
+		tests/test_lake.py tests/test_deduplication.py $(ARGS)
 
 soak: $(READY) ## Run the long tests: kills, floods, big answers
 	@$(BIN)/python -m pytest -q -m soak --timeout=3000 $(ARGS)
@@ -69,4 +81,4 @@ bench-parts: $(READY) ## Measure what a part of a backfill costs, by workers and
 	@$(BIN)/python tests/benchmarks/parts.py $(ARGS)
 
 clean: ## Remove what make has made
-	rm -rf $(VENV) build dist demo.duckdb .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DESTINATIONS) build dist demo.duckdb .mypy_cache .pytest_cache .ruff_cache .hypothesis

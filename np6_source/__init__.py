@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import dlt
+from dlt.common.schema.typing import TTableFormat
 from dlt.extract import DltResource
 
 from np6_source.client import (
@@ -79,6 +80,7 @@ def np6_source(
     timestamp_format: TTimestampFormat = "iso",
     timestamps_are_final: bool = True,
     on_error: TOnError = "raise",
+    table_format: TTableFormat | None = None,
 ) -> Iterator[DltResource]:
     """NP6 events, one resource per API operation, incremental on the event timestamp.
 
@@ -129,6 +131,8 @@ def np6_source(
         on_error: ``raise``: a failure ends the run and nothing of it is loaded. ``keep``: what is
             complete is loaded; failures are in the resources' metrics. An id that fails never
             stops the other ids; it is logged as an error.
+        table_format: ``delta`` or ``iceberg``: the format of the tables on
+            ``np6_source.lake.filesystem``, or whatever dlt calls so on another destination.
 
     Returns:
         A dlt source.
@@ -156,6 +160,7 @@ def np6_source(
         items_events=(
             default_items_events() if campaign_items_events is None else campaign_items_events
         ),
+        table_format=table_format,
     )
     if settings.start is not None and settings.end is not None and settings.start >= settings.end:
         raise SettingError(f"start={start!r} must be before end={end!r}")

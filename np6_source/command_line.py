@@ -21,6 +21,7 @@ from rich.table import Table
 from np6_source import np6_source
 from np6_source.endpoints import ENDPOINTS
 from np6_source.errors import SettingError
+from np6_source.lake import filesystem
 from np6_source.loading import LoadReport
 from np6_source.windows import iso
 
@@ -95,6 +96,9 @@ def open_pipeline(options: argparse.Namespace, progress: Any = None) -> dlt.Pipe
             f"The DuckDB file {catalog}.duckdb and the dataset {options.dataset!r} need different"
             " names: DuckDB cannot tell them apart. Give --dataset or --duckdb-file."
         )
+    if destination == "filesystem":
+        # The same, configured in the same way, but with every event once in Delta and Iceberg.
+        destination = filesystem()
     if options.duckdb_file is not None:
         destination = dlt.destinations.duckdb(str(options.duckdb_file))
     return dlt.pipeline(

@@ -14,13 +14,14 @@ from weakref import WeakKeyDictionary
 
 import dlt
 from dlt.common.schema import Schema
-from dlt.common.schema.typing import MERGE_DISPOSITION_HINTS
+from dlt.common.schema.typing import MERGE_DISPOSITION_HINTS, TTableFormat
 from dlt.extract import DltResource
 from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 from dlt.extract.items import TableNameMeta
 
 from np6_source import hints
 from np6_source.errors import SettingError
+from np6_source.lake import check_format
 from np6_source.schema import TABLES, Table
 
 ROW_HINTS = ("data_type", "primary_key", "merge_key", "hard_delete", "dedup_sort", "row_key")
@@ -38,12 +39,18 @@ UNREADABLE_FORMATS = {
 """Loader file formats that a destination takes and spoils."""
 
 
-def declare_tables(resource: DltResource, timestamps_are_final: bool) -> None:
+def declare_tables(
+    resource: DltResource, timestamps_are_final: bool, table_format: TTableFormat | None = None
+) -> TTableFormat | None:
     """Gives the resource the hints of its tables, beside those of the host project.
 
     Args:
         resource: The resource, while dlt extracts it.
         timestamps_are_final: A newer version of a row has the same timestamp.
+        table_format: The format of the tables; None: the resource's, or the destination's own.
+
+    Returns:
+        The format.
 
     Raises:
         SettingError: The host's hints cannot be kept.
@@ -51,6 +58,8 @@ def declare_tables(resource: DltResource, timestamps_are_final: bool) -> None:
     whole = _hints_of_the_resource(resource)
     _check_resource(resource, whole)
     destination = _destination()
+    table_format = table_format or whole.get("table_format")
+    check_format(dlt.current.pipeline().destination, table_format)
     schema = dlt.current.source_schema()
     before = _DECLARED.setdefault(resource, {})
     for table in TABLES:
@@ -75,17 +84,18 @@ def declare_tables(resource: DltResource, timestamps_are_final: bool) -> None:
         changed = {
             "columns": _joined(resource, table, own["columns"], columns),
             "merge_key": own.get("merge_key", []),
+            "file_format": whole.get("file_format") or own.get("file_format"),
             "additional_table_hints": layout or None,
         }
         resource.apply_hints(
             **own | variant | changed,
             schema_contract=whole.get("schema_contract"),
-            table_format=whole.get("table_format"),
-            file_format=whole.get("file_format"),
+            table_format=table_format,
         )
         declared = resource.compute_table_schema(meta=TableNameMeta(table.name))
         _check_format(resource, declared.get("file_format"), destination)
         _check_contract(resource, schema, declared)
+    return table_format
 
 
 def _layout(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,14 @@ SKIPS_BY_TIME = frozenset({"duckdb", "ducklake", "motherduck"})
 while the statement runs: all deletes go by a condition that has one. A merge then costs what the
 increment does; by the keys alone, as dlt 1.31 writes it, it reads the whole table's."""
 
+MERGES_IN_ITS_OWN_WAY = frozenset({"filesystem"})
+"""Destinations without delete-insert (dlt 1.31): Delta and Iceberg tables are merged by key, see
+``lake``; plain files are appended to."""
+EXACT_FILE_FORMATS = {"postgres": "insert_values"}
+"""File formats for destinations whose own choice changes values. dlt 1.31 copies CSV into
+PostgreSQL with FORCE_NULL, which turns empty texts into NULL; its Parquet way fails on an empty
+table."""
+
 
 def table_hints(
     table: Table, destination: str | None = None, timestamps_are_final: bool = True
@@ -46,12 +54,14 @@ def table_hints(
         "primary_key": list(table.key),
         "write_disposition": table.disposition,
     }
-    if table.disposition == "merge":
+    if table.disposition == "merge" and destination not in MERGES_IN_ITS_OWN_WAY:
         hints["write_disposition"] = {"disposition": "merge", "strategy": "delete-insert"}
     if table.replaced_by and destination in TAKES_MERGE_KEY:
         hints["merge_key"] = table.replaced_by
     if scope := _scope(table, destination, timestamps_are_final):
         hints["write_disposition"]["destination_scope"] = scope
+    if destination in EXACT_FILE_FORMATS:
+        hints["file_format"] = EXACT_FILE_FORMATS[destination]
     if lies.table:
         hints["additional_table_hints"] = dict(lies.table)
     if table.is_child:

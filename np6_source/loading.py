@@ -19,6 +19,7 @@ from typing import Any
 
 import dlt
 from dlt.common.typing import DictStrAny
+from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
 from filelock import FileLock, Timeout
@@ -170,7 +171,7 @@ def _check_tables(pipeline: dlt.Pipeline) -> None:
         if not expected:
             continue
         with pipeline.destination_client(schema_name) as client:
-            if not isinstance(client, SqlJobClientBase):
+            if not isinstance(client, (SqlJobClientBase, FilesystemClient)):
                 return
             gone = [name for name, columns in client.get_storage_tables(expected) if not columns]
         if gone:

@@ -35,6 +35,7 @@ from np6_source.errors import (
 from np6_source.events import Counting
 from np6_source.fetching import Completed, Failed, Scope, windows_in_order
 from np6_source.host import check_cursor, check_refresh, check_tables, check_transformers
+from np6_source.lake import KEEPS_COPIES, keeps_copies
 from np6_source.lateness import Lateness
 from np6_source.places import BACKFILLS, PLACES, Place, scope_label
 from np6_source.schema import LOAD_WINDOWS
@@ -149,7 +150,11 @@ class Reading:
         check_cursor(self._endpoint.name, self._cursor)
         check_transformers(self._endpoint.name)
         check_refresh(self._endpoint.name)
-        declare_tables(self._resource, self._settings.timestamps_are_final)
+        table_format = declare_tables(
+            self._resource, self._settings.timestamps_are_final, self._settings.table_format
+        )
+        if keeps_copies(dlt.current.pipeline().destination, table_format):
+            self._session.say_once(KEEPS_COPIES)
         start, end = self._range()
         if self._is_backfill:
             backfills = self._state.setdefault(BACKFILLS, {})

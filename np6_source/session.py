@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -17,6 +18,8 @@ from np6_source.errors import RequestFailed
 from np6_source.events import PARSES_AT_ONCE, EventReader
 from np6_source.settings import Settings
 from np6_source.spool import spool_folder
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Session:
         self._client_settings = client
         self._lock = threading.Lock()
         self._users = 0
+        self._said: set[str] = set()
         self._tools: Tools | None = None
         self._close_tools = ExitStack()
 
@@ -83,6 +87,7 @@ class Session:
 
     def _open(self, stack: ExitStack) -> Tools:
         self.loaded_events, self.ended_by = 0, None
+        self._said.clear()
         parent = Path(dlt.current.pipeline().working_dir) / "np6_spool"
         spool = stack.enter_context(spool_folder(parent))
         client = Client(self._client_settings, spool, self.clock)
@@ -96,6 +101,12 @@ class Session:
             ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="np6-fetch")
         )
         return Tools(client, reader, executor, parsers, spool)
+
+    def say_once(self, text: str) -> None:
+        """Warns, once for all resources of a run."""
+        if text not in self._said:
+            self._said.add(text)
+            logger.warning(text)
 
     def is_full(self) -> bool:
         """Whether the run has loaded as many events as it may."""

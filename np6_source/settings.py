@@ -9,6 +9,7 @@ from datetime import date, datetime, time, timedelta, timezone
 from typing import Any, Literal
 
 import pendulum
+from dlt.common.schema.typing import TTableFormat
 
 from np6_source.errors import SettingError
 from np6_source.windows import SECOND, to_ms
@@ -44,6 +45,7 @@ class Settings:
         classification_parameter: Its name.
         items_events: ``itemsEvents`` of the campaign operations' request body.
         timestamps_are_final: NP6 never gives an event another timestamp.
+        table_format: The format of the tables, None: the destination's own.
     """
 
     start: int | None
@@ -59,6 +61,7 @@ class Settings:
     classification_parameter: str
     items_events: Sequence[Any]
     timestamps_are_final: bool
+    table_format: TTableFormat | None = None
 
     def beginning(self, now: int) -> int:
         """Where a first load begins, in whole seconds where nothing was asked for."""

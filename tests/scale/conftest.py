@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote
 
 import psycopg2
 import pytest
@@ -99,17 +99,8 @@ class PostgresServer:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    # pgserver 0.1.4 imports platformdirs, which warns where there is no XDG_RUNTIME_DIR.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-        import pgserver
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    try:
-        (socket,) = parse_qs(urlsplit(server.get_uri()).query)["host"]
-        yield PostgresServer(f"postgresql://postgres:none@{quote(socket, safe='')}/postgres")
-    finally:
-        server.cleanup()
+def postgres(postgres_socket: str) -> PostgresServer:
+    return PostgresServer(f"postgresql://postgres:none@{quote(postgres_socket, safe='')}/postgres")
 
 
 @pytest.fixture

@@ -1,0 +1,73 @@
+"""Every row once, of tables that hold some several times.
+
+dlt appends to plain files on its filesystem destination (dlt 1.31): a row stands there once for
+every time it was loaded. Delta and Iceberg tables have it once, but keep a key of
+``events__execution_data`` that a newer version of its event no longer has. ``latest`` reads the
+same rows from all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlglot
+
+from np6_source.schema import EVENT_TABLES, LOAD_WINDOWS, Table
+
+
+def latest(table: Table, rows: str, dialect: str = "duckdb") -> str:
+    """A query for a table's rows, each key once: of several rows the one asked for last.
+
+    Args:
+        table: The table, of ``np6_source.schema``.
+        rows: Where its rows are: a table's name, or a function like ``read_parquet('…')``.
+        dialect: The SQL to give, by sqlglot's name: ``duckdb``, ``postgres``, ``bigquery`` …
+            Names are quoted in lower case, which Snowflake takes literally.
+    """
+    columns = _joined(column.name for column in table.columns)
+    places = [f"row_number() OVER ({_newest_first(table.key)}) AS np6_place"]
+    condition = "np6_place = 1"
+    if table.replaced_by:
+        places.append(f"rank() OVER ({_newest_first((table.replaced_by,))}) AS np6_version")
+        condition += " AND np6_version = 1"
+    query = (
+        f"SELECT {columns} FROM (SELECT *, {', '.join(places)} FROM {rows}) AS np6_rows"
+        f" WHERE {condition}"
+    )
+    return sqlglot.transpile(query, read="duckdb", write=dialect)[0]
+
+
+def parquet_views(dataset: str) -> list[str]:
+    """DuckDB statements that make a view of every table over plain Parquet files.
+
+    Each view has the table's rows once. ``load_windows`` leaves out the windows of loads that
+    never completed, whose events may not be there.
+
+    Args:
+        dataset: Folder or URL of the dataset, ``BUCKET_URL/DATASET_NAME``, with dlt's default
+            layout of files.
+    """
+    folder = dataset.rstrip("/").replace("'", "''")
+
+    def files(name: str) -> str:
+        return f"read_parquet('{folder}/{name}/*.parquet', union_by_name = true)"
+
+    views = [
+        f"CREATE OR REPLACE VIEW {table.name} AS {latest(table, files(table.name))}"
+        for table in EVENT_TABLES
+    ]
+    loads = f"read_json('{folder}/_dlt_loads/*.jsonl', columns = {{load_id: 'VARCHAR'}})"
+    views.append(
+        f"CREATE OR REPLACE VIEW {LOAD_WINDOWS.name} AS"
+        f" {latest(LOAD_WINDOWS, files(LOAD_WINDOWS.name))}"
+        f" AND _dlt_load_id IN (SELECT load_id FROM {loads})"
+    )
+    return views
+
+
+def _joined(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _newest_first(key: tuple[str, ...]) -> str:
+    return f"PARTITION BY {_joined(key)} ORDER BY requested_at DESC"
