@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Airflow and Dagster each have an environment of their own: dlt asks Airflow's database for its
+# configuration wherever Airflow is installed.
+ENGINES_READY := build/engines/airflow/.ready build/engines/dagster/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test soak lint format docs bench bench-memory bench-growth \
-	bench-latency bench-startup bench-parts clean
+	bench-latency bench-startup bench-parts test-orchestrators clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -26,7 +29,19 @@ run: $(READY) ## Load your account: make run ARGS="--start 2024-01-01"
 	@$(BIN)/python pipelines/np6_to_duckdb.py $(ARGS)
 
 test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest -q -m "not soak" -n auto --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -q -m "not soak and not orchestrators" -n auto --dist loadfile $(ARGS)
+
+build/engines/%/.ready: pyproject.toml constraints.txt tests/orchestrators/%-constraints.txt
+	$(PYTHON) -m venv build/engines/$*
+	build/engines/$*/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --constraint tests/orchestrators/$*-constraints.txt \
+		--requirement tests/orchestrators/$*-requirements.txt --editable '.[sandbox]'
+	@touch $@
+
+test-orchestrators: $(ENGINES_READY) ## Let Airflow and Dagster run their pipelines
+	@build/engines/airflow/bin/python -m pytest -q tests/orchestrators/test_airflow*.py $(ARGS)
+	@build/engines/dagster/bin/python -m pytest -q tests/orchestrators/test_dagster.py \
+		tests/orchestrators/test_github_actions.py $(ARGS)
 
 soak: $(READY) ## Run the long tests: kills, floods, big answers
 	@$(BIN)/python -m pytest -q -m soak --timeout=3000 $(ARGS)
