@@ -4,10 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DESTINATIONS := .venv-destinations
+DIALECTS := .venv-dialects
+# Airflow and Dagster each have an environment of their own: dlt asks Airflow's database for its
+# configuration wherever Airflow is installed.
+ENGINES_READY := build/engines/airflow/.ready build/engines/dagster/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test soak test-guest test-destinations dlt-init-bundle lint format docs bench bench-memory \
-	bench-growth bench-latency bench-startup bench-parts clean
+.PHONY: help demo run test soak test-destinations test-orchestrators test-guest dlt-init-bundle lint \
+	format docs bench bench-memory bench-growth bench-latency bench-startup bench-parts clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -20,11 +24,17 @@ $(READY): pyproject.toml constraints.txt
 		--constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-# A virtual environment of its own: these packages need other versions, and much room.
+# Virtual environments of their own: these packages need other versions, and much room.
 $(DESTINATIONS)/.ready: pyproject.toml constraints-destinations.txt
 	$(PYTHON) -m venv $(DESTINATIONS)
 	$(DESTINATIONS)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints-destinations.txt --editable '.[destinations]'
+	@touch $@
+
+$(DIALECTS)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DIALECTS)
+	$(DIALECTS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev,dialects]'
 	@touch $@
 
 demo: $(READY) ## Load a made-up account from a local NP6 API into DuckDB, and query it
@@ -34,12 +44,25 @@ run: $(READY) ## Load your account: make run ARGS="--start 2024-01-01"
 	@$(BIN)/python pipelines/np6_to_duckdb.py $(ARGS)
 
 test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest -q -m "not soak and not destinations and not environments" \
-		-n auto --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile \
+		-m "not soak and not destinations and not environments and not orchestrators" $(ARGS)
 
-test-destinations: $(DESTINATIONS)/.ready ## Run the suite of every destination that runs here
+test-destinations: $(DESTINATIONS)/.ready $(DIALECTS)/.ready ## Run or check every destination that can be
 	@$(DESTINATIONS)/bin/python -m pytest -q -n 2 --timeout=600 tests/destinations \
-		tests/test_lake.py tests/test_deduplication.py $(ARGS)
+		tests/scale tests/test_lake.py tests/test_deduplication.py $(ARGS)
+	@$(DIALECTS)/bin/python -m pytest -q -n 2 tests/dialects $(ARGS)
+
+build/engines/%/.ready: pyproject.toml constraints.txt tests/orchestrators/%-constraints.txt
+	$(PYTHON) -m venv build/engines/$*
+	build/engines/$*/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --constraint tests/orchestrators/$*-constraints.txt \
+		--requirement tests/orchestrators/$*-requirements.txt --editable '.[sandbox]'
+	@touch $@
+
+test-orchestrators: $(ENGINES_READY) ## Let Airflow and Dagster run their pipelines
+	@build/engines/airflow/bin/python -m pytest -q tests/orchestrators/test_airflow*.py $(ARGS)
+	@build/engines/dagster/bin/python -m pytest -q tests/orchestrators/test_dagster.py \
+		tests/orchestrators/test_github_actions.py $(ARGS)
 
 soak: $(READY) ## Run the long tests: kills, floods, big answers
 	@$(BIN)/python -m pytest -q -m soak --timeout=3000 $(ARGS)
@@ -81,4 +104,4 @@ bench-parts: $(READY) ## Measure what a part of a backfill costs, by workers and
 	@$(BIN)/python tests/benchmarks/parts.py $(ARGS)
 
 clean: ## Remove what make has made
-	rm -rf $(VENV) $(DESTINATIONS) build dist demo.duckdb .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DESTINATIONS) $(DIALECTS) build dist demo.duckdb .mypy_cache .pytest_cache .ruff_cache .hypothesis

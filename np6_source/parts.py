@@ -250,7 +250,7 @@ def load_part(
         )
         # Nothing is read, and nothing written: hundreds of parts would fill _dlt_pipeline_state.
         pipeline.config.restore_from_destination = False
-        report = load(pipeline, source, turn=_leaving_nothing(turn or in_database_or_file))
+        report = load(pipeline, source, turn=leaving_nothing(turn or in_database_or_file))
     if report.failures:
         raise PartIncomplete(part, report)
     return report
@@ -287,8 +287,12 @@ def with_own_staging(destination: TDestinationReferenceArg) -> AnyDestination:
     return own
 
 
-def _leaving_nothing(turn: TTurn) -> TTurn:
-    """The turn, with nothing left in staging behind it."""
+def leaving_nothing(turn: TTurn) -> TTurn:
+    """The turn, with nothing left in staging behind it.
+
+    For one run of any pipeline that has its staging dataset for itself. ``load_part`` does it by
+    itself.
+    """
 
     @contextmanager
     def cleaned(pipeline: dlt.Pipeline) -> Iterator[None]:
