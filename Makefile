@@ -71,7 +71,7 @@ test-guest: $(READY) ## Run the tests in fresh environments: the wheel as a gues
 	@$(BIN)/python -m pytest -q -m environments --timeout=900 $(ARGS)
 
 dlt-init-bundle: $(READY) ## Write the layout that `dlt init np6 duckdb --location ...` takes
-	@$(BIN)/python bundle/dlt_init.py
+	@$(BIN)/python .ci/dlt_init_bundle.py
 
 lint: $(READY) ## Check style and types
 	@$(BIN)/ruff check .

@@ -182,7 +182,7 @@ def test_the_wheel_tells_what_is_missing(
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundle") / "dlt-init-bundle"
-    command = [sys.executable, str(ROOT / "bundle" / "dlt_init.py"), str(folder)]
+    command = [sys.executable, str(ROOT / ".ci" / "dlt_init_bundle.py"), str(folder)]
     subprocess.run(command, check=True, timeout=60)
     return folder
 

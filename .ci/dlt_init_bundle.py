@@ -1,4 +1,4 @@
-"""Writes the source in the layout that ``dlt init`` takes: ``python bundle/dlt_init.py [FOLDER]``.
+"""Writes the layout that ``dlt init`` takes: ``python .ci/dlt_init_bundle.py [FOLDER]``.
 
     sources/np6/…              the package, its imports made relative
     sources/np6/requirements.txt
