@@ -41,7 +41,7 @@ from np6_source.schema import (
 )
 from np6_source.windows import Window
 
-BATCH_ROWS = 16_384
+BATCH_ROWS = 4_096
 """Events parsed and handed on at a time."""
 LARGEST_EVENT = 32 * 1024 * 1024
 """Bytes that one event of an answer may have."""
