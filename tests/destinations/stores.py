@@ -145,7 +145,7 @@ def deduplicated(table: Table, found: pa.Table) -> pa.Table:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("found", found)
-        return connection.execute(latest(table, "found")).to_arrow_table()
+        return connection.sql(latest(table, "found")).to_arrow_table()
 
 
 def plain(table: Table, found: pa.Table) -> list[dict[str, Any]]:
@@ -186,7 +186,7 @@ class DuckDBStore(Store):
     def stored(self, table: Table) -> pa.Table | None:
         with self.connect() as connection:
             try:
-                return connection.execute(f"SELECT * FROM {DATASET}.{table.name}").to_arrow_table()
+                return connection.sql(f"SELECT * FROM {DATASET}.{table.name}").to_arrow_table()
             except duckdb.CatalogException:
                 return None
 
