@@ -52,10 +52,11 @@ test-destinations: $(DESTINATIONS)/.ready $(DIALECTS)/.ready ## Run or check eve
 		tests/scale tests/test_lake.py tests/test_deduplication.py $(ARGS)
 	@$(DIALECTS)/bin/python -m pytest -q -n 2 tests/dialects $(ARGS)
 
-build/engines/%/.ready: pyproject.toml constraints.txt tests/orchestrators/%-constraints.txt
+build/engines/%/.ready: pyproject.toml \
+		tests/orchestrators/%-constraints.txt tests/orchestrators/%-requirements.txt
 	$(PYTHON) -m venv build/engines/$*
 	build/engines/$*/bin/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --constraint tests/orchestrators/$*-constraints.txt \
+		--constraint tests/orchestrators/$*-constraints.txt \
 		--requirement tests/orchestrators/$*-requirements.txt --editable '.[sandbox]'
 	@touch $@
 

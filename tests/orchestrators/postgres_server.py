@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, from the ``pgserver`` wheel, on a socket in a folder."""
+"""Databases on the tests' PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -8,29 +8,26 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import dlt
-import pgserver
 import psycopg2
 
 from np6_source.schema import EVENT_TABLES
 
 
 class Postgres:
-    """A server; use it in a ``with`` block."""
+    """A server that listens on a socket in a folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._server = pgserver.get_server(folder, cleanup_mode="stop")
-
-    def __enter__(self) -> Postgres:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.cleanup()
+    def __init__(self, socket: str) -> None:
+        self._server = f"postgresql://postgres:unused@{quote(socket, safe='')}"
 
     def new_database(self, name: str) -> str:
         """Makes a database; gives its URL."""
-        self._server.psql(f"CREATE DATABASE {name};")
-        return f"postgresql://postgres:unused@{quote(str(self.folder), safe='')}/{name}"
+        connection = psycopg2.connect(f"{self._server}/postgres")
+        try:
+            connection.autocommit = True
+            connection.cursor().execute(f"CREATE DATABASE {name}")
+        finally:
+            connection.close()
+        return f"{self._server}/{name}"
 
     def query(self, url: str, sql: str) -> list[tuple[Any, ...]]:
         """What a query gives."""
