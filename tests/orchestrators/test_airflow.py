@@ -35,9 +35,9 @@ class Airflow:
         self.dags.mkdir()
         self.output = home / "logs" / "output.log"
         self.output.parent.mkdir()
-        (self.dags / DAG.name).write_text(
-            changed_dag("timedelta(minutes=5)", "timedelta(seconds=1)")
-        )
+        # A second try belongs into a process of its own: dlt's group cannot run a pipeline twice
+        # (dlt 1.31), and dag.test() has just this one. test_airflow_scheduler.py has tries.
+        (self.dags / DAG.name).write_text(changed_dag('"retries": 3', '"retries": 0'))
         self.environment = {
             **{name: os.environ[name] for name in os.environ if "AIRFLOW" not in name},
             "AIRFLOW_HOME": str(home),
@@ -134,8 +134,6 @@ def test_an_interval_of_no_length_fails_and_says_why(
     position = len(airflow.output.read_text())
     run = airflow.run(scheduled, "np6_daily", "2024-03-02", dags=dags)
     assert run["state"] == "failed"
-    # Trying again would not help.
-    assert {task["tries"] for task in run["tasks"].values()} == {1}
     assert "is empty, so nothing would be loaded" in airflow.log_since(position)
     assert not scheduled.database.exists()
 
@@ -179,14 +177,15 @@ def test_an_id_that_fails_fails_its_task_when_everything_else_is_loaded(
     assert found() == expected
 
 
-def test_an_outage_is_over_at_a_later_try(
+def test_a_day_that_failed_is_whole_when_it_is_cleared(
     airflow: Airflow, scheduled: Any, found: TMake, loaded_at_once: TMake
 ) -> None:
     with scheduled.sandbox.faults.during("status=401,times=1,path=/actions/events"):
         run = airflow.day(scheduled, "2024-03-02")
-    assert run["state"] == "success"
-    assert run["tasks"][EVENTS]["tries"] == 2
-    assert run["tasks"][REACTIVITIES]["tries"] == 1
+    assert run["state"] == "failed"
+    assert run["tasks"][EVENTS]["state"] == "failed"
+    assert run["tasks"][REACTIVITIES]["state"] == "success"
+    assert airflow.day(scheduled, "2024-03-02")["state"] == "success"
     assert found() == loaded_at_once("2024-03-01T23:50:00Z", "2024-03-03")
 
 
@@ -223,9 +222,8 @@ def test_a_part_that_is_not_complete_fails_and_is_loaded_again(
 ) -> None:
     conf = {"start": "2024-03-01", "end": "2024-03-02"}
     with scheduled.sandbox.faults.during("status=403,times=1,path=/actions/reactivities"):
-        run = airflow.run(scheduled, "np6_backfill", conf=conf)
-    assert run["state"] == "success"
-    assert run["tasks"]["load[0]"]["tries"] == 2
+        assert airflow.run(scheduled, "np6_backfill", conf=conf)["state"] == "failed"
+    assert airflow.run(scheduled, "np6_backfill", conf=conf)["state"] == "success"
     assert found() == loaded_at_once("2024-03-01", "2024-03-02")
 
 

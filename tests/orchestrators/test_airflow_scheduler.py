@@ -30,8 +30,14 @@ class Deployment:
         self.home = home
         self.url = f"http://127.0.0.1:{port}"
         (home / "dags").mkdir(parents=True)
-        # With it, the scheduler would load every day since.
-        dag = DAG.read_text().replace("catchup=True", "catchup=False")
+        dag = DAG.read_text()
+        for text, replacement in (
+            # The scheduler would load every day since.
+            ("catchup=True", "catchup=False"),
+            ("timedelta(minutes=5)", "timedelta(seconds=1)"),
+        ):
+            assert dag.count(text) == 1
+            dag = dag.replace(text, replacement)
         (home / "dags" / DAG.name).write_text(dag)
         self.environment = {
             **{name: os.environ[name] for name in os.environ if "AIRFLOW" not in name},
@@ -48,14 +54,18 @@ class Deployment:
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
             "no_proxy": "127.0.0.1,localhost",
         }
-        self._processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self) -> None:
-        """Starts everything, with the pools that the DAG file asks for."""
+        self._processes: list[subprocess.Popen[bytes]] = []
         self.command("db", "migrate")
         self.command("pools", "set", "np6", "1", "daily")
         self.command("pools", "set", "np6_backfill", "3", "backfill")
         self.command("dags", "reserialize")
+
+    def start(self) -> None:
+        """Starts everything.
+
+        Commands belong before: SQLite refuses to write for two at the wrong moment.
+        """
         self._start("api-server")
         # A task that finds no API server fails.
         self._wait_until_it_answers()
@@ -90,12 +100,16 @@ class Deployment:
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 
+    def query(self, sql: str, *parameters: str) -> list[Any]:
+        """The first column of what is in Airflow's database."""
+        with closing(sqlite3.connect(f"file:{self.home}/airflow.db?mode=ro", uri=True)) as database:
+            return [value for value, *_ in database.execute(sql, parameters)]
+
     def wait_for(self, dag_id: str, run_type: str, count: int) -> None:
         """Waits until so many runs have ended; they must have succeeded."""
-        query = "SELECT state FROM dag_run WHERE dag_id = ? AND run_type = ?"
+        sql = "SELECT state FROM dag_run WHERE dag_id = ? AND run_type = ?"
         while True:
-            with closing(sqlite3.connect(f"file:{self.home}/airflow.db?mode=ro", uri=True)) as db:
-                states = [state for (state,) in db.execute(query, (dag_id, run_type))]
+            states = self.query(sql, dag_id, run_type)
             assert "failed" not in states, self.logs()
             if states.count("success") >= count:
                 return
@@ -130,7 +144,6 @@ def deployment(scheduled: Any, postgres: Any, tmp_path: Path) -> Iterator[tuple[
             "DESTINATION__NP6_WAREHOUSE__CREDENTIALS": url,
         },
     )
-    deployment.start()
     yield deployment, url
     deployment.stop()
 
@@ -145,18 +158,21 @@ def test_backfills_on_several_workers_into_postgresql_give_what_one_load_gives(
 ) -> None:
     airflow, url = deployment
     scheduled.sandbox.now = None
-    # The parts of the first days, twice at once; then days of the daily DAG, all at once.
+    # The parts of the first days, twice; then days of the daily DAG; all of it at once.
     conf = json.dumps({"start": "2024-03-01", "end": "2024-03-04", "days_per_part": 1})
-    airflow.command("dags", "unpause", "np6_backfill", "-y")
     for _ in range(2):
         airflow.command("dags", "trigger", "np6_backfill", "-c", conf)
-    airflow.wait_for("np6_backfill", "manual", 2)
     airflow.command(
         *("backfill", "create", "--dag-id", "np6_daily", "--max-active-runs", "3"),
         *("--from-date", "2024-03-04", "--to-date", "2024-03-05"),
     )
-    airflow.command("dags", "unpause", "np6_daily", "-y")
-    airflow.wait_for("np6_daily", "backfill", 2)
+    for dag_id in ("np6_backfill", "np6_daily"):
+        airflow.command("dags", "unpause", dag_id, "-y")
+    with scheduled.sandbox.faults.during("status=401,every=7,times=2"):
+        airflow.start()
+        airflow.wait_for("np6_backfill", "manual", 2)
+        airflow.wait_for("np6_daily", "backfill", 2)
+    assert max(airflow.query("SELECT try_number FROM task_instance")) > 1
     expected = postgres.loaded_at_once(
         source_of(scheduled.sandbox, start="2024-03-01", end="2024-03-06"), tmp_path / "at-once"
     )
