@@ -100,7 +100,39 @@ class _EachKeyOnce(TableFormatLoadFilesystemJob):
 
 
 class DeltaJob(_EachKeyOnce, DeltaLoadFilesystemJob):
-    """Loads into a Delta table."""
+    """Loads into a Delta table, which it makes first where there is none.
+
+    dlt 1.31 appends to a table that it did not find: of two processes that make it at once, the
+    second would put in again what the first put in.
+    """
+
+    def load(self) -> None:
+        """Merges the files."""
+        try:
+            self._job_client.load_open_table("delta", self.load_table_name)
+        except DestinationUndefinedEntity:
+            self._make_table()
+        super().load()
+
+    def _make_table(self) -> None:
+        from deltalake import DeltaTable
+        from dlt.common.libs.deltalake import (
+            deltalake_storage_options,
+            ensure_delta_compatible_arrow_schema,
+        )
+
+        config = self._job_client.config
+        partition_by = self._partition_columns
+        DeltaTable.create(
+            self._job_client.get_open_table_location("delta", self.load_table_name),
+            ensure_delta_compatible_arrow_schema(self.arrow_dataset.schema, partition_by),
+            mode="ignore",
+            partition_by=partition_by,
+            configuration=config.deltalake_configuration,
+            storage_options=deltalake_storage_options(
+                config.credentials, config.deltalake_storage_options
+            ),
+        )
 
 
 class IcebergJob(_EachKeyOnce, IcebergLoadFilesystemJob):

@@ -16,9 +16,6 @@ from np6_source.parts import plan_parts
 from np6_source.sandbox import Sandbox, generated_account
 from np6_source.schema import EVENT_TABLES
 
-deltalake = pytest.importorskip("deltalake")
-pytest.importorskip("np6_source.lake")
-
 pytestmark = [pytest.mark.destinations, pytest.mark.timeout(300)]
 
 START = datetime(2024, 3, 1, tzinfo=timezone.utc)
@@ -43,6 +40,8 @@ def job_in(sandbox: Sandbox, tmp_path: Path) -> Callable[[str], Job]:
 
 def contents(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Every event table, row by row, without the time of asking."""
+    import deltalake
+
     tables = {}
     for table in EVENT_TABLES:
         rows = deltalake.DeltaTable(str(folder / table.name)).to_pyarrow_table().to_pylist()
