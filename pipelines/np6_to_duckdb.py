@@ -83,15 +83,11 @@ def main(arguments: list[str] | None = None) -> int:
     configure_logging()
     # The script ends between windows by itself; dlt would drop what is complete (dlt 1.31).
     os.environ["RUNTIME__INTERCEPT_SIGNALS"] = "false"
-    source_options = {
-        "start": options.start,
-        "end": options.end,
-        "largest_load": options.checkpoint,
-        "on_error": "keep",
-        **given_ids(options),
-    }
-    if options.base_url is not None:
-        source_options["base_url"] = options.base_url
+    source_options = {"largest_load": options.checkpoint, "on_error": "keep", **given_ids(options)}
+    # What is not given is left to dlt's configuration; None would be taken as given.
+    for name in ("start", "end", "base_url"):
+        if getattr(options, name) is not None:
+            source_options[name] = getattr(options, name)
     progress = (
         dlt.progress.log(5, sys.stderr, dump_system_stats=False)
         if options.progress == "log"

@@ -100,6 +100,16 @@ class TestLoad:
         assert "Another process is running pipeline" in ended.stderr
         assert sandbox.requests == []
 
+    def test_what_is_not_given_comes_from_the_configuration(
+        self, call: TMake, warehouse: Any, sandbox: Sandbox
+    ) -> None:
+        span = {"SOURCES__NP6__START": "2024-03-01", "SOURCES__NP6__END": "2024-03-01T06:00"}
+        ended = call(**span)
+        assert ended.returncode == 0, ended.stderr
+        assert {request.query["start"][:10] for request in sandbox.requests} == {"2024-03-01"}
+        (window,) = merged(warehouse.windows(ALL))
+        assert str(window) == "[2024-03-01T00:00:00Z, 2024-03-01T06:00:00Z)"
+
     def test_a_dropped_table_ends_with_1_and_the_option_that_helps(
         self, call: TMake, warehouse: Any, sandbox: Sandbox, source_of: TMake
     ) -> None:
