@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -120,3 +121,18 @@ class TryAgainLater(RequestFailed):
 
 RUN_ENDING = (Unauthorized, Unreachable, SpoolFailed, TryAgainLater)
 """Failures that no other id or window would escape: they end the run, not just one id."""
+
+
+class Incomplete(Np6Error):
+    """Something of a run could not be loaded; the rest was. Run it again.
+
+    Attributes:
+        failures: What could not be loaded, see ``reading.failure_metrics``.
+        resume_at: When NP6 asks to come back, if it does, UTC.
+    """
+
+    def __init__(self, failures: list[dict[str, Any]], what: str = "Not complete") -> None:
+        super().__init__(f"{what}: " + "; ".join(failure["message"] for failure in failures))
+        self.failures = failures
+        moments = [failure["resume_at"] for failure in failures if failure["resume_at"]]
+        self.resume_at = datetime.fromisoformat(max(moments)) if moments else None

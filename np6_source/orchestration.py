@@ -10,7 +10,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 import dlt
@@ -18,24 +17,9 @@ from dlt.common.destination.reference import TDestinationReferenceArg
 from dlt.extract import DltSource
 
 from np6_source.endpoints import ENDPOINTS
-from np6_source.errors import Np6Error
+from np6_source.errors import Incomplete
 from np6_source.parts import leaving_nothing, with_own_staging
 from np6_source.turns import TTurn, in_database_or_file
-
-
-class Incomplete(Np6Error):
-    """Something of a run could not be loaded; the rest was. Run it again.
-
-    Attributes:
-        failures: What could not be loaded, see ``reading.failure_metrics``.
-        resume_at: When NP6 asks to come back, if it does, UTC.
-    """
-
-    def __init__(self, failures: list[dict[str, Any]]) -> None:
-        super().__init__("Not complete: " + "; ".join(failure["message"] for failure in failures))
-        self.failures = failures
-        moments = [failure["resume_at"] for failure in failures if failure["resume_at"]]
-        self.resume_at = datetime.fromisoformat(max(moments)) if moments else None
 
 
 def resource_groups(source: DltSource) -> dict[str, tuple[str, ...]]:

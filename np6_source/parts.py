@@ -29,7 +29,7 @@ from dlt.extract import DltSource
 
 from np6_source import np6_source, settings
 from np6_source.endpoints import ENDPOINTS, Endpoint
-from np6_source.errors import Np6Error, SettingError
+from np6_source.errors import Incomplete, SettingError
 from np6_source.loading import LoadReport, load
 from np6_source.settings import TMoment
 from np6_source.turns import WITH_TURNS, TTurn, in_database_or_file, kind_of_destination
@@ -40,20 +40,16 @@ logger = logging.getLogger(__name__)
 STAGING_LAYOUT = "staging_dataset_name_layout"
 
 
-class PartIncomplete(Np6Error):
+class PartIncomplete(Incomplete):
     """Something of a part could not be loaded; the rest was. Load the part again.
 
     Attributes:
         report: What was done, and in ``failures`` what was not.
-        resume_at: When NP6 asks to come back, if it does, UTC.
     """
 
     def __init__(self, part: Part, report: LoadReport) -> None:
-        messages = "; ".join(failure["message"] for failure in report.failures)
-        super().__init__(f"{part.name} is not complete: {messages}")
+        super().__init__(report.failures, f"{part.name} is not complete")
         self.report = report
-        moments = [failure["resume_at"] for failure in report.failures if failure["resume_at"]]
-        self.resume_at = datetime.fromisoformat(max(moments)) if moments else None
 
 
 @dataclass(frozen=True)
