@@ -23,6 +23,7 @@ from np6_source import hints
 from np6_source.errors import SettingError
 from np6_source.lake import check_format
 from np6_source.schema import TABLES, Table
+from np6_source.turns import kind_of_destination
 
 ROW_HINTS = ("data_type", "primary_key", "merge_key", "hard_delete", "dedup_sort", "row_key")
 """Column hints that decide which rows a table holds, or whether they can be loaded at all."""
@@ -57,7 +58,7 @@ def declare_tables(
     """
     whole = _hints_of_the_resource(resource)
     _check_resource(resource, whole)
-    destination = _destination()
+    destination = kind_of_destination(dlt.current.pipeline()) or None
     table_format = table_format or whole.get("table_format")
     check_format(dlt.current.pipeline().destination, table_format)
     schema = dlt.current.source_schema()
@@ -111,12 +112,6 @@ def _layout(given: Mapping[str, Any]) -> dict[str, Any]:
 def _is_about(value: Any, columns: Mapping[str, Any]) -> bool:
     """Whether a hint can be given to a table: one that lists columns asks for all of them."""
     return not isinstance(value, list) or set(value) <= set(columns)
-
-
-def _destination() -> str | None:
-    """Short type of the destination, where it is known."""
-    destination = dlt.current.pipeline().destination
-    return destination.destination_type.rpartition(".")[2] if destination else None
 
 
 def _hints_of_the_resource(resource: DltResource) -> dict[str, Any]:
