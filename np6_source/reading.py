@@ -187,10 +187,10 @@ class Reading:
                     break
         yield from self._gathered.flush(self._if_limited())
         yield from tables_not_yet_there()
-        is_done = all(run.is_done for run in runs.values())
-        self._metrics["full"] = self._session.is_full() and not is_done
+        reached = self._reached()
+        self._metrics["full"] = self._session.is_full() and not reached.is_done
         if self._resource.limit is None:
-            self._move(self._reached())
+            self._move(reached)
         self._report()
 
     # --- Where to read ---
