@@ -1,9 +1,10 @@
 """What of an event the contract does not know.
 
-``leftover`` decides it for one event, in Python. It is only called for events whose *shape* was
-not seen to be clean before: two events have the same shape when the known objects have the same
+``leftover`` decides it for one event, in Python. It is only called where counting does not prove
+that there is nothing (see ``accounting``), and only for events whose *shape* was not seen to be
+clean before: two events have the same shape when the known objects have the same
 keys, the known fields the same JSON types and the discriminators the same values, so that nothing
-is left of either or something is left of both. ``events`` computes the shapes in SQL.
+is left of either or something is left of both. ``projection`` has the shapes in SQL.
 """
 
 from __future__ import annotations

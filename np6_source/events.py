@@ -18,6 +18,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from np6_source.accounting import accounted_for
 from np6_source.answers import AnswerTooLarge, UnreadableAnswer, check_brackets, is_empty_array
 from np6_source.drift import leftover
 from np6_source.projection import (
@@ -25,8 +26,9 @@ from np6_source.projection import (
     RAW,
     SHAPE,
     alias,
-    columns,
+    examined,
     select_events,
+    select_examined,
     select_execution_data,
 )
 from np6_source.schema import (
@@ -43,6 +45,8 @@ from np6_source.windows import Window
 
 BATCH_ROWS = 4_096
 """Events parsed and handed on at a time."""
+EXAMINED_TOGETHER = 512
+"""Events that are examined together where one of them is not accounted for."""
 LARGEST_EVENT = 32 * 1024 * 1024
 """Bytes that one event of an answer may have."""
 PARSES_AT_ONCE = max(2, min(4, os.cpu_count() or 2))
@@ -163,21 +167,58 @@ class EventReader:
                 yield self._tables(wide, unmapped, requested_at, campaign_id)
 
     def _parsed(self, file: Path) -> Iterator[pa.Table]:
-        largest = min(LARGEST_EVENT, file.stat().st_size + 1)
-        query = select_events(str(file), largest, self._clean_shapes)
+        """The events, with ``SHAPE`` and ``RAW`` where it is not proven that nothing is left."""
+        for batch in self._batches(file):
+            wide = accounted_for(batch)
+            if wide is not None:
+                yield wide
+            else:
+                yield from self._by_part(batch)
+
+    def _batches(self, file: Path) -> Iterator[pa.RecordBatch]:
+        query = select_events(str(file), min(LARGEST_EVENT, file.stat().st_size + 1))
         with closing(self._connection.cursor()) as cursor:
             try:
                 relation = cursor.sql(query)
                 # DuckDB 1.4 has it under its former name.
                 read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
-                for batch in read(BATCH_ROWS):
-                    yield columns(batch)
+                yield from read(BATCH_ROWS)
             except (duckdb.Error, pa.ArrowException, OSError) as error:
                 raise _understood(error) from None
+
+    def _by_part(self, batch: pa.RecordBatch) -> Iterator[pa.Table]:
+        """Examines the parts of a batch that are not accounted for."""
+        if len(batch) <= EXAMINED_TOGETHER:
+            yield self._examined(batch)
+            return
+        first = 0
+        for start in range(0, len(batch), EXAMINED_TOGETHER):
+            wide = accounted_for(batch.slice(start, EXAMINED_TOGETHER))
+            if wide is not None:
+                if first < start:
+                    yield self._examined(batch.slice(first, start - first))
+                yield wide
+                first = start + wide.num_rows
+        if first < len(batch):
+            yield self._examined(batch.slice(first))
+
+    def _examined(self, batch: pa.RecordBatch) -> pa.Table:
+        # DuckDB does not take structs out of the middle of others (seen with 2.0).
+        rows = pa.table(batch.take(pa.array(range(len(batch)))))
+        query = select_examined("suspicious", self._clean_shapes)
+        with closing(self._connection.cursor()) as cursor:
+            try:
+                cursor.register("suspicious", rows)
+                found = cursor.sql(query).to_arrow_table()
+            except duckdb.Error as error:
+                raise _understood(error) from None
+        return pa.concat_tables(examined(part) for part in found.to_batches())
 
     def _unmapped(self, wide: pa.Table, paths: Counter[str]) -> tuple[pa.Array, pa.Table]:
         """The ``unmapped`` column, and the batch without values that columns cannot take."""
         unmapped = pa.nulls(wide.num_rows, pa.string())
+        if RAW not in wide.column_names:
+            return unmapped, wide
         is_suspicious = pc.is_valid(wide[RAW])
         suspicious = wide.filter(is_suspicious)
         if not suspicious.num_rows:

@@ -1,15 +1,17 @@
 """An answer's events projected onto columns, derived from ``schema``.
 
-One pass of DuckDB over the file transforms each event's JSON to a struct with the known fields, and
-hashes the event's shape, which tells the events that hold something unknown (see ``drift``). Arrow
-takes the columns out of the struct: it does so without copying, and a SELECT of as many expressions
-would take DuckDB longer to plan than a small answer takes to read.
+One pass of DuckDB over the file gives each event's JSON beside a struct with the known fields; that
+is all an event costs of which every part is accounted for (see ``accounting``). What is not is
+examined by a second query, which hashes the event's shape and so tells the events that hold
+something unknown (see ``drift``). Arrow takes the columns out of the struct: it does so without
+copying, and a SELECT of as many expressions would take DuckDB longer to plan than a small answer
+takes to read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -26,14 +28,18 @@ from np6_source.schema import (
 )
 
 RAW = "raw"
-"""The event's JSON; NULL where its shape is known to be clean."""
+"""The event's JSON; of examined events NULL where their shape is known to be clean."""
+KNOWN = "known"
+"""The struct with the known fields. Dates are JSON, to tell numbers from texts."""
+REPEATS = "repeats"
+"""Whether a key of the free data object stands more than once."""
 SHAPE = "shape"
 """Hash of the event's shape."""
 DATA = "data"
 """The free data object of an execution, as JSON text."""
 
-_KNOWN = "known"
-"""The struct with the known fields."""
+DATES = tuple(leaf for leaf, data_type in LEAVES.items() if data_type == "timestamp")
+"""The payload paths of dates."""
 
 _SOURCED: dict[tuple[Path, ...], Column] = {
     column.paths: column for table in EVENT_TABLES for column in table.columns if column.paths
@@ -49,30 +55,47 @@ def alias(column: Column) -> str:
     return _ALIASES[column.paths] if column.paths else column.name
 
 
-def select_events(file: str, largest_event: int, clean_shapes: Iterable[int]) -> str:
+def select_events(file: str, largest_event: int) -> str:
     """SQL that reads an answer's file and gives a row per event.
 
     Args:
         file: Path of the file, one JSON array.
         largest_event: Bytes that one event may have.
+
+    Returns:
+        A SELECT of ``RAW``, ``KNOWN`` and ``REPEATS``.
+    """
+    data = _field(EXECUTION_DATA)
+    return f"""
+        SELECT
+            json::VARCHAR AS {RAW}, {KNOWN},
+            CASE WHEN {data} IS NOT NULL
+                THEN len(json_keys({data})) > len(list_distinct(json_keys({data})))
+            END AS {REPEATS}
+        FROM (
+            SELECT json, json_transform(json, {_literal(json.dumps(_structure()))}) AS {KNOWN}
+            FROM read_json_objects(
+                {_literal(file)}, format = 'array', maximum_object_size = {largest_event}
+            )
+        )
+    """
+
+
+def select_examined(events: str, clean_shapes: Iterable[int]) -> str:
+    """SQL that looks at every key and type of events.
+
+    Args:
+        events: A relation with the rows of ``select_events``.
         clean_shapes: Shapes of which nothing is left; their events come without ``RAW``.
 
     Returns:
-        A SELECT for ``columns``.
+        A SELECT for ``examined``.
     """
     clean = ", ".join(map(str, clean_shapes))
     is_unclean = f"{SHAPE} NOT IN ({clean})" if clean else "true"
     return f"""
-        SELECT * EXCLUDE (json), CASE WHEN {is_unclean} THEN json::VARCHAR END AS {RAW}
-        FROM (
-            SELECT {_SELECTED}, json
-            FROM (
-                SELECT json, json_transform(json, {_literal(json.dumps(_structure()))}) AS known
-                FROM read_json_objects(
-                    {_literal(file)}, format = 'array', maximum_object_size = {largest_event}
-                )
-            )
-        )
+        SELECT * EXCLUDE ({RAW}), CASE WHEN {is_unclean} THEN {RAW} END AS {RAW}
+        FROM (SELECT {KNOWN}, {_EXAMINED}, {RAW} FROM {events})
     """
 
 
@@ -113,52 +136,90 @@ def _structure() -> dict[str, Any]:
         node = root
         for key in keys[:-1]:
             node = node.setdefault(key, {})
-        is_json = data_type == "json" or leaf in CONTAINERS
-        node[keys[-1]] = "JSON" if is_json else "VARCHAR" if data_type == "text" else "BIGINT"
+        node[keys[-1]] = "VARCHAR" if data_type == "text" and leaf not in CONTAINERS else "JSON"
     return root
 
 
-def columns(batch: pa.RecordBatch) -> pa.Table:
-    """The columns of a batch of ``select_events``.
+def known_values(known: pa.StructArray) -> dict[str, pa.Array]:
+    """The values of the known fields, and the objects they stand in, by payload path.
+
+    Paths at which no event of the batch has a value are left out.
+    """
+    found: dict[str, pa.Array] = {}
+    _collect(known, "", found)
+    return found
+
+
+def _collect(node: pa.StructArray, prefix: str, found: dict[str, pa.Array]) -> None:
+    for entry, values in zip(node.type, node.flatten(), strict=True):
+        if values.null_count < len(values):
+            path = f"{prefix}{entry.name}"
+            found[path] = values
+            if pa.types.is_struct(entry.type):
+                _collect(values, f"{path}.", found)
+
+
+def examined(batch: pa.RecordBatch) -> pa.Table:
+    """The columns of a batch of ``select_examined``.
 
     Returns:
-        A table with a column for each ``alias`` (text, or milliseconds since the epoch), ``DATA``,
-        ``SHAPE`` and ``RAW``.
+        As ``columns``, with ``SHAPE`` and ``RAW``.
     """
-    names = [*_ALIASES.values(), DATA, SHAPE, RAW]
-    values = [_column_values(batch, column) for column in _SOURCED.values()]
-    return pa.table([*values, batch[DATA], batch[SHAPE], batch[RAW]], names=names)
+    values = known_values(batch[KNOWN])
+    for path, name in _EXTRACTED.items():
+        values[path] = batch[name]
+    wide = columns(values, len(batch))
+    return wide.append_column(SHAPE, batch[SHAPE]).append_column(RAW, batch[RAW])
 
 
-def _column_values(batch: pa.RecordBatch, column: Column) -> pa.Array:
+def columns(values: Mapping[str, pa.Array], length: int) -> pa.Table:
+    """Columns from the values at payload paths.
+
+    Args:
+        values: The values by path; a path that is not there has none.
+        length: Number of events.
+
+    Returns:
+        A table with a column for each ``alias`` (text, or milliseconds since the epoch) and
+        ``DATA``.
+    """
+    arrays = [_column_values(values, column, length) for column in _SOURCED.values()]
+    data = values.get(EXECUTION_DATA)
+    if data is None:
+        data = pa.nulls(length, pa.string())
+    else:
+        data = pc.if_else(pc.starts_with(data, "{"), data, None)
+    return pa.table([*arrays, data], names=[*_ALIASES.values(), DATA])
+
+
+def _column_values(values: Mapping[str, pa.Array], column: Column, length: int) -> pa.Array:
     """The first of a column's paths that has a value, event by event."""
-    alternatives = [_path_values(batch, path) for path in column.paths]
+    alternatives = [array for _, array in alternative_values(values, column)]
+    if not alternatives:
+        return pa.nulls(length, pa.int64() if column.data_type == "timestamp" else pa.string())
     return alternatives[0] if len(alternatives) == 1 else pc.coalesce(*alternatives)
 
 
-def _path_values(batch: pa.RecordBatch, path: Path) -> pa.Array:
-    values = _values(batch, path.path)
-    if path.when is None:
-        return values
+def alternative_values(
+    values: Mapping[str, pa.Array], column: Column
+) -> list[tuple[Path, pa.Array]]:
+    """The values at each of a column's paths that has some."""
+    return [
+        (path, array) for path in column.paths if (array := _path_values(values, path)) is not None
+    ]
+
+
+def _path_values(values: Mapping[str, pa.Array], path: Path) -> pa.Array | None:
+    found = values.get(path.path)
+    if found is None or path.when is None:
+        return found
     discriminator, expected = path.when
-    return pc.if_else(pc.equal(_values(batch, discriminator), expected), values, None)
-
-
-def _values(batch: pa.RecordBatch, path: str) -> pa.Array:
-    """The values at a payload path; null where there is none that fits."""
-    if path in _EXTRACTED:
-        return batch[_EXTRACTED[path]]
-    values = pc.struct_field(batch[_KNOWN], path.split("."))
-    if LEAVES[path] == "timestamp":
-        in_calendar = pc.and_(
-            pc.greater_equal(values, EARLIEST_MS), pc.less_equal(values, LATEST_MS)
-        )
-        return pc.if_else(in_calendar, values, None)
-    return values
+    kind = values.get(discriminator)
+    return None if kind is None else pc.if_else(pc.equal(kind, expected), found, None)
 
 
 def _field(path: str) -> str:
-    return f"{_KNOWN}." + ".".join(f'"{key}"' for key in path.split("."))
+    return f"{KNOWN}." + ".".join(f'"{key}"' for key in path.split("."))
 
 
 def _value(path: str) -> str:
@@ -170,9 +231,9 @@ def _value(path: str) -> str:
             return f"json_extract_string({_field(prefix)}, '$.{'.'.join(keys[depth:])}')"
     if path in CONTAINERS:
         return f"json_extract_string({_field(path)}, '$')"
-    if LEAVES[path] == "timestamp":
-        in_calendar = f"{_field(path)} BETWEEN {EARLIEST_MS} AND {LATEST_MS}"
-        return f"CASE WHEN {in_calendar} THEN {_field(path)} END"
+    if path in DATES:
+        date = f"json_transform({_field(path)}, '\"BIGINT\"')"
+        return f"CASE WHEN {date} BETWEEN {EARLIEST_MS} AND {LATEST_MS} THEN {date} END"
     return _field(path)
 
 
@@ -180,13 +241,12 @@ def _shape() -> str:
     """SQL for the hash of everything that decides whether an event is clean."""
     containers = ", ".join(f"'$.{path}'" for path in CONTAINERS)
     leaves = ", ".join(f"'$.{path}'" for path in LEAVES)
-    dates = [leaf for leaf, data_type in LEAVES.items() if data_type == "timestamp"]
     data_keys = f"json_keys({_field(EXECUTION_DATA)})"
     parts = [
-        f"json_keys(json, ['$', {containers}])",
-        f"json_type(json, [{leaves}, {containers}])",
+        f"json_keys({RAW}, ['$', {containers}])",
+        f"json_type({RAW}, [{leaves}, {containers}])",
         *map(_value, DISCRIMINATORS),
-        *(f"{_value(date)} IS NULL" for date in dates),
+        *(f"{_value(date)} IS NULL" for date in DATES),
         f"len({data_keys}) = len(list_distinct({data_keys}))",
     ]
     return f"hash({', '.join(parts)})"
@@ -201,17 +261,11 @@ _EXTRACTED = {
     for number, path in enumerate(
         leaf
         for leaf, data_type in LEAVES.items()
-        if data_type != "json" and _value(leaf).startswith("json_extract_string")
+        if leaf in DATES or (data_type != "json" and _value(leaf).startswith("json_extract_string"))
     )
 }
-"""Columns of the SELECT for the paths within fields that stay JSON."""
+"""Columns of ``select_examined`` for dates, and for the paths within fields that stay JSON."""
 
-_DATA_TYPE = f"json_type({_field(EXECUTION_DATA)})"
-_SELECTED = ", ".join(
-    [
-        _KNOWN,
-        *(f"{_value(path)} AS {name}" for path, name in _EXTRACTED.items()),
-        f"CASE WHEN {_DATA_TYPE} = 'OBJECT' THEN {_field(EXECUTION_DATA)}::VARCHAR END AS {DATA}",
-        f"{_shape()} AS {SHAPE}",
-    ]
+_EXAMINED = ", ".join(
+    [*(f"{_value(path)} AS {name}" for path, name in _EXTRACTED.items()), f"{_shape()} AS {SHAPE}"]
 )

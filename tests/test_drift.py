@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from np6_source.drift import CONTAINERS, LATEST_MS, LEAVES, leftover
-from np6_source.projection import RAW, SHAPE, select_events
+from np6_source.projection import RAW, SHAPE, select_events, select_examined
 
 FULL: dict[str, Any] = {
     "type": "hit",
@@ -78,15 +78,21 @@ def changed(path: str, literal: str) -> str:
     return json.dumps(payload).replace('"@"', literal)
 
 
-def shapes(texts: list[str], folder: Path) -> list[int]:
-    """The shape of each event."""
+def examined(
+    texts: list[str], folder: Path, column: str = SHAPE, clean: tuple[int, ...] = ()
+) -> list[Any]:
+    """A column of the examined events."""
     file = folder / "answer.json"
     file.write_text(f"[{','.join(texts)}]")
+    events = f"({select_events(str(file), 1024 * 1024)})"
     with duckdb.connect() as connection:
-        rows = connection.sql(
-            f"SELECT {SHAPE} FROM ({select_events(str(file), 1024 * 1024, ())})"
-        ).fetchall()
-    return [shape for (shape,) in rows]
+        query = f"SELECT {column} FROM ({select_examined(events, clean)})"
+        return [value for (value,) in connection.sql(query).fetchall()]
+
+
+def shapes(texts: list[str], folder: Path) -> list[int]:
+    """The shape of each event."""
+    return examined(texts, folder)
 
 
 def test_events_of_one_shape_are_clean_together_or_not_at_all(tmp_path: Path) -> None:
@@ -145,13 +151,10 @@ def test_what_decides_what_is_known_decides_the_shape(
 def test_events_of_a_clean_shape_come_without_their_text(tmp_path: Path) -> None:
     texts = [json.dumps(FULL), changed("surprise", "1")]
     clean, _ = shapes(texts, tmp_path)
-    query = select_events(str(tmp_path / "answer.json"), 1024 * 1024, (clean,))
+    first, second = examined(texts, tmp_path, RAW, (clean,))
 
-    with duckdb.connect() as connection:
-        rows = connection.sql(f"SELECT {RAW} FROM ({query})").fetchall()
-
-    assert rows[0] == (None,)
-    assert json.loads(rows[1][0]) == json.loads(texts[1])
+    assert first is None
+    assert json.loads(second) == json.loads(texts[1])
 
 
 class TestLeftover:

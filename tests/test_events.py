@@ -1247,6 +1247,26 @@ class TestReading:
         kept = {row["id"]: json.loads(row["unmapped"]) for row in rows if row["unmapped"]}
         assert kept == {str(i): {"odd": i} for i in range(0, 5_000, 5)}
 
+    def test_a_few_odd_events_among_many_are_found_where_they_are(
+        self, reader: EventReader, spool: Path
+    ) -> None:
+        odd = {0, 511, 512, 700, 4_095, 4_096, 5_000, 5_999}
+        payload = [
+            copy.deepcopy(SAMPLES["hit.form"])
+            | {"id": str(i), "timestamp": i}
+            | ({"odd": i} if i in odd else {})
+            for i in range(6_000)
+        ]
+
+        tables = rows_of(reader, spool, payload)
+
+        assert [row["id"] for row in tables["events"]] == [str(i) for i in range(6_000)]
+        kept = {int(row["id"]): row["unmapped"] for row in tables["events"] if row["unmapped"]}
+        assert {number: json.loads(text) for number, text in kept.items()} == {
+            number: {"odd": number} for number in odd
+        }
+        assert {row["link_value"] for row in tables["events__hits"]} == {"0000F1"}
+
     def test_shapes_beyond_those_remembered_are_read_the_same(
         self, reader: EventReader, spool: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
