@@ -1,8 +1,10 @@
 """Proves of most events, by counting, that nothing in them is unknown.
 
 Drift is looked for in every event, and looking at every key and type costs more than reading the
-event. Counting is cheap, and what it cannot prove is examined (``projection.select_examined``), so
-that it never decides that something is unknown, only that nothing is.
+event. Counting is cheap: what stands in the columns must add up to what stands in the text, for a
+whole file at first. What does not is counted in smaller and smaller parts, and then examined (see
+``projection.select_examined``): counting never decides that something is unknown, only that
+nothing is.
 
 The argument. In JSON every quotation mark that is not escaped opens or closes a key or a text, so
 there are ``quotes = 2 * (keys + texts)``. ``":`` can only stand behind a key, and ``":"`` or
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,6 +40,9 @@ from np6_source.schema import EXECUTION_DATA, EXPECTED_VALUES
 
 _QUOTE, _COLON, _SPACE, _BACKSLASH = (pa.scalar(ord(mark), pa.uint8()) for mark in '": \\')
 
+_AT_ONCE = 1024 * 1024
+"""Bytes to count in at a time: as many as stay in a processor's cache."""
+
 _TEXTS = frozenset(leaf for leaf, data_type in LEAVES.items() if data_type == "text")
 _TEXTS_OR_OBJECTS = tuple(leaf for leaf in LEAVES if leaf in CONTAINERS)
 _EXPECTED = {path.path: value for path, value in EXPECTED_VALUES}
@@ -49,12 +55,34 @@ _FIELDS = {
 
 
 @dataclass(frozen=True)
-class _Marks:
-    """What was counted in texts of JSON."""
+class Marks:
+    """What was counted in JSON.
+
+    Attributes:
+        keys: Keys of objects.
+        texts: Texts that stand behind a key.
+        quotes: Quotation marks that are not escaped.
+    """
 
     keys: int = 0
     texts: int = 0
     quotes: int = 0
+
+    def __add__(self, other: Marks) -> Marks:
+        return Marks(self.keys + other.keys, self.texts + other.texts, self.quotes + other.quotes)
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the columns hold of some events.
+
+    Attributes:
+        wide: As ``projection.columns`` gives them.
+        marks: What their JSON has if it has nothing else.
+    """
+
+    wide: pa.Table
+    marks: Marks
 
 
 def accounted_for(batch: pa.RecordBatch) -> pa.Table | None:
@@ -66,30 +94,85 @@ def accounted_for(batch: pa.RecordBatch) -> pa.Table | None:
     Returns:
         As ``projection.columns``. None: that is not proven, be it for one event.
     """
-    values = _plain_values(batch)
+    account = account_of(batch[KNOWN], batch[REPEATS])
+    is_all = account is not None and marks_in_texts(batch[RAW]) == account.marks
+    return account.wide if account is not None and is_all else None
+
+
+def account_of(known: pa.StructArray, repeats: pa.Array) -> Account | None:
+    """What the columns hold of some events; None where that says nothing about the rest.
+
+    Args:
+        known: The known fields, ``projection.KNOWN``.
+        repeats: ``projection.REPEATS``.
+    """
+    values = _plain_values(known, repeats)
     if values is None:
         return None
-    data = _marks(values[EXECUTION_DATA]) if EXECUTION_DATA in values else _Marks()
-    seen = _marks(batch[RAW])
-    if data is None or seen is None:
-        return None
+    data = marks_in_texts(values[EXECUTION_DATA]) if EXECUTION_DATA in values else Marks()
     counts = {path: len(array) - array.null_count for path, array in values.items()}
-    keys = sum(counts.values())
-    texts = sum(count for path, count in counts.items() if path in _TEXTS)
-    if (
-        seen.keys != keys + data.keys
-        or seen.texts != texts + data.texts
-        or seen.quotes != 2 * (seen.keys + seen.texts)
-        or not _are_objects(values, counts)
-    ):
+    if data is None or not _are_objects(values, counts):
         return None
-    wide = columns(values, len(batch))
-    return wide if _all_held(values, counts, wide) else None
+    wide = columns(values, len(known))
+    if not _all_held(values, counts, wide):
+        return None
+    keys = sum(counts.values()) + data.keys
+    texts = sum(count for path, count in counts.items() if path in _TEXTS) + data.texts
+    return Account(wide, Marks(keys, texts, 2 * (keys + texts)))
 
 
-def _plain_values(batch: pa.RecordBatch) -> dict[str, pa.Array] | None:
+def marks_in_file(file: Path) -> Marks | None:
+    """Counts over a file; None where a backslash is escaped, and may itself not escape.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with pa.memory_map(str(file)) as source:
+        return _marks(source.read_buffer())
+
+
+def marks_in_texts(texts: pa.Array) -> Marks | None:
+    """Counts over texts, each an object; None as for ``marks_in_file``."""
+    texts = pc.fill_null(texts, "")
+    _, offsets, content = texts.buffers()
+    ends = pa.Array.from_buffers(pa.int32(), len(texts) + 1, [None, offsets], offset=texts.offset)
+    first, last = ends[0].as_py(), ends[-1].as_py()
+    return _marks(content.slice(first, last - first)) if last > first else Marks()
+
+
+def _marks(content: pa.Buffer) -> Marks | None:
+    total = Marks()
+    for start in range(0, content.size, _AT_ONCE):
+        part = content.slice(start, min(_AT_ONCE, content.size - start))
+        before = content.slice(start - 1, 1) if start else b" "
+        behind = content.slice(start + part.size, min(3, content.size - start - part.size))
+        found = _marks_in_part(b"".join((before, part, behind, b"   "[behind.size :])), part.size)
+        if found is None:
+            return None
+        total += found
+    return total
+
+
+def _marks_in_part(content: bytes, size: int) -> Marks | None:
+    """What begins in a part, which comes with the mark before and three behind it."""
+    found = pa.Array.from_buffers(pa.uint8(), len(content), [None, pa.py_buffer(content)])
+    quotes = pc.equal(found, _QUOTE)[1:]
+    backslashes = pc.equal(found, _BACKSLASH)
+    if backslashes.true_count:
+        if pc.and_(backslashes[:-1], backslashes[1:]).true_count:
+            return None
+        quotes = pc.and_not(quotes, backslashes[:-1])
+    keys = pc.and_(quotes[:size], pc.equal(found[2 : size + 2], _COLON))
+    texts = pc.and_(keys, quotes[2 : size + 2]).true_count
+    spaced = pc.and_(keys, pc.equal(found[3 : size + 3], _SPACE))
+    if spaced.true_count:
+        texts += pc.and_(spaced, quotes[3 : size + 3]).true_count
+    return Marks(keys.true_count, texts, quotes[:size].true_count)
+
+
+def _plain_values(known: pa.StructArray, repeats: pa.Array) -> dict[str, pa.Array] | None:
     """The known values, dates as numbers; None where one is not of the usual kind."""
-    values = known_values(batch[KNOWN])
+    values = known_values(known)
     for path in DATES:
         if path in values and (dates := _dates(values[path])) is not None:
             values[path] = dates
@@ -107,7 +190,7 @@ def _plain_values(batch: pa.RecordBatch) -> dict[str, pa.Array] | None:
             return None
     if EXECUTION_DATA in values:
         is_object = pc.starts_with(values[EXECUTION_DATA], "{")
-        if not _all(is_object) or pc.any(batch[REPEATS]).as_py():
+        if not _all(is_object) or pc.any(repeats).as_py():
             return None
     return values
 
@@ -151,30 +234,6 @@ def _all_held(values: dict[str, pa.Array], counts: dict[str, int], wide: pa.Tabl
         if len(alternatives) > 1 and total != len(held) - held.null_count:
             return False
     return not any(left.values())
-
-
-def _marks(texts: pa.Array) -> _Marks | None:
-    """Counts over all texts of an array; None where a backslash is escaped, and may not escape."""
-    texts = pc.fill_null(texts, "")
-    _, offsets, content = texts.buffers()
-    ends = pa.Array.from_buffers(pa.int32(), len(texts) + 1, [None, offsets], offset=texts.offset)
-    first, last = ends[0].as_py(), ends[-1].as_py()
-    if last - first < 4:
-        return _Marks()
-    found = pa.Array.from_buffers(pa.uint8(), last - first, [None, content], offset=first)
-    quotes = pc.equal(found, _QUOTE)
-    backslashes = pc.equal(found, _BACKSLASH)
-    if backslashes.true_count:
-        if pc.and_(backslashes[:-1], backslashes[1:]).true_count:
-            return None
-        # The first mark is the brace that an event, or its data, opens with.
-        quotes = pa.concat_arrays([quotes[:1], pc.and_not(quotes[1:], backslashes[:-1])])
-    keys = pc.and_(quotes[:-1], pc.equal(found[1:], _COLON))
-    texts_behind = pc.and_(keys[:-1], quotes[2:]).true_count
-    spaced = pc.and_(keys[:-2], pc.equal(found[2:-1], _SPACE))
-    if spaced.true_count:
-        texts_behind += pc.and_(spaced, quotes[3:]).true_count
-    return _Marks(keys.true_count, texts_behind, quotes.true_count)
 
 
 def _contains(texts: pa.Array, mark: str) -> pa.Array:

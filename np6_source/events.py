@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,18 +18,22 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from np6_source.accounting import accounted_for
+from np6_source.accounting import Marks, account_of, accounted_for, marks_in_file
 from np6_source.answers import AnswerTooLarge, UnreadableAnswer, check_brackets, is_empty_array
 from np6_source.drift import leftover
+from np6_source.pieces import LARGEST
 from np6_source.projection import (
     DATA,
     RAW,
+    REPEATS,
     SHAPE,
     alias,
     examined,
+    known_fields,
     select_events,
     select_examined,
     select_execution_data,
+    select_known,
 )
 from np6_source.schema import (
     CAMPAIGNS,
@@ -45,6 +49,8 @@ from np6_source.windows import Window
 
 BATCH_ROWS = 4_096
 """Events parsed and handed on at a time."""
+COUNTED_TOGETHER = 2 * LARGEST
+"""Bytes of a file up to which all of its events are kept until they are counted."""
 EXAMINED_TOGETHER = 512
 """Events that are examined together where one of them is not accounted for."""
 LARGEST_EVENT = 32 * 1024 * 1024
@@ -111,6 +117,7 @@ class EventReader:
             }
         )
         self._clean_shapes: frozenset[int] = frozenset()
+        self._expects_known = True
 
     def close(self) -> None:
         """Closes the DuckDB connection."""
@@ -168,15 +175,43 @@ class EventReader:
 
     def _parsed(self, file: Path) -> Iterator[pa.Table]:
         """The events, with ``SHAPE`` and ``RAW`` where it is not proven that nothing is left."""
-        for batch in self._batches(file):
+        if self._expects_known and file.stat().st_size <= COUNTED_TOGETHER:
+            wides = self._all_known(file)
+            if wides is not None:
+                yield from wides
+                return
+        all_known = True
+        for batch in self._batches(file, select_events):
             wide = accounted_for(batch)
             if wide is not None:
                 yield wide
             else:
+                all_known = False
                 yield from self._by_part(batch)
+        self._expects_known = all_known
 
-    def _batches(self, file: Path) -> Iterator[pa.RecordBatch]:
-        query = select_events(str(file), min(LARGEST_EVENT, file.stat().st_size + 1))
+    def _all_known(self, file: Path) -> list[pa.Table] | None:
+        """The events of a file in which nothing is unknown; None: that is not proven."""
+        seen = marks_in_file(file)
+        if seen is None:
+            return None
+        wides, marks = [], Marks()
+        try:
+            with closing(self._batches(file, select_known)) as batches:
+                for batch in batches:
+                    account = account_of(known_fields(batch), batch[REPEATS])
+                    if account is None:
+                        return None
+                    wides.append(account.wide)
+                    marks += account.marks
+        except UnreadableAnswer:
+            return None  # Reading it event by event says what is wrong, or finds nothing wrong.
+        return wides if marks == seen else None
+
+    def _batches(
+        self, file: Path, select: Callable[[str, int], str]
+    ) -> Generator[pa.RecordBatch, None, None]:
+        query = select(str(file), min(LARGEST_EVENT, file.stat().st_size + 1))
         with closing(self._connection.cursor()) as cursor:
             try:
                 relation = cursor.sql(query)

@@ -20,7 +20,7 @@ from np6_source.answers import NUL_ESCAPE
 
 SMALLEST = 1024 * 1024
 """Bytes of the first piece: the sooner one is read, the sooner the shapes of events are known."""
-LARGEST = 32 * 1024 * 1024
+LARGEST = 16 * 1024 * 1024
 """Bytes from which on a piece is cut at the next event; those after the first grow up to it."""
 _GROWTH = 4
 

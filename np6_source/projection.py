@@ -55,6 +55,27 @@ def alias(column: Column) -> str:
     return _ALIASES[column.paths] if column.paths else column.name
 
 
+def select_known(file: str, largest_event: int) -> str:
+    """SQL that reads an answer's file and gives what is known of each event.
+
+    Args:
+        file: Path of the file, one JSON array.
+        largest_event: Bytes that one event may have.
+
+    Returns:
+        A SELECT of the top-level fields of ``KNOWN``, and ``REPEATS``. It fails where one of them
+        is no object but should be.
+    """
+    columns = ", ".join(f"{_literal(key)}: {_literal(_type(f))}" for key, f in _structure().items())
+    return f"""
+        SELECT *, {_repeats(EXECUTION_DATA)} AS {REPEATS}
+        FROM read_json(
+            {_literal(file)}, format = 'array', maximum_object_size = {largest_event},
+            columns = {{{columns}}}
+        )
+    """
+
+
 def select_events(file: str, largest_event: int) -> str:
     """SQL that reads an answer's file and gives a row per event.
 
@@ -65,13 +86,8 @@ def select_events(file: str, largest_event: int) -> str:
     Returns:
         A SELECT of ``RAW``, ``KNOWN`` and ``REPEATS``.
     """
-    data = _field(EXECUTION_DATA)
     return f"""
-        SELECT
-            json::VARCHAR AS {RAW}, {KNOWN},
-            CASE WHEN {data} IS NOT NULL
-                THEN len(json_keys({data})) > len(list_distinct(json_keys({data})))
-            END AS {REPEATS}
+        SELECT json::VARCHAR AS {RAW}, {KNOWN}, {_repeats(f"{KNOWN}.{EXECUTION_DATA}")} AS {REPEATS}
         FROM (
             SELECT json, json_transform(json, {_literal(json.dumps(_structure()))}) AS {KNOWN}
             FROM read_json_objects(
@@ -138,6 +154,29 @@ def _structure() -> dict[str, Any]:
             node = node.setdefault(key, {})
         node[keys[-1]] = "VARCHAR" if data_type == "text" and leaf not in CONTAINERS else "JSON"
     return root
+
+
+def _type(node: Any) -> str:
+    """The type of a part of the structure, as SQL writes it."""
+    if isinstance(node, str):
+        return node
+    fields = ", ".join(f'"{key}" {_type(part)}' for key, part in node.items())
+    return f"STRUCT({fields})"
+
+
+def _repeats(path: str) -> str:
+    data = _quoted(path)
+    return f"""
+        CASE WHEN {data} IS NOT NULL
+            THEN len(json_keys({data})) > len(list_distinct(json_keys({data})))
+        END
+    """
+
+
+def known_fields(batch: pa.RecordBatch) -> pa.StructArray:
+    """``KNOWN`` from a batch of ``select_known``."""
+    names = [name for name in batch.schema.names if name != REPEATS]
+    return pa.StructArray.from_arrays([batch[name] for name in names], names=names)
 
 
 def known_values(known: pa.StructArray) -> dict[str, pa.Array]:
@@ -219,7 +258,11 @@ def _path_values(values: Mapping[str, pa.Array], path: Path) -> pa.Array | None:
 
 
 def _field(path: str) -> str:
-    return f"{KNOWN}." + ".".join(f'"{key}"' for key in path.split("."))
+    return _quoted(f"{KNOWN}.{path}")
+
+
+def _quoted(path: str) -> str:
+    return ".".join(f'"{key}"' for key in path.split("."))
 
 
 def _value(path: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dlt
+import pyarrow as pa
 
 from np6_source.client import Client, ClientSettings
 from np6_source.clock import ServerClock
@@ -88,6 +89,8 @@ class Session:
     def _open(self, stack: ExitStack) -> Tools:
         self.loaded_events, self.ended_by = 0, None
         self._said.clear()
+        # What Arrow keeps for later is not wanted any more; the load step has its own needs.
+        stack.callback(pa.default_memory_pool().release_unused)
         parent = Path(dlt.current.pipeline().working_dir) / "np6_spool"
         spool = stack.enter_context(spool_folder(parent))
         client = Client(self._client_settings, spool, self.clock)

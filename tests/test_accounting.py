@@ -10,7 +10,8 @@ import pytest
 from test_drift import FULL, LITERALS, changed
 from test_events import SAMPLES
 
-from np6_source.accounting import accounted_for
+from np6_source import accounting
+from np6_source.accounting import Marks, accounted_for, marks_in_file
 from np6_source.drift import CONTAINERS, LATEST_MS, LEAVES, leftover
 from np6_source.projection import DATA, select_events
 
@@ -169,3 +170,38 @@ def test_a_part_of_a_batch_is_counted_by_itself(tmp_path: Path) -> None:
 
     assert proven == [True, False, True, True, False]
     assert accounted_for(events.slice(2, 2)) is not None
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7, 64, 4096])
+def test_counts_do_not_depend_on_the_parts_a_file_is_counted_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    payload = [*SAMPLES.values(), hit(type='a":"b', other='"'), hit(type='": "')]
+    file = tmp_path / "answer.json"
+
+    for style in WRITTEN.values():
+        text = json.dumps(payload, **style)
+        file.write_text(text)
+        bare = text.replace('\\"', "..")
+        expected = Marks(
+            keys=bare.count('":'),
+            texts=bare.count('":"') + bare.count('": "'),
+            quotes=bare.count('"'),
+        )
+
+        monkeypatch.setattr(accounting, "_AT_ONCE", at_once)
+        assert marks_in_file(file) == expected
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7])
+def test_an_escaped_backslash_is_seen_wherever_a_part_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(accounting, "_AT_ONCE", at_once)
+    file = tmp_path / "answer.json"
+
+    for shift in range(8):
+        file.write_text(json.dumps([hit(type="x" * shift + "\\")]))
+
+        assert marks_in_file(file) is None

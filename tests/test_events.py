@@ -1267,6 +1267,17 @@ class TestReading:
         }
         assert {row["link_value"] for row in tables["events__hits"]} == {"0000F1"}
 
+    def test_a_file_in_which_all_is_known_is_read_once(
+        self, reader: EventReader, spool: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def again(_file: str, _largest_event: int) -> str:
+            raise AssertionError("it is read again")
+
+        monkeypatch.setattr(events, "select_events", again)
+        payload = [SAMPLES["hit.form"] | {"id": str(i), "timestamp": i} for i in range(10_000)]
+
+        assert len(rows_of(reader, spool, payload)["events"]) == 10_000
+
     def test_shapes_beyond_those_remembered_are_read_the_same(
         self, reader: EventReader, spool: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
