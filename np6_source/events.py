@@ -204,7 +204,7 @@ class EventReader:
                         return None
                     wides.append(account.wide)
                     marks += account.marks
-        except UnreadableAnswer:
+        except (UnreadableAnswer, AnswerTooLarge, OSError):
             return None  # Reading it event by event says what is wrong, or finds nothing wrong.
         return wides if marks == seen else None
 
@@ -218,7 +218,7 @@ class EventReader:
                 # DuckDB 1.4 has it under its former name.
                 read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
                 yield from read(BATCH_ROWS)
-            except (duckdb.Error, pa.ArrowException, OSError) as error:
+            except (duckdb.Error, pa.ArrowException, OSError, UnicodeDecodeError) as error:
                 raise _understood(error) from None
 
     def _by_part(self, batch: pa.RecordBatch) -> Iterator[pa.Table]:
@@ -323,8 +323,9 @@ class EventReader:
 def _understood(error: Exception) -> Exception:
     """DuckDB's complaint without the file's name and without quoting the body.
 
-    Behind the first batch it comes through Arrow, as an ``OSError`` that only its text tells from
-    one of the disk (DuckDB 1.4 to 2.0).
+    Where that quotes half a character there is only a ``UnicodeDecodeError``. Behind the first
+    batch it comes through Arrow, as an ``OSError`` that only its text tells from one of the disk
+    (DuckDB 1.4 to 2.0).
     """
     text = str(error)
     if "Out of Memory" in text or isinstance(error, duckdb.OutOfMemoryException):
