@@ -12,13 +12,14 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dlt
 from dlt.common.typing import DictStrAny
+from dlt.destinations.exceptions import DestinationConnectionError
 from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
@@ -26,7 +27,7 @@ from filelock import FileLock, Timeout
 
 from np6_source.errors import Np6Error
 from np6_source.schema import TABLES
-from np6_source.turns import TTurn, in_database
+from np6_source.turns import TTurn, in_database, kind_of_destination
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def load(
             pipeline.extract(source, **once)
             once = {}
             pipeline.normalize()
-            with turn(pipeline):
+            with turn(pipeline), _connected(pipeline):
                 info = pipeline.load()
             report.packages += len(info.loads_ids) if info else 0
             full = _take_note(report, pipeline, source)
@@ -113,6 +114,23 @@ def load(
                 break
     report.seconds = time.monotonic() - started
     return report
+
+
+@contextmanager
+def _connected(pipeline: dlt.Pipeline) -> Iterator[None]:
+    """Keeps a DuckDB file open for a whole load step.
+
+    dlt opens a connection per job (1.31), and DuckDB writes everything down whenever the last one
+    closes: the staging tables too, which are emptied next.
+    """
+    with ExitStack() as stack:
+        if kind_of_destination(pipeline) == "duckdb":
+            client = pipeline.sql_client()
+            # That it cannot be opened is for the load step to say.
+            with suppress(DestinationConnectionError):
+                client.open_connection()
+                stack.callback(client.close_connection)
+        yield
 
 
 def _forget_packages(pipeline: dlt.Pipeline) -> None:
@@ -143,7 +161,7 @@ def settle_pending(pipeline: dlt.Pipeline, turn: TTurn = in_database) -> None:
         return
     logger.warning("The last run left a package behind; it is loaded now.")
     pipeline.normalize()
-    with turn(pipeline):
+    with turn(pipeline), _connected(pipeline):
         pipeline.load()
 
 
