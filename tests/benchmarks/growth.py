@@ -180,6 +180,7 @@ def _counts(database: Path) -> tuple[int, int, int]:
 def _fill(database: Path, events: int) -> None:
     """Copies what is there under other ids, and at earlier times, until so many were added."""
     with duckdb.connect(str(database)) as connection:
+        connection.execute("SET enable_progress_bar = false")
         for table, key in (("events", "id"), ("events__hits", "event_id")):
             connection.execute(
                 f"""INSERT INTO np6.{table} BY NAME
