@@ -10,6 +10,7 @@ import pyarrow as pa
 from dlt.extract.items import DataItemWithMeta, TableNameMeta
 from dlt.extract.items_transform import MetricsItem
 
+from np6_source.naming import filled, name_of
 from np6_source.schema import TABLES
 
 ROWS_AT_ONCE = 50_000
@@ -19,9 +20,9 @@ ROWS_AT_ONCE = 50_000
 def tables_not_yet_there() -> Iterator[Any]:
     """An empty batch for every table that no load has made yet, so that queries find them all."""
     schema = dlt.current.source_schema()
-    seen = {table["name"] for table in schema.data_tables(seen_data_only=True)}
+    there = filled(schema)
     for table in TABLES:
-        if schema.naming.normalize_tables_path(table.name) not in seen:
+        if name_of(table, schema) not in there:
             yield dlt.mark.with_table_name(table.arrow_schema.empty_table(), table.name)
 
 

@@ -13,8 +13,9 @@ from dlt.common.schema import Schema
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 
 from np6_source.errors import SettingError
+from np6_source.naming import filled, name_of, names
 from np6_source.places import PLACES
-from np6_source.schema import EVENTS, TABLES
+from np6_source.schema import EVENTS
 
 
 def check_cursor(resource: str, cursor: dlt.sources.incremental[Any]) -> None:
@@ -76,10 +77,10 @@ def check_refresh(resource: str) -> None:
         for table in package.get(kind, ())
     }
     schema = dlt.current.source_schema()
-    if not gone & _names(schema):
+    if gone.isdisjoint(names(schema)):
         return
     refreshed = {extracted.name for extracted in dlt.current.source().resources.extracted}
-    kept = sorted((_with_data(schema) & _names(schema)) - gone)
+    kept = sorted(set(filled(schema)) - gone)
     others = sorted(
         name
         for name, state in dlt.current.source_state().get("resources", {}).items()
@@ -116,20 +117,12 @@ def check_tables(resource: str) -> None:
         SettingError: dlt's schema has lost the events.
     """
     schema = dlt.current.source_schema()
-    if schema.is_new_table(schema.naming.normalize_tables_path(EVENTS.name)):
+    if schema.is_new_table(name_of(EVENTS, schema)):
         raise SettingError(
             f"{resource}: table {EVENTS.name} was dropped, but earlier runs loaded it: going on"
             " from their cursor would leave a hole. Load everything again with"
             " pipeline.run(..., refresh='drop_sources')."
         )
-
-
-def _names(schema: Schema) -> set[str]:
-    return {schema.naming.normalize_tables_path(table.name) for table in TABLES}
-
-
-def _with_data(schema: Schema) -> set[str]:
-    return {str(table["name"]) for table in schema.data_tables(seen_data_only=True)}
 
 
 def _schemas_beside(schema: Schema, gone: set[str]) -> set[str]:
@@ -140,5 +133,5 @@ def _schemas_beside(schema: Schema, gone: set[str]) -> set[str]:
     return {
         name
         for name in pipeline.schemas
-        if name != schema.name and gone & _with_data(pipeline.schemas[name])
+        if name != schema.name and not gone.isdisjoint(filled(pipeline.schemas[name]))
     }

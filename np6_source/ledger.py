@@ -10,6 +10,7 @@ from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from np6_source.errors import SettingError
+from np6_source.naming import name_of
 from np6_source.schema import LOAD_WINDOWS
 from np6_source.windows import Window, gaps, to_ms
 
@@ -54,7 +55,7 @@ def coverage(
     schema = pipeline.schemas[loaded[0]] if loaded else Schema(schema_name or "np6")
     covered: dict[tuple[str, str], list[Window]] = {}
     with pipeline.sql_client(*loaded) as client:
-        windows = client.make_qualified_table_name(_normalized(schema, LOAD_WINDOWS.name))
+        windows = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
         packages = client.make_qualified_table_name(schema.loads_table_name)
         names = ("resource", "scope_id", "window_start", "window_end")
 
@@ -79,12 +80,8 @@ def coverage(
     return covered
 
 
-def _normalized(schema: Schema, table: str) -> str:
-    return schema.naming.normalize_tables_path(table)
-
-
 def _has_loaded_windows(schema: Schema) -> bool:
-    return _normalized(schema, LOAD_WINDOWS.name) in schema.tables
+    return name_of(LOAD_WINDOWS, schema) in schema.tables
 
 
 def missing(asked: Window, covered: TCoverage) -> list[Gap]:

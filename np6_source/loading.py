@@ -26,7 +26,7 @@ from dlt.extract import DltSource
 from filelock import FileLock, Timeout
 
 from np6_source.errors import Np6Error
-from np6_source.schema import TABLES
+from np6_source.naming import filled, names
 from np6_source.turns import TTurn, in_database, kind_of_destination
 
 logger = logging.getLogger(__name__)
@@ -183,9 +183,7 @@ def _check_tables(pipeline: dlt.Pipeline) -> None:
     """Compares the tables that hold data by dlt's schemas with the destination's."""
     for schema_name in pipeline.schema_names:
         schema = pipeline.schemas[schema_name]
-        loaded = {table["name"] for table in schema.data_tables(seen_data_only=True)}
-        ours = [schema.naming.normalize_tables_path(table.name) for table in TABLES]
-        expected = [name for name in ours if name in loaded]
+        expected = filled(schema)
         if not expected:
             continue
         with pipeline.destination_client(schema_name) as client:
@@ -204,10 +202,10 @@ def _take_note(report: LoadReport, pipeline: dlt.Pipeline, source: DltSource) ->
     """Adds a run to the report; tells whether the run stopped because it was full."""
     trace = pipeline.last_trace
     normalize_info = trace.last_normalize_info if trace else None
-    names = {pipeline.default_schema.naming.normalize_tables_path(t.name) for t in TABLES}
+    ours = names(pipeline.default_schema)
     if normalize_info is not None:
         for table, rows in normalize_info.row_counts.items():
-            if table in names:
+            if table in ours:
                 report.rows[table] += rows
     full = False
     for name, resource in source.selected_resources.items():
