@@ -17,8 +17,9 @@ from np6_source.sandbox.account import (
     sample_account,
 )
 from np6_source.sandbox.faults import Fault, FaultRules
-from np6_source.sandbox.generate import generated_account, mass_mailing_account
+from np6_source.sandbox.generate import generated_account
 from np6_source.sandbox.limits import RateLimit
+from np6_source.sandbox.mass_mailing import mass_mailing_account
 from np6_source.sandbox.query import EventQuery
 from np6_source.sandbox.requests_seen import RecordedRequest
 from np6_source.sandbox.server import Sandbox, SandboxUnavailable
