@@ -95,8 +95,9 @@ def accounted_for(batch: pa.RecordBatch) -> pa.Table | None:
         As ``projection.columns``. None: that is not proven, be it for one event.
     """
     account = account_of(batch[KNOWN], batch[REPEATS])
-    is_all = account is not None and marks_in_texts(batch[RAW]) == account.marks
-    return account.wide if account is not None and is_all else None
+    if account is None or marks_in_texts(batch[RAW]) != account.marks:
+        return None
+    return account.wide
 
 
 def account_of(known: pa.StructArray, repeats: pa.Array) -> Account | None:
@@ -110,7 +111,7 @@ def account_of(known: pa.StructArray, repeats: pa.Array) -> Account | None:
     if values is None:
         return None
     data = marks_in_texts(values[EXECUTION_DATA]) if EXECUTION_DATA in values else Marks()
-    counts = {path: len(array) - array.null_count for path, array in values.items()}
+    counts = {path: _filled(array) for path, array in values.items()}
     if data is None or not _are_objects(values, counts):
         return None
     wide = columns(values, len(known))
@@ -174,15 +175,16 @@ def _plain_values(known: pa.StructArray, repeats: pa.Array) -> dict[str, pa.Arra
     """The known values, dates as numbers; None where one is not of the usual kind."""
     values = known_values(known)
     for path in DATES:
-        if path in values and (dates := _dates(values[path])) is not None:
+        if path in values:
+            dates = _dates(values[path])
+            if dates is None:
+                return None
             values[path] = dates
-        elif path in values:
-            return None
     for path in _TEXTS_OR_OBJECTS:
         if path in values:
             texts = values[path]
-            is_plain = pc.and_(pc.starts_with(texts, '"'), pc.invert(_contains(texts, "\\")))
-            if not _all(is_plain):
+            has_escapes = pc.match_substring(texts, "\\")
+            if not _all(pc.and_not(pc.starts_with(texts, '"'), has_escapes)):
                 return None
             values[path] = pc.utf8_slice_codeunits(texts, 1, -1)
     for path, expected in _EXPECTED.items():
@@ -227,17 +229,16 @@ def _all_held(values: dict[str, pa.Array], counts: dict[str, int], wide: pa.Tabl
         alternatives = alternative_values(values, column)
         total = 0
         for path, array in alternatives:
-            count = len(array) - array.null_count
+            count = _filled(array)
             left[path.path] -= count
             total += count
-        held = wide[alias(column)]
-        if len(alternatives) > 1 and total != len(held) - held.null_count:
+        if len(alternatives) > 1 and total != _filled(wide[alias(column)]):
             return False
     return not any(left.values())
 
 
-def _contains(texts: pa.Array, mark: str) -> pa.Array:
-    return pc.match_substring(texts, mark)
+def _filled(values: pa.Array | pa.ChunkedArray) -> int:
+    return len(values) - int(values.null_count)
 
 
 def _all(conditions: pa.Array) -> bool:

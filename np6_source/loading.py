@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import dlt
+from dlt.common.pipeline import LoadInfo
 from dlt.common.typing import DictStrAny
 from dlt.destinations.exceptions import DestinationConnectionError
 from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
@@ -104,8 +105,7 @@ def load(
             pipeline.extract(source, **once)
             once = {}
             pipeline.normalize()
-            with turn(pipeline), _connected(pipeline):
-                info = pipeline.load()
+            info = _load_step(pipeline, turn)
             report.packages += len(info.loads_ids) if info else 0
             full = _take_note(report, pipeline, source)
             _forget_packages(pipeline)
@@ -116,21 +116,20 @@ def load(
     return report
 
 
-@contextmanager
-def _connected(pipeline: dlt.Pipeline) -> Iterator[None]:
-    """Keeps a DuckDB file open for a whole load step.
+def _load_step(pipeline: dlt.Pipeline, turn: TTurn) -> LoadInfo | None:
+    """The load step of dlt, in turn, with a DuckDB file kept open for all of it.
 
     dlt opens a connection per job (1.31), and DuckDB writes everything down whenever the last one
     closes: the staging tables too, which are emptied next.
     """
-    with ExitStack() as stack:
+    with turn(pipeline), ExitStack() as stack:
         if kind_of_destination(pipeline) == "duckdb":
             client = pipeline.sql_client()
             # That it cannot be opened is for the load step to say.
             with suppress(DestinationConnectionError):
                 client.open_connection()
                 stack.callback(client.close_connection)
-        yield
+        return pipeline.load()
 
 
 def _forget_packages(pipeline: dlt.Pipeline) -> None:
@@ -161,8 +160,7 @@ def settle_pending(pipeline: dlt.Pipeline, turn: TTurn = in_database) -> None:
         return
     logger.warning("The last run left a package behind; it is loaded now.")
     pipeline.normalize()
-    with turn(pipeline), _connected(pipeline):
-        pipeline.load()
+    _load_step(pipeline, turn)
 
 
 @contextmanager

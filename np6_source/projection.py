@@ -284,13 +284,12 @@ def _shape() -> str:
     """SQL for the hash of everything that decides whether an event is clean."""
     containers = ", ".join(f"'$.{path}'" for path in CONTAINERS)
     leaves = ", ".join(f"'$.{path}'" for path in LEAVES)
-    data_keys = f"json_keys({_field(EXECUTION_DATA)})"
     parts = [
         f"json_keys({RAW}, ['$', {containers}])",
         f"json_type({RAW}, [{leaves}, {containers}])",
         *map(_value, DISCRIMINATORS),
         *(f"{_value(date)} IS NULL" for date in DATES),
-        f"len({data_keys}) = len(list_distinct({data_keys}))",
+        REPEATS,
     ]
     return f"hash({', '.join(parts)})"
 
