@@ -9,18 +9,18 @@ import dlt
 from dlt.common.schema.typing import TTableFormat
 from dlt.extract import DltResource
 
-from np6_source.client import (
+from .client import (
     ClientSettings,
     TTimestampFormat,
     checked_base_url,
     checked_key,
     refuse_foreign_key,
 )
-from np6_source.endpoints import ENDPOINTS, Endpoint, default_items_events
-from np6_source.errors import Np6Error, RequestFailed, SettingError, TryAgainLater
-from np6_source.resources import make_resource
-from np6_source.session import Session
-from np6_source.settings import (
+from .endpoints import ENDPOINTS, Endpoint, default_items_events
+from .errors import Np6Error, RequestFailed, SettingError, TryAgainLater
+from .resources import make_resource
+from .session import Session
+from .settings import (
     Settings,
     TMoment,
     TOnError,

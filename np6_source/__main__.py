@@ -11,7 +11,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from rich.console import Console
 from rich.table import Table
 
-from np6_source.command_line import (
+from .command_line import (
     FAILED,
     TRY_AGAIN_LATER,
     UNUSABLE,
@@ -24,13 +24,13 @@ from np6_source.command_line import (
     open_pipeline,
     print_report,
 )
-from np6_source.endpoints import ENDPOINTS
-from np6_source.errors import Np6Error, SettingError
-from np6_source.ledger import Gap, coverage, missing
-from np6_source.loading import AlreadyRunning, LoadReport, load
-from np6_source.places import scope_label
-from np6_source.settings import moment_ms
-from np6_source.windows import Window, iso
+from .endpoints import ENDPOINTS
+from .errors import Np6Error, SettingError
+from .ledger import Gap, coverage, missing
+from .loading import AlreadyRunning, LoadReport, load
+from .places import scope_label
+from .settings import moment_ms
+from .windows import Window, iso
 
 FOUND = 3
 """Exit status of ``gaps`` where something is missing."""

@@ -25,8 +25,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from np6_source.drift import CONTAINERS, EARLIEST_MS, LATEST_MS, LEAVES, MAPPED_COLUMNS
-from np6_source.projection import (
+from .drift import CONTAINERS, EARLIEST_MS, LATEST_MS, LEAVES, MAPPED_COLUMNS
+from .projection import (
     DATES,
     KNOWN,
     RAW,
@@ -36,7 +36,7 @@ from np6_source.projection import (
     columns,
     known_values,
 )
-from np6_source.schema import EXECUTION_DATA, EXPECTED_VALUES
+from .schema import EXECUTION_DATA, EXPECTED_VALUES
 
 _QUOTE, _COLON, _SPACE, _BACKSLASH = (pa.scalar(ord(mark), pa.uint8()) for mark in '": \\')
 

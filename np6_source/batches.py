@@ -10,8 +10,8 @@ import pyarrow as pa
 from dlt.extract.items import DataItemWithMeta, TableNameMeta
 from dlt.extract.items_transform import MetricsItem
 
-from np6_source.naming import filled, name_of
-from np6_source.schema import TABLES
+from .naming import filled, name_of
+from .schema import TABLES
 
 ROWS_AT_ONCE = 50_000
 """Rows that are gathered, over windows, before they are handed to dlt."""

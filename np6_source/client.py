@@ -27,9 +27,9 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError, ProtocolError
 
-from np6_source.clock import ServerClock, as_utc
-from np6_source.endpoints import WINDOW_PARAMETERS, Endpoint
-from np6_source.errors import (
+from .clock import ServerClock, as_utc
+from .endpoints import WINDOW_PARAMETERS, Endpoint
+from .errors import (
     BadAnswer,
     Forbidden,
     NotFound,
@@ -43,9 +43,9 @@ from np6_source.errors import (
     Unreachable,
     WindowTooLarge,
 )
-from np6_source.pieces import Piece, PieceWriter
-from np6_source.throttle import Throttle, reset_seconds
-from np6_source.windows import SECOND, Window, iso
+from .pieces import Piece, PieceWriter
+from .throttle import Throttle, reset_seconds
+from .windows import SECOND, Window, iso
 
 logger = logging.getLogger(__name__)
 

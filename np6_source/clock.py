@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-from np6_source.windows import SECOND, to_datetime, to_ms
+from .windows import SECOND, to_datetime, to_ms
 
 NOISE_MS = 2 * SECOND
 """Differences up to this are the header's resolution and the way of the answer."""

@@ -18,12 +18,12 @@ from dlt.extract import DltSource
 from rich.console import Console
 from rich.table import Table
 
-from np6_source import np6_source
-from np6_source.endpoints import ENDPOINTS
-from np6_source.errors import SettingError
-from np6_source.lake import filesystem
-from np6_source.loading import LoadReport
-from np6_source.windows import iso
+from . import np6_source
+from .endpoints import ENDPOINTS
+from .errors import SettingError
+from .lake import filesystem
+from .loading import LoadReport
+from .windows import iso
 
 FAILED = 1
 UNUSABLE = 2

@@ -19,11 +19,11 @@ from dlt.extract import DltResource
 from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 from dlt.extract.items import TableNameMeta
 
-from np6_source import hints
-from np6_source.errors import SettingError
-from np6_source.lake import check_format
-from np6_source.schema import TABLES, Table
-from np6_source.turns import kind_of_destination
+from . import hints
+from .errors import SettingError
+from .lake import check_format
+from .schema import TABLES, Table
+from .turns import kind_of_destination
 
 ROW_HINTS = ("data_type", "primary_key", "merge_key", "hard_delete", "dedup_sort", "row_key")
 """Column hints that decide which rows a table holds, or whether they can be loaded at all."""

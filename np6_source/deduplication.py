@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import sqlglot
 
-from np6_source.schema import EVENT_TABLES, LOAD_WINDOWS, Table
+from .schema import EVENT_TABLES, LOAD_WINDOWS, Table
 
 
 def latest(table: Table, rows: str, dialect: str = "duckdb") -> str:

@@ -10,9 +10,9 @@ import re
 import sys
 from pathlib import Path
 
-from np6_source import np6_source
-from np6_source.endpoints import ENDPOINTS
-from np6_source.schema import EVENTS, TABLES, Column, Table
+from . import np6_source
+from .endpoints import ENDPOINTS
+from .schema import EVENTS, TABLES, Column, Table
 
 
 def entity_diagram() -> str:

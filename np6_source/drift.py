@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from np6_source.schema import (
+from .schema import (
     EVENT_TABLES,
     EXECUTION_DATA,
     EXPECTED_VALUES,

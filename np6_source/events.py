@@ -18,11 +18,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from np6_source.accounting import Marks, account_of, accounted_for, marks_in_file
-from np6_source.answers import AnswerTooLarge, UnreadableAnswer, check_brackets, is_empty_array
-from np6_source.drift import leftover
-from np6_source.pieces import LARGEST
-from np6_source.projection import (
+from .accounting import Marks, account_of, accounted_for, marks_in_file
+from .answers import AnswerTooLarge, UnreadableAnswer, check_brackets, is_empty_array
+from .drift import leftover
+from .pieces import LARGEST
+from .projection import (
     DATA,
     RAW,
     REPEATS,
@@ -35,7 +35,7 @@ from np6_source.projection import (
     select_execution_data,
     select_known,
 )
-from np6_source.schema import (
+from .schema import (
     CAMPAIGNS,
     EVENT_ID,
     EVENT_TABLES,
@@ -45,7 +45,7 @@ from np6_source.schema import (
     Column,
     Table,
 )
-from np6_source.windows import Window
+from .windows import Window
 
 BATCH_ROWS = 4_096
 """Events parsed and handed on at a time."""

@@ -12,8 +12,8 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from np6_source.errors import RequestFailed, WindowTooLarge
-from np6_source.windows import SECOND, Pace, Window
+from .errors import RequestFailed, WindowTooLarge
+from .windows import SECOND, Pace, Window
 
 
 class Loadable(Protocol):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from np6_source.layout import layout
-from np6_source.schema import EVENTS, REQUESTED_AT, TIMESTAMP, Column, Table
+from .layout import layout
+from .schema import EVENTS, REQUESTED_AT, TIMESTAMP, Column, Table
 
 TAKES_MERGE_KEY = frozenset({"postgres", "snowflake"})
 """Destinations on which rows go by dlt's merge key.

@@ -12,10 +12,10 @@ import dlt
 from dlt.common.schema import Schema
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 
-from np6_source.errors import SettingError
-from np6_source.naming import filled, name_of, names
-from np6_source.places import PLACES
-from np6_source.schema import EVENTS
+from .errors import SettingError
+from .naming import filled, name_of, names
+from .places import PLACES
+from .schema import EVENTS
 
 
 def check_cursor(resource: str, cursor: dlt.sources.incremental[Any]) -> None:

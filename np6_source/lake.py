@@ -28,7 +28,7 @@ from dlt.destinations.impl.filesystem.filesystem import (
     TableFormatLoadFilesystemJob,
 )
 
-from np6_source.errors import SettingError
+from .errors import SettingError
 
 if TYPE_CHECKING:
     from dlt.common.destination import Destination

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from np6_source.windows import SECOND, Window
+from .windows import SECOND, Window
 
 SHORTEST_BUCKET = 10 * SECOND
 """Milliseconds counted together, at least."""

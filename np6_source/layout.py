@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from np6_source.schema import Table
+from .schema import Table
 
 
 @dataclass(frozen=True)

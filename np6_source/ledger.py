@@ -9,10 +9,10 @@ import dlt
 from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
-from np6_source.errors import SettingError
-from np6_source.naming import name_of
-from np6_source.schema import LOAD_WINDOWS
-from np6_source.windows import Window, gaps, to_ms
+from .errors import SettingError
+from .naming import name_of
+from .schema import LOAD_WINDOWS
+from .windows import Window, gaps, to_ms
 
 
 @dataclass(frozen=True, order=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlt.common.schema import Schema
 
-from np6_source.schema import TABLES, Table
+from .schema import TABLES, Table
 
 
 def name_of(table: Table, schema: Schema) -> str:

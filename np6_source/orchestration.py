@@ -16,10 +16,10 @@ import dlt
 from dlt.common.destination.reference import TDestinationReferenceArg
 from dlt.extract import DltSource
 
-from np6_source.endpoints import ENDPOINTS
-from np6_source.errors import Incomplete
-from np6_source.parts import leaving_nothing, with_own_staging
-from np6_source.turns import TTurn, in_database_or_file
+from .endpoints import ENDPOINTS
+from .errors import Incomplete
+from .parts import leaving_nothing, with_own_staging
+from .turns import TTurn, in_database_or_file
 
 
 def resource_groups(source: DltSource) -> dict[str, tuple[str, ...]]:

@@ -27,13 +27,13 @@ from dlt.common.destination.client import WithStagingDataset
 from dlt.common.destination.reference import AnyDestination, TDestinationReferenceArg
 from dlt.extract import DltSource
 
-from np6_source import np6_source, settings
-from np6_source.endpoints import ENDPOINTS, Endpoint
-from np6_source.errors import Incomplete, SettingError
-from np6_source.loading import LoadReport, load
-from np6_source.settings import TMoment
-from np6_source.turns import WITH_TURNS, TTurn, in_database_or_file, kind_of_destination
-from np6_source.windows import iso, to_datetime, to_ms
+from . import np6_source, settings
+from .endpoints import ENDPOINTS, Endpoint
+from .errors import Incomplete, SettingError
+from .loading import LoadReport, load
+from .settings import TMoment
+from .turns import WITH_TURNS, TTurn, in_database_or_file, kind_of_destination
+from .windows import iso, to_datetime, to_ms
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from np6_source.answers import NUL_ESCAPE
+from .answers import NUL_ESCAPE
 
 SMALLEST = 1024 * 1024
 """Bytes of the first piece: the sooner one is read, the sooner the shapes of events are known."""

@@ -17,8 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from np6_source.drift import CONTAINERS, DISCRIMINATORS, EARLIEST_MS, LATEST_MS, LEAVES
-from np6_source.schema import (
+from .drift import CONTAINERS, DISCRIMINATORS, EARLIEST_MS, LATEST_MS, LEAVES
+from .schema import (
     EVENT_ID,
     EVENT_TABLES,
     EXECUTION_DATA,

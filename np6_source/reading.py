@@ -20,29 +20,29 @@ import dlt
 import pyarrow as pa
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 
-from np6_source import lateness
-from np6_source.batches import GatheredTables, tables_not_yet_there
-from np6_source.client import WindowRequest
-from np6_source.declaration import declare_tables
-from np6_source.endpoints import Endpoint
-from np6_source.errors import (
+from . import lateness
+from .batches import GatheredTables, tables_not_yet_there
+from .client import WindowRequest
+from .declaration import declare_tables
+from .endpoints import Endpoint
+from .errors import (
     RUN_ENDING,
     NotSettled,
     RequestFailed,
     SettingError,
     WindowTooLarge,
 )
-from np6_source.events import Counting
-from np6_source.fetching import Completed, Failed, Scope, windows_in_order
-from np6_source.host import check_cursor, check_refresh, check_tables, check_transformers
-from np6_source.lake import KEEPS_COPIES, keeps_copies
-from np6_source.lateness import Lateness
-from np6_source.places import BACKFILLS, PLACES, Place, scope_label
-from np6_source.schema import LOAD_WINDOWS
-from np6_source.session import Session, Tools
-from np6_source.settings import moment_ms
-from np6_source.window_loading import LoadableWindow, load_window
-from np6_source.windows import SECOND, Pace, Window, gaps, iso, merged, to_datetime
+from .events import Counting
+from .fetching import Completed, Failed, Scope, windows_in_order
+from .host import check_cursor, check_refresh, check_tables, check_transformers
+from .lake import KEEPS_COPIES, keeps_copies
+from .lateness import Lateness
+from .places import BACKFILLS, PLACES, Place, scope_label
+from .schema import LOAD_WINDOWS
+from .session import Session, Tools
+from .settings import moment_ms
+from .window_loading import LoadableWindow, load_window
+from .windows import SECOND, Pace, Window, gaps, iso, merged, to_datetime
 
 logger = logging.getLogger(__name__)
 

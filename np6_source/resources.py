@@ -10,11 +10,11 @@ from typing import Any
 import dlt
 from dlt.extract import DltResource
 
-from np6_source.batches import HandedOn
-from np6_source.endpoints import Endpoint
-from np6_source.reading import Reading
-from np6_source.session import Session
-from np6_source.windows import SECOND, to_datetime
+from .batches import HandedOn
+from .endpoints import Endpoint
+from .reading import Reading
+from .session import Session
+from .windows import SECOND, to_datetime
 
 
 def make_resource(endpoint: Endpoint, scope_ids: tuple[str, ...], session: Session) -> DltResource:

@@ -13,12 +13,12 @@ from pathlib import Path
 import dlt
 import pyarrow as pa
 
-from np6_source.client import Client, ClientSettings
-from np6_source.clock import ServerClock
-from np6_source.errors import RequestFailed
-from np6_source.events import PARSES_AT_ONCE, EventReader
-from np6_source.settings import Settings
-from np6_source.spool import spool_folder
+from .client import Client, ClientSettings
+from .clock import ServerClock
+from .errors import RequestFailed
+from .events import PARSES_AT_ONCE, EventReader
+from .settings import Settings
+from .spool import spool_folder
 
 logger = logging.getLogger(__name__)
 

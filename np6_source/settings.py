@@ -11,8 +11,8 @@ from typing import Any, Literal
 import pendulum
 from dlt.common.schema.typing import TTableFormat
 
-from np6_source.errors import SettingError
-from np6_source.windows import SECOND, to_ms
+from .errors import SettingError
+from .windows import SECOND, to_ms
 
 TMoment = datetime | date | str | int
 """A datetime, a date, an ISO 8601 text, or milliseconds since the epoch. Naive values are UTC."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 
-from np6_source.windows import SECOND, to_ms
+from .windows import SECOND, to_ms
 
 EPOCH_SECONDS = 1_000_000_000
 """An ``X-RateLimit-Reset`` above this is read as seconds since the epoch, below as seconds from

@@ -8,20 +8,20 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from np6_source.answers import AnswerTooLarge, UnreadableAnswer, repair
-from np6_source.client import Answer, WindowRequest
-from np6_source.errors import (
+from .answers import AnswerTooLarge, UnreadableAnswer, repair
+from .client import Answer, WindowRequest
+from .errors import (
     BadAnswer,
     NotSettled,
     RequestContext,
     SpoolFailed,
     WindowTooLarge,
 )
-from np6_source.events import AnswerContents, Counting
-from np6_source.pieces import Piece, join
-from np6_source.session import Tools
-from np6_source.spool import TableStash
-from np6_source.windows import SECOND, Window, iso
+from .events import AnswerContents, Counting
+from .pieces import Piece, join
+from .session import Tools
+from .spool import TableStash
+from .windows import SECOND, Window, iso
 
 logger = logging.getLogger(__name__)
 

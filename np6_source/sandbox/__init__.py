@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from np6_source.sandbox.account import (
+from .account import (
     SAMPLE_CAMPAIGN_ID,
     Account,
     EventRow,
@@ -16,13 +16,13 @@ from np6_source.sandbox.account import (
     documented_samples,
     sample_account,
 )
-from np6_source.sandbox.faults import Fault, FaultRules
-from np6_source.sandbox.generate import generated_account
-from np6_source.sandbox.limits import RateLimit
-from np6_source.sandbox.mass_mailing import mass_mailing_account
-from np6_source.sandbox.query import EventQuery
-from np6_source.sandbox.requests_seen import RecordedRequest
-from np6_source.sandbox.server import Sandbox, SandboxUnavailable
+from .faults import Fault, FaultRules
+from .generate import generated_account
+from .limits import RateLimit
+from .mass_mailing import mass_mailing_account
+from .query import EventQuery
+from .requests_seen import RecordedRequest
+from .server import Sandbox, SandboxUnavailable
 
 __all__ = [
     "SAMPLE_CAMPAIGN_ID",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from np6_source.sandbox import (
+from ..sandbox import (
     Account,
     Fault,
     RateLimit,

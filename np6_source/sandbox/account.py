@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from np6_source.sandbox.query import ID_COLUMNS, EventQuery, literal
+from .query import ID_COLUMNS, EventQuery, literal
 
 ROWS_PER_CHUNK = 8192
 ROWS_PER_BATCH = 1024

@@ -15,20 +15,20 @@ from typing import Any
 
 from aiohttp import web
 
-from np6_source.endpoints import Endpoint
-from np6_source.sandbox import bodies
-from np6_source.sandbox.account import Account, EventStream, ServedEvents
-from np6_source.sandbox.clock import SandboxClock
-from np6_source.sandbox.faults import ANSWERS, Fault, FaultRules
-from np6_source.sandbox.limits import Allowance, RequestMeter
-from np6_source.sandbox.operations import (
+from ..endpoints import Endpoint
+from ..sandbox import bodies
+from .account import Account, EventStream, ServedEvents
+from .clock import SandboxClock
+from .faults import ANSWERS, Fault, FaultRules
+from .limits import Allowance, RequestMeter
+from .operations import (
     BadRequest,
     Operation,
     event_query,
     json_body,
     operation,
 )
-from np6_source.sandbox.requests_seen import RecordedRequest
+from .requests_seen import RecordedRequest
 
 STATISTICS_PATH = "/sandbox/statistics"
 FAULT_HEADER = "X-Sandbox-Fault"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
-from np6_source.sandbox.faults import Fault
+from .faults import Fault
 
 TPiece = bytes | memoryview
 

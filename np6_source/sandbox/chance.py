@@ -9,7 +9,7 @@ import hashlib
 
 import duckdb
 
-from np6_source.sandbox.timeline import DAY, HOUR
+from .timeline import DAY, HOUR
 
 BASE_36 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

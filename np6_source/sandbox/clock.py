@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
-from np6_source.sandbox.operations import moment as parsed_moment
+from .operations import moment as parsed_moment
 
 TMoment = datetime | int | float | str
 """A point in time: a datetime (without offset: UTC), milliseconds since the epoch, ISO text."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from np6_source.sandbox.account import Account, StoredAccount
-from np6_source.sandbox.chance import define_macros
-from np6_source.sandbox.clock import TMoment
-from np6_source.sandbox.mailings import planned_mailings
-from np6_source.sandbox.mass_mailing import mass_mailing_account
-from np6_source.sandbox.reactions import make_hits, make_reactions
-from np6_source.sandbox.sends import make_contacts, make_sends
-from np6_source.sandbox.timeline import span_of
+from .account import Account, StoredAccount
+from .chance import define_macros
+from .clock import TMoment
+from .mailings import planned_mailings
+from .mass_mailing import mass_mailing_account
+from .reactions import make_hits, make_reactions
+from .sends import make_contacts, make_sends
+from .timeline import span_of
 
 DEFAULT_EVENTS = 20_000
 DEFAULT_ACTIONS = 12

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from np6_source.sandbox.chance import base_36, digest, pick, uuid_of
-from np6_source.sandbox.timeline import DAY, HOUR, MINUTE
+from .chance import base_36, digest, pick, uuid_of
+from .timeline import DAY, HOUR, MINUTE
 
 SEND_HOURS = (7, 8, 9, 9, 10, 10, 14, 16)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from np6_source.sandbox.account import COLUMNS, Account, StoredAccount
-from np6_source.sandbox.agents import AGENTS
-from np6_source.sandbox.chance import base_36, digest, uuid_of
-from np6_source.sandbox.clock import TMoment
-from np6_source.sandbox.query import EventQuery, literal
-from np6_source.sandbox.templates import LINKS, one_of, sql
-from np6_source.sandbox.timeline import HOUR, span_of
+from .account import COLUMNS, Account, StoredAccount
+from .agents import AGENTS
+from .chance import base_36, digest, uuid_of
+from .clock import TMoment
+from .query import EventQuery, literal
+from .templates import LINKS, one_of, sql
+from .timeline import HOUR, span_of
 
 
 def mass_mailing_account(

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from np6_source.endpoints import WINDOW_PARAMETERS, Endpoint
-from np6_source.sandbox.query import ROBOT_CLASSES, EventChoice, EventQuery, ItemsChoice
+from ..endpoints import WINDOW_PARAMETERS, Endpoint
+from .query import ROBOT_CLASSES, EventChoice, EventQuery, ItemsChoice
 
 ISO = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)"

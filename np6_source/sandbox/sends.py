@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import duckdb
 
-from np6_source.sandbox.agents import AGENTS
-from np6_source.sandbox.mailings import Mailing
-from np6_source.sandbox.query import literal
-from np6_source.sandbox.templates import FOOTPRINT, STAMP, event_row, one_of, payload_of, sql
-from np6_source.sandbox.timeline import DAY, HOUR
+from .agents import AGENTS
+from .mailings import Mailing
+from .query import literal
+from .templates import FOOTPRINT, STAMP, event_row, one_of, payload_of, sql
+from .timeline import DAY, HOUR
 
 FIRST_NAMES = (
     "camille",

@@ -12,15 +12,15 @@ from datetime import datetime, timedelta, timezone
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from np6_source.endpoints import ENDPOINTS, Endpoint
-from np6_source.sandbox.account import Account
-from np6_source.sandbox.clock import SandboxClock, TMoment
-from np6_source.sandbox.faults import Fault, FaultRules
-from np6_source.sandbox.limits import RateLimit, RequestMeter
-from np6_source.sandbox.requests_seen import RecordedRequest
+from ..endpoints import ENDPOINTS, Endpoint
+from .account import Account
+from .clock import SandboxClock, TMoment
+from .faults import Fault, FaultRules
+from .limits import RateLimit, RequestMeter
+from .requests_seen import RecordedRequest
 
 if TYPE_CHECKING:
-    from np6_source.sandbox.application import Application
+    from .application import Application
 
 STOP_SECONDS = 0.1
 
@@ -154,7 +154,7 @@ class Sandbox:
             OSError: The port cannot be had.
             ValueError: An endpoint cannot be served.
         """
-        from np6_source.sandbox.application import Application
+        from .application import Application
 
         if self._thread is not None:
             raise RuntimeError("The sandbox is running already")

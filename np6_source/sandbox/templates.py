@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from np6_source.sandbox.account import COLUMNS
-from np6_source.sandbox.query import literal
+from .account import COLUMNS
+from .query import literal
 
 LINKS = (
     ("homepage", "https://www.example.com/"),

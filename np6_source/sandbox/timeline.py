@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from np6_source.sandbox.clock import TMoment, milliseconds
+from .clock import TMoment, milliseconds
 
 SECOND = 1000
 MINUTE = 60 * SECOND
