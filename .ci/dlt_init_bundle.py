@@ -1,6 +1,6 @@
 """Writes the layout that ``dlt init`` takes: ``python .ci/dlt_init_bundle.py [FOLDER]``.
 
-    sources/np6/…              the package, its imports made relative
+    sources/np6/…              a copy of the package
     sources/np6/requirements.txt
     sources/np6_pipeline.py
 
@@ -26,24 +26,16 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parent.parent
 PACKAGE = "np6_source"
 NAME = "np6"
-LEFT_OUT = ("sandbox", "documentation.py")
+LEFT_OUT = ("sandbox", "documentation.py", "__pycache__")
 
 _IMPORT = re.compile(rf"^(\s*)from {PACKAGE}(?:\.([\w.]+))? import ", re.MULTILINE)
-_MENTION = re.compile(rf"(?<=-m ){PACKAGE}\b|\b{PACKAGE}(?=\.[a-z])")
-
-
-def module_source(text: str) -> str:
-    """A module of the package as it stands in the bundle."""
-    text = _IMPORT.sub(lambda found: f"{found[1]}from .{found[2] or ''} import ", text)
-    return _MENTION.sub(NAME, text)
 
 
 def script_source(text: str) -> str:
-    """A script that uses the package, as it stands beside the bundle."""
-    text = _IMPORT.sub(
+    """A script that uses the package, as it is written beside the bundle."""
+    return _IMPORT.sub(
         lambda found: f"{found[1]}from {NAME}{'.' + found[2] if found[2] else ''} import ", text
     )
-    return _MENTION.sub(NAME, text)
 
 
 def requirements() -> list[str]:
@@ -60,11 +52,7 @@ def write(folder: Path) -> None:
     """
     shutil.rmtree(folder, ignore_errors=True)
     source = folder / "sources" / NAME
-    source.mkdir(parents=True)
-    for module in sorted((ROOT / PACKAGE).glob("*.py")):
-        if module.name not in LEFT_OUT:
-            text = module_source(module.read_text("utf-8"))
-            (source / module.name).write_text(text, "utf-8")
+    shutil.copytree(ROOT / PACKAGE, source, ignore=shutil.ignore_patterns(*LEFT_OUT))
     lines = "".join(f"{line}\n" for line in requirements())
     (source / "requirements.txt").write_text(lines, "utf-8")
     script = script_source((ROOT / "pipelines" / f"{NAME}_pipeline.py").read_text("utf-8"))

@@ -9,7 +9,7 @@ import dlt
 from dlt.common.schema.typing import TTableFormat
 from dlt.extract import DltResource
 
-from .client import (
+from .api.client import (
     ClientSettings,
     TTimestampFormat,
     checked_base_url,
@@ -18,8 +18,8 @@ from .client import (
 )
 from .endpoints import ENDPOINTS, Endpoint, default_items_events
 from .errors import Np6Error, RequestFailed, SettingError, TryAgainLater
-from .resources import make_resource
-from .session import Session
+from .extract.resource import make_resource
+from .extract.session import Session
 from .settings import (
     Settings,
     TMoment,

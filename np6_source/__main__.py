@@ -11,7 +11,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from rich.console import Console
 from rich.table import Table
 
-from .command_line import (
+from .cli.options import (
     FAILED,
     TRY_AGAIN_LATER,
     UNUSABLE,
@@ -26,9 +26,9 @@ from .command_line import (
 )
 from .endpoints import ENDPOINTS
 from .errors import Np6Error, SettingError
+from .extract.progress import scope_label
 from .ledger import Gap, coverage, missing
 from .loading import AlreadyRunning, LoadReport, load
-from .places import scope_label
 from .settings import moment_ms
 from .windows import Window, iso
 

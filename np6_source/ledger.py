@@ -10,8 +10,8 @@ from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from .errors import SettingError
-from .naming import name_of
 from .schema import LOAD_WINDOWS
+from .tables.naming import name_of
 from .windows import Window, gaps, to_ms
 
 

@@ -26,9 +26,9 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
 from filelock import FileLock, Timeout
 
+from .dataset_lock import TTurn, in_database, kind_of_destination
 from .errors import Np6Error
-from .naming import filled, names
-from .turns import TTurn, in_database, kind_of_destination
+from .tables.naming import filled, names
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ import dlt
 from dlt.common.destination.reference import TDestinationReferenceArg
 from dlt.extract import DltSource
 
+from .dataset_lock import TTurn, in_database_or_file
 from .endpoints import ENDPOINTS
 from .errors import Incomplete
 from .parts import leaving_nothing, with_own_staging
-from .turns import TTurn, in_database_or_file
 
 
 def resource_groups(source: DltSource) -> dict[str, tuple[str, ...]]:

@@ -28,11 +28,11 @@ from dlt.common.destination.reference import AnyDestination, TDestinationReferen
 from dlt.extract import DltSource
 
 from . import np6_source, settings
+from .dataset_lock import WITH_TURNS, TTurn, in_database_or_file, kind_of_destination
 from .endpoints import ENDPOINTS, Endpoint
 from .errors import Incomplete, SettingError
 from .loading import LoadReport, load
 from .settings import TMoment
-from .turns import WITH_TURNS, TTurn, in_database_or_file, kind_of_destination
 from .windows import iso, to_datetime, to_ms
 
 logger = logging.getLogger(__name__)

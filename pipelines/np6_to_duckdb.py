@@ -15,7 +15,7 @@ import sys
 import dlt
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from np6_source.command_line import (
+from np6_source.cli.options import (
     FAILED,
     TRY_AGAIN_LATER,
     UNUSABLE,

@@ -17,9 +17,9 @@ from .account import (
     sample_account,
 )
 from .faults import Fault, FaultRules
-from .generate import generated_account
 from .limits import RateLimit
-from .mass_mailing import mass_mailing_account
+from .made_up.generate import generated_account
+from .made_up.mass_mailing import mass_mailing_account
 from .query import EventQuery
 from .requests_seen import RecordedRequest
 from .server import Sandbox, SandboxUnavailable

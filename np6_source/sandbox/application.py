@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from ..endpoints import Endpoint
-from ..sandbox import bodies
+from . import bodies
 from .account import Account, EventStream, ServedEvents
 from .clock import SandboxClock
 from .faults import ANSWERS, Fault, FaultRules

@@ -79,7 +79,8 @@ def main() -> None:
     """Loads, and prints seconds per step, load jobs, windows, and the size of the state."""
     import dlt
 
-    from np6_source import np6_source, reading
+    from np6_source import np6_source
+    from np6_source.extract import reading
     from np6_source.loading import load
 
     task = Task(**json.loads(Path(sys.argv[1]).read_text("utf-8")))

@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stores import (
+
+from np6_source.loading import LoadReport, load
+from np6_source.sandbox import Sandbox
+from np6_source.schema import EVENT_TABLES
+from tests.destinations.stores import (
     Bucket,
     DeltaStore,
     DuckDBStore,
@@ -21,10 +25,6 @@ from stores import (
     PostgresStore,
     Store,
 )
-
-from np6_source.loading import LoadReport, load
-from np6_source.sandbox import Sandbox
-from np6_source.schema import EVENT_TABLES
 
 FILES = {"delta": DeltaStore, "iceberg": IcebergStore, "parquet": ParquetStore}
 NAMES = [

@@ -11,13 +11,13 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from stores import Store, deduplicated, plain
 
 from np6_source.ledger import coverage, missing
 from np6_source.loading import TableMissing, load
 from np6_source.sandbox import EventRow, Sandbox, generated_account
 from np6_source.schema import EVENT_TABLES, EVENTS, EXECUTION_DATA_TABLE, LOAD_WINDOWS, TABLES
 from np6_source.windows import SECOND, Window, merged
+from tests.destinations.stores import Store, deduplicated, plain
 
 ALL = "actions_events"
 HOUR, MINUTE = 3600 * SECOND, 60 * SECOND

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from stores import Store
 
 from np6_source.sandbox import Sandbox
 from np6_source.schema import EVENTS, LOAD_WINDOWS
+from tests.destinations.stores import Store
 
 pytestmark = pytest.mark.destinations
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from sqlglot import exp
 
-from np6_source.hints import TAKES_MERGE_KEY, TAKES_SCOPE
 from np6_source.schema import EVENT_TABLES, LOAD_WINDOWS, TABLES, Table
+from np6_source.tables.hints import TAKES_MERGE_KEY, TAKES_SCOPE
 from tests.dialects.offline import Offline
 
 pytestmark = pytest.mark.destinations

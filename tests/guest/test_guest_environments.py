@@ -206,7 +206,7 @@ class TestDltInit:
         assert not any("sandbox" in file for file in files)
         for file in files:
             text = (bundle / file).read_text()
-            for absolute in ("from np6_source", "import np6_source.", "-m np6_source"):
+            for absolute in ("from np6_source", "import np6_source."):
                 assert absolute not in text, (file, absolute)
 
     def test_the_copied_code_loads(

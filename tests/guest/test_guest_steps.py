@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from np6_source import batches
+from np6_source.extract import batches
 from np6_source.sandbox import Sandbox, sample_account
 from np6_source.schema import TABLES
 from np6_source.windows import Window

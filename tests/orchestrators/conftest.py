@@ -96,6 +96,6 @@ def found(scheduled: Scheduled, warehouse_in: TMake) -> Callable[[], Any]:
 @pytest.fixture(scope="session")
 def postgres(postgres_socket: str) -> Any:
     # Its driver is not there where these tests are collected only.
-    from postgres_server import Postgres
+    from tests.orchestrators.postgres_server import Postgres
 
     return Postgres(postgres_socket)

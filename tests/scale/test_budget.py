@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from part_workers import Job, load
 
 from np6_source import np6_source
+from np6_source.api.throttle import Throttle
 from np6_source.errors import SettingError
 from np6_source.parts import plan_parts
 from np6_source.sandbox import RateLimit, RecordedRequest, Sandbox, generated_account
-from np6_source.throttle import Throttle
+from tests.scale.part_workers import Job, load
 
 START = datetime(2024, 3, 1, tzinfo=timezone.utc)
 END = START + timedelta(days=8)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from part_workers import Job, load, while_making_table
 
 from np6_source.parts import plan_parts
 from np6_source.sandbox import Sandbox, generated_account
 from np6_source.schema import EVENT_TABLES
+from tests.scale.part_workers import Job, load, while_making_table
 
 pytestmark = [pytest.mark.destinations, pytest.mark.timeout(300)]
 

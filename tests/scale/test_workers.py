@@ -12,7 +12,6 @@ from typing import Any
 
 import dlt
 import pytest
-from part_workers import Job, before_merging, load, load_and_die, merge
 
 from np6_source import np6_source
 from np6_source.ledger import coverage, missing
@@ -20,6 +19,7 @@ from np6_source.loading import load as load_all
 from np6_source.parts import Part, plan_parts
 from np6_source.sandbox import Sandbox, generated_account
 from np6_source.windows import Window, to_ms
+from tests.scale.part_workers import Job, before_merging, load, load_and_die, merge
 
 pytestmark = [pytest.mark.destinations, pytest.mark.timeout(300)]
 

@@ -1,0 +1,1 @@
+"""How NP6 is asked: a request in, a body in files out."""

@@ -1,0 +1,121 @@
+"""The parts of the documentation that are derived from the code.
+
+``python -m np6_source.documentation FILE...`` makes them anew between their markers.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+from .. import np6_source
+from ..endpoints import ENDPOINTS
+from ..schema import EVENTS, TABLES, Column, Table
+
+
+def entity_diagram() -> str:
+    """The tables as a Mermaid entity relationship diagram."""
+    lines = ["erDiagram"]
+    for table in TABLES:
+        if table.is_child:
+            many = "o|" if table.key == ("event_id",) else "o{"
+            lines.append(f'    {EVENTS.name} ||--{many} {table.name} : "event_id"')
+    for table in TABLES:
+        lines.append(f"    {table.name} {{")
+        for column in table.columns:
+            key = " PK" if column.name in table.key else ""
+            lines.append(f"        {column.data_type} {column.name}{key}")
+        lines.append("    }")
+    return "```mermaid\n" + "\n".join(lines) + "\n```"
+
+
+def data_dictionary() -> str:
+    """Every table and column, as Markdown."""
+    parts = []
+    for table in TABLES:
+        parts.append(
+            f"## `{table.name}`\n\n{table.description}. Key: {_names(table.key)}.{_lies(table)}\n"
+        )
+        parts.append("| column | type | meaning | personal data |\n|---|---|---|---|")
+        for column in table.columns:
+            personal = "" if column.personal == "no" else column.personal
+            kind = (
+                f"{column.data_type}, UTC" if column.data_type == "timestamp" else column.data_type
+            )
+            parts.append(f"| `{column.name}` | {kind} | {_meaning(column)} | {personal} |")
+        parts.append("")
+    return "\n".join(parts).rstrip()
+
+
+def parameters() -> str:
+    """Every parameter of ``np6_source``, as a Markdown table."""
+    described = _described_arguments(inspect.getdoc(np6_source) or "")
+    lines = ["| parameter | default | meaning |", "|---|---|---|"]
+    for name, parameter in inspect.signature(np6_source).parameters.items():
+        default = "required" if name == "api_key" else f"`{parameter.default!r}`"
+        lines.append(f"| `{name}` | {default} | {described[name]} |")
+    return "\n".join(lines)
+
+
+def resources() -> str:
+    """Every resource, as a Markdown table."""
+    lines = ["| resource | operation | ids | selected by default |", "|---|---|---|---|"]
+    for endpoint in ENDPOINTS:
+        query = f"?{endpoint.id_query}=" if endpoint.id_query else ""
+        ids = f"`{endpoint.ids}`" if endpoint.ids else ""
+        selected = "with its ids" if endpoint.ids else "yes" if endpoint.selected else ""
+        lines.append(
+            f"| `{endpoint.name}` | {endpoint.method} {endpoint.path}{query} | {ids} | {selected} |"
+        )
+    return "\n".join(lines)
+
+
+def _lies(table: Table) -> str:
+    if table.partition_by is None:
+        return ""
+    clustered = f", clusters by {_names(table.cluster_by)}" if table.cluster_by else ""
+    return f" Partitions by `{table.partition_by}`{clustered}."
+
+
+def _meaning(column: Column) -> str:
+    return column.description.replace("|", "\\|")
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _described_arguments(docstring: str) -> dict[str, str]:
+    section = docstring.split("Args:\n", 1)[1].split("\n\n", 1)[0]
+    entries = re.split(r"\n(?=    \w+: )", "\n" + section)
+    return {
+        name: " ".join(text.split()).replace("``", "`")
+        for name, text in (entry.strip().split(": ", 1) for entry in entries if entry.strip())
+    }
+
+
+BLOCKS = {
+    "diagram": entity_diagram,
+    "dictionary": data_dictionary,
+    "parameters": parameters,
+    "resources": resources,
+}
+"""Derived parts by the name of their markers, ``<!-- begin NAME -->`` and ``<!-- end NAME -->``."""
+
+
+def refreshed(text: str) -> str:
+    """A Markdown text with its derived parts made anew."""
+    for name, make in BLOCKS.items():
+        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+        if begin in text:
+            before, rest = text.split(begin, 1)
+            text = before + begin + make() + "\n" + end + rest.split(end, 1)[1]
+    return text
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        file = Path(argument)
+        file.write_text(refreshed(file.read_text(encoding="utf-8")), encoding="utf-8")

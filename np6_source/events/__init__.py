@@ -1,0 +1,1 @@
+"""From the file of a response's body to Arrow tables."""

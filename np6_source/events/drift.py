@@ -1,0 +1,251 @@
+"""What of an event the contract does not know.
+
+``leftover`` decides it for one event, in Python. It is only called where counting does not prove
+that there is nothing (see ``accounting``), and only for events whose *shape* was not seen to be
+clean before: two events have the same shape when the known objects have the same
+keys, the known fields the same JSON types and the discriminators the same values, so that nothing
+is left of either or something is left of both. ``projection`` has the shapes in SQL.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from ..schema import (
+    EVENT_TABLES,
+    EXECUTION_DATA,
+    EXPECTED_VALUES,
+    Column,
+    Path,
+    TDataType,
+)
+
+EARLIEST_MS = -62_135_596_800_000
+"""Milliseconds of 0001-01-01, the first instant that every destination can hold."""
+LATEST_MS = 253_402_300_799_999
+"""Milliseconds of the end of 9999, the last instant that every destination can hold."""
+
+MAPPED_COLUMNS: tuple[Column, ...] = tuple(
+    {
+        column.paths: column
+        for table in EVENT_TABLES
+        for column in table.columns
+        if column.paths and not column.derived
+    }.values()
+)
+"""The columns that account for payload paths, each once."""
+
+LEAVES: dict[str, TDataType] = {
+    **{path.path: column.data_type for column in MAPPED_COLUMNS for path in column.paths},
+    **{path.path: "text" for path, _ in EXPECTED_VALUES},
+    EXECUTION_DATA: "json",
+}
+"""Every payload path the contract knows a value at, with the type expected there."""
+
+CONTAINERS: tuple[str, ...] = tuple(
+    dict.fromkeys(
+        ".".join(keys[:depth])
+        for keys in (leaf.split(".") for leaf in LEAVES)
+        for depth in range(1, len(keys))
+    )
+)
+"""Every payload path the contract expects an object at, outermost first."""
+
+DISCRIMINATORS: tuple[str, ...] = tuple(
+    dict.fromkeys(
+        [
+            *(path.when[0] for column in MAPPED_COLUMNS for path in column.paths if path.when),
+            *(path.path for path, _ in EXPECTED_VALUES),
+        ]
+    )
+)
+"""Paths whose value, not only type, decides what is known."""
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What ``leftover`` found.
+
+    Attributes:
+        unmapped: JSON text of what no column holds. None: every value has its column.
+        paths: Where the unmapped values stand, for messages. Keys only, no values.
+        rejected: Columns whose field holds something the column cannot take (an object
+            in place of a text, a date beyond the calendar): they stay NULL.
+    """
+
+    unmapped: str | None
+    paths: tuple[str, ...] = ()
+    rejected: frozenset[Column] = frozenset()
+
+
+class _RepeatedKeys(dict[str, Any]):
+    """An object in which a key stood more than once.
+
+    The first value counts; the others follow under ``key~2``, ``key~3`` … so that they are left
+    over.
+    """
+
+
+def leftover(event_json: str) -> Leftover:
+    """Finds what of an event no column holds.
+
+    Numbers that do not fit 64 bits or a double become text in ``unmapped``, so that every
+    destination can take them.
+
+    Args:
+        event_json: One event as the API sent it.
+    """
+    try:
+        event = json.loads(
+            event_json, object_pairs_hook=_object, parse_int=_integer, parse_float=_float
+        )
+    except RecursionError:
+        return Leftover(_dump({"unparsed": event_json}), ("(too deeply nested)",))
+    if not isinstance(event, dict):
+        return Leftover(_dump({"value": event}), ("(not an object)",))
+    consumed, rejected = _consumed(event)
+    rest = _without(event, consumed, prefix="")
+    if rest is _NOTHING:
+        return Leftover(None, (), rejected)
+    try:
+        return Leftover(_dump(rest), tuple(_paths(rest, "")), rejected)
+    except RecursionError:
+        return Leftover(_dump({"unparsed": event_json}), tuple(_paths(rest, "")), rejected)
+
+
+def _consumed(event: dict[str, Any]) -> tuple[set[str], frozenset[Column]]:
+    """The paths whose value is wholly held by a column, and the columns that cannot take theirs."""
+    consumed: set[str] = set()
+    rejected: set[Column] = set()
+    for column in MAPPED_COLUMNS:
+        for path in column.paths:
+            value = _value_at(event, path)
+            if value is None:
+                continue
+            kept, whole = _fits(column.data_type, value)
+            if not kept:
+                rejected.add(column)
+            elif whole:
+                consumed.add(path.path)
+            break
+    for path, expected in EXPECTED_VALUES:
+        if _value_at(event, path) == expected:
+            consumed.add(path.path)
+    data = _value_at(event, Path(EXECUTION_DATA))
+    if isinstance(data, dict) and not isinstance(data, _RepeatedKeys):
+        consumed.add(EXECUTION_DATA)
+    return consumed, frozenset(rejected)
+
+
+def _fits(data_type: TDataType, value: Any) -> tuple[bool, bool]:
+    """Whether a column takes the value at all, and whether nothing of it is lost.
+
+    The answers depend on the value's JSON type (and for dates on the range) alone, as does the
+    shape of the event.
+    """
+    if isinstance(value, (dict, list)):
+        return False, False
+    if data_type == "text":
+        return True, not isinstance(value, (float, _Number)) or _is_unsigned(value)
+    if isinstance(value, bool):
+        return False, False
+    if isinstance(value, int):
+        in_calendar = EARLIEST_MS <= value <= LATEST_MS
+        return in_calendar, in_calendar
+    return True, False
+
+
+def _value_at(event: Any, path: Path) -> Any:
+    if path.when is not None:
+        other, expected = path.when
+        if _value_at(event, Path(other)) != expected:
+            return None
+    node = event
+    for key in path.path.split("."):
+        if not isinstance(node, dict):
+            return None
+        node = node.get(key)
+    return node
+
+
+_NOTHING = object()
+
+
+def _without(node: Any, consumed: set[str], prefix: str) -> Any:
+    """The node without what is consumed; unknown parts stay whole, known but empty ones go."""
+    if not isinstance(node, dict):
+        return _NOTHING if node is None else node
+    rest = {}
+    for key, value in node.items():
+        path = f"{prefix}{key}"
+        is_known = "." not in key and path in _KNOWN
+        if is_known and path in consumed:
+            continue
+        if is_known:
+            value = _without(value, consumed, f"{path}.") if path in _CONTAINERS else value
+            if value is None or value is _NOTHING:
+                continue
+        rest[key] = value
+    return rest or _NOTHING
+
+
+_CONTAINERS = frozenset(CONTAINERS)
+_KNOWN = frozenset(LEAVES) | _CONTAINERS
+
+
+def _paths(rest: Any, prefix: str) -> Iterator[str]:
+    for key, value in rest.items():
+        path = f"{prefix}{key}"
+        if "." not in key and path in _CONTAINERS and isinstance(value, dict):
+            yield from _paths(value, f"{path}.")
+        else:
+            yield path
+
+
+class _Number(str):
+    """A number that neither 64 bits nor a double can hold, as it was written."""
+
+
+def _is_unsigned(value: Any) -> bool:
+    """Whether it is an integer that fits 64 bits without a sign; a text column has it exactly."""
+    is_short = isinstance(value, _Number) and value.isdigit() and len(value) <= 20
+    return is_short and int(value) < 2**64
+
+
+def _integer(digits: str) -> int | _Number:
+    if len(digits) <= 20:
+        value = int(digits)
+        if -(2**63) <= value < 2**63:
+            return value
+    return _Number(digits)
+
+
+def _float(digits: str) -> float | _Number:
+    value = float(digits)
+    try:
+        exact = value - value == 0 and Decimal(repr(value)) == Decimal(digits)
+    except InvalidOperation:
+        exact = False
+    return value if exact else _Number(digits)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(reversed(pairs))
+    if len(result) == len(pairs):
+        return dict(pairs)
+    repeated = _RepeatedKeys()
+    for key, value in pairs:
+        name, count = key, 1
+        while name in repeated:
+            count += 1
+            name = f"{key}~{count}"
+        repeated[name] = value
+    return repeated
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

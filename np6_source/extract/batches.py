@@ -1,0 +1,88 @@
+"""Tables on their way to dlt: named, few and large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dlt
+import pyarrow as pa
+from dlt.extract.items import DataItemWithMeta, TableNameMeta
+from dlt.extract.items_transform import MetricsItem
+
+from ..schema import TABLES
+from ..tables.naming import filled, name_of
+
+ROWS_AT_ONCE = 50_000
+"""Rows that are gathered, over windows, before they are handed to dlt."""
+
+
+def tables_not_yet_there() -> Iterator[Any]:
+    """An empty batch for every table that no load has made yet, so that queries find them all."""
+    schema = dlt.current.source_schema()
+    there = filled(schema)
+    for table in TABLES:
+        if name_of(table, schema) not in there:
+            yield dlt.mark.with_table_name(table.arrow_schema.empty_table(), table.name)
+
+
+class LastOfItsWindows(TableNameMeta):
+    """Marks the batch behind which nothing of its windows follows.
+
+    Attributes:
+        handed_on: To be called once dlt has taken the batch.
+    """
+
+    __slots__ = ("handed_on",)
+
+    def __init__(self, table_name: str, handed_on: Callable[[], None]) -> None:
+        super().__init__(table_name)
+        self.handed_on = handed_on
+
+
+class HandedOn(MetricsItem):
+    """The last step of a resource: tells which batches dlt's ``add_limit`` let pass."""
+
+    placement_affinity = 1.2
+    """Behind dlt's limit, which has 1.1 (dlt 1.31)."""
+
+    def __init__(self) -> None:
+        super().__init__(self._tell)
+
+    @staticmethod
+    def _tell(_items: Any, meta: Any, _metrics: dict[str, Any]) -> None:
+        if isinstance(meta, LastOfItsWindows):
+            meta.handed_on()
+
+
+class GatheredTables:
+    """Small tables of many windows, gathered to a few large ones."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[pa.Table]] = {}
+        self._rows = 0
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether enough has come together to be handed on."""
+        return self._rows >= ROWS_AT_ONCE
+
+    def add(self, name: str, table: pa.Table) -> None:
+        """Gathers a table."""
+        self._waiting.setdefault(name, []).append(table)
+        self._rows += table.num_rows
+
+    def flush(self, handed_on: Callable[[], None] | None = None) -> Iterator[Any]:
+        """Yields everything that was gathered.
+
+        Args:
+            handed_on: To be called once dlt has taken the last of it.
+        """
+        waiting, self._waiting, self._rows = self._waiting, {}, 0
+        names = [table.name for table in TABLES if table.name in waiting]
+        for name in names:
+            rows = pa.concat_tables(waiting.pop(name))
+            if handed_on is not None and name == names[-1]:
+                yield DataItemWithMeta(LastOfItsWindows(name, handed_on), rows)
+            else:
+                yield dlt.mark.with_table_name(rows, name)

@@ -1,0 +1,137 @@
+"""What a host project does around a resource, checked before anything of it is loaded.
+
+dlt refreshes and drops tables by resource and by schema; the tables here belong to several
+resources. What would leave a cursor behind events that are gone is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dlt
+from dlt.common.schema import Schema
+from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
+
+from ..errors import SettingError
+from ..schema import EVENTS
+from ..tables.naming import filled, name_of, names
+from .progress import PLACES
+
+
+def check_cursor(resource: str, cursor: dlt.sources.incremental[Any]) -> None:
+    """Refuses an incremental of the host's that does not go by the events' timestamp.
+
+    Args:
+        resource: Name of the resource.
+        cursor: Its incremental.
+
+    Raises:
+        SettingError: It goes by something else, or backwards.
+    """
+    if cursor.cursor_path != "timestamp" or cursor.last_value_func is not max:
+        raise SettingError(
+            f"{resource}: the incremental must go by 'timestamp', forwards: the API can be asked"
+            " for nothing else. Give initial_value and, for a backfill, end_value only:"
+            " dlt.sources.incremental('timestamp', initial_value=..., end_value=...)"
+        )
+
+
+def check_transformers(resource: str) -> None:
+    """Refuses transformers behind a resource.
+
+    dlt 1.31 passes the name of a batch's table on to what a transformer makes of it: its rows would
+    land in that table.
+
+    Args:
+        resource: Name of the resource.
+
+    Raises:
+        SettingError: There is one.
+    """
+    edges = dlt.current.source().resources.selected_dag
+    behind = sorted({child for parent, child in edges if parent == resource and child != parent})
+    if behind:
+        raise SettingError(
+            f"{resource}: the rows of transformer {', '.join(behind)} would land in the tables of"
+            f" the events. Change the tables with add_map or add_yield_map, or iterate over"
+            f" np6_source().resources[{resource!r}] in a resource of your own."
+        )
+
+
+def check_refresh(resource: str) -> None:
+    """Refuses a refresh that drops tables of which other resources' cursors would know nothing.
+
+    Args:
+        resource: Name of the resource.
+
+    Raises:
+        SettingError: Events of other resources would be gone for good.
+    """
+    try:
+        package: Any = dlt.current.load_package_state()["state"]
+    except CurrentLoadPackageStateNotAvailable:
+        return  # Somebody looks at the source's rows without loading them.
+    gone = {
+        table["name"]
+        for kind in ("dropped_tables", "truncated_tables")
+        for table in package.get(kind, ())
+    }
+    schema = dlt.current.source_schema()
+    if gone.isdisjoint(names(schema)):
+        return
+    refreshed = {extracted.name for extracted in dlt.current.source().resources.extracted}
+    kept = sorted(set(filled(schema)) - gone)
+    others = sorted(
+        name
+        for name, state in dlt.current.source_state().get("resources", {}).items()
+        if name not in refreshed and (PLACES in state or "incremental" in state)
+    )
+    if kept or others:
+        because = (
+            f"{', '.join(others)} loaded events into them as well"
+            if others
+            else f"{', '.join(kept)} would stay"
+        )
+        raise SettingError(
+            f"{resource}: refresh={package.get('refresh')!r} would empty tables that the resources"
+            f" share, but {because}. Nothing was changed. Take refresh='drop_sources', which"
+            " forgets every resource, or select all resources that were ever loaded. To read a"
+            " range again without dropping anything, load it with start=... and end=...."
+        )
+    shared = sorted(_schemas_beside(schema, gone))
+    if shared:
+        raise SettingError(
+            f"{resource}: refresh={package.get('refresh')!r} would empty tables that"
+            f" {', '.join(shared)} has loaded events into as well. Nothing was changed. Give each"
+            " account a dataset of its own: a pipeline each, or use_single_dataset=false."
+        )
+
+
+def check_tables(resource: str) -> None:
+    """Refuses to go on from a cursor once the tables are gone, as by ``dlt pipeline drop``.
+
+    Args:
+        resource: Name of a resource that has been loaded before.
+
+    Raises:
+        SettingError: dlt's schema has lost the events.
+    """
+    schema = dlt.current.source_schema()
+    if schema.is_new_table(name_of(EVENTS, schema)):
+        raise SettingError(
+            f"{resource}: table {EVENTS.name} was dropped, but earlier runs loaded it: going on"
+            " from their cursor would leave a hole. Load everything again with"
+            " pipeline.run(..., refresh='drop_sources')."
+        )
+
+
+def _schemas_beside(schema: Schema, gone: set[str]) -> set[str]:
+    """Other schemas of the pipeline that have loaded into the same tables of the same dataset."""
+    pipeline = dlt.current.pipeline()
+    if not pipeline.config.use_single_dataset:
+        return set()
+    return {
+        name
+        for name in pipeline.schemas
+        if name != schema.name and not gone.isdisjoint(filled(pipeline.schemas[name]))
+    }

@@ -1,0 +1,246 @@
+"""One window: asked for, read while its answer comes in, and kept until all of it is good."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..api.body import Piece, join
+from ..api.client import Answer, WindowRequest
+from ..errors import (
+    BadAnswer,
+    NotSettled,
+    RequestContext,
+    SpoolFailed,
+    WindowTooLarge,
+)
+from ..events.json_file import AnswerTooLarge, UnreadableAnswer, repair
+from ..events.reader import AnswerContents, Counting
+from ..windows import SECOND, Window, iso
+from .session import Tools
+from .spool import TableStash
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadableWindow:
+    """A window whose answer was read to its end.
+
+    Attributes:
+        window: The span that is complete.
+        answer: The answer.
+        contents: What was found in it.
+        stash: The tables.
+        counted: The spans in which ``contents.buckets`` counts.
+    """
+
+    window: Window
+    answer: Answer
+    contents: AnswerContents
+    stash: TableStash
+    counted: tuple[Window, ...]
+
+    @property
+    def byte_count(self) -> int:
+        """Size of the answer."""
+        return self.answer.byte_count
+
+    def discard(self) -> None:
+        """Frees the tables."""
+        self.stash.discard()
+
+
+def load_window(
+    tools: Tools,
+    request: WindowRequest,
+    settle: int,
+    must_be_whole: bool,
+    counting: Callable[[], Counting | None],
+) -> LoadableWindow:
+    """Fetches a window and reads its answer.
+
+    Args:
+        tools: What is open during the extraction.
+        request: What to ask for.
+        settle: Milliseconds after which the API's answer about a moment is taken as final. What
+            of the window is younger, by the server's clock, is cut off.
+        must_be_whole: Nothing may be cut off.
+        counting: Gives what to count in ``LoadableWindow.contents``; called once the answer
+            begins, when the server's time is known.
+
+    Raises:
+        RequestFailed: The kind says what it means, see ``errors``. Nothing is left behind.
+    """
+    reception = _Reception(tools, request, settle, must_be_whole, counting)
+    try:
+        answer = tools.client.fetch(request, reception)
+        contents, stash = reception.finished()
+    finally:
+        reception.clear()
+    window = reception.window
+    if contents.outside and window == request.window:
+        logger.warning(
+            "%s: %d events lie outside the window; they are left to their own. [%s]",
+            request.endpoint.name,
+            contents.outside,
+            reception.context,
+        )
+    counted = tuple(
+        Window(max(span.start, window.start), min(span.end, window.end))
+        for span in (reception.counting.spans if reception.counting else ())
+        if span.start < window.end and window.start < span.end
+    )
+    return LoadableWindow(window, answer, contents, stash, counted)
+
+
+class _Reception:
+    """Reads the pieces of an answer as they come.
+
+    Attributes:
+        window: The span that is complete once the answer was read.
+        context: What the answer is for, for messages.
+        counting: What is counted in it.
+    """
+
+    def __init__(
+        self,
+        tools: Tools,
+        request: WindowRequest,
+        settle: int,
+        must_be_whole: bool,
+        counting: Callable[[], Counting | None],
+    ) -> None:
+        self.window = request.window
+        self.context = request.context
+        self._tools = tools
+        self._request = request
+        self._settle = settle
+        self._must_be_whole = must_be_whole
+        self.counting: Counting | None = None
+        self._what_to_count = counting
+        self._requested_at = 0
+        self._files: list[Path] = []
+        self._readings: list[Future[AnswerContents]] = []
+        self._stash: TableStash | None = None
+
+    def begin(self, requested_at: int, context: RequestContext) -> None:
+        """See ``client.Reception``.
+
+        Raises:
+            NotSettled: The window is not over, by the server's clock.
+        """
+        self.clear()
+        self.context, self._requested_at = context, requested_at
+        asked = self._request.window
+        settled = (requested_at - self._settle) // SECOND * SECOND
+        if settled <= asked.start or (settled < asked.end and self._must_be_whole):
+            raise NotSettled(
+                context,
+                f"the server's clock says {iso(requested_at)}: the window is not over",
+                "Set this machine's clock; the window is left to a later run.",
+            )
+        self.window = Window(asked.start, min(asked.end, settled))
+        self.counting = self._what_to_count()
+
+    def take(self, piece: Piece) -> None:
+        """See ``client.Reception``."""
+        if self._stash is None:
+            self._stash = TableStash(self._tools.spool, piece.file.stem)
+        self._files.append(piece.file)
+        self._readings.append(self._tools.parsers.submit(self._read_piece, piece, self._stash))
+
+    def finished(self) -> tuple[AnswerContents, TableStash]:
+        """Waits until everything is read.
+
+        Raises:
+            WindowTooLarge: Reading takes too much memory.
+            BadAnswer: It is not a JSON array of events.
+            SpoolFailed: Temporary files cannot be written or read.
+        """
+        assert self._stash is not None
+        try:
+            try:
+                contents = AnswerContents()
+                for reading in self._readings:
+                    contents.add(reading.result())
+            except AnswerTooLarge:
+                raise
+            except UnreadableAnswer as problem:
+                self._stop_reading()
+                contents = self._read_as_a_whole(problem, self._stash)
+        except AnswerTooLarge as error:
+            raise WindowTooLarge(
+                self.context, str(error), "Nothing of the window was loaded."
+            ) from None
+        except UnreadableAnswer as error:
+            raise BadAnswer(
+                self.context, str(error), "Nothing of the window was loaded; its place is kept."
+            ) from None
+        except OSError as error:
+            raise SpoolFailed(
+                self.context,
+                f"temporary files could not be written to {self._tools.spool}: {error.strerror}",
+                "Nothing of the window was loaded; make room and run again.",
+            ) from None
+        stash, self._stash = self._stash, None
+        return contents, stash
+
+    def clear(self) -> None:
+        """Removes what was not handed on."""
+        self._stop_reading()
+        if self._stash is not None:
+            self._stash.discard()
+            self._stash = None
+        for file in self._files:
+            file.unlink(missing_ok=True)
+        self._files.clear()
+
+    def _stop_reading(self) -> None:
+        for reading in self._readings:
+            reading.cancel()
+        wait(self._readings)
+        self._readings.clear()
+
+    def _read_as_a_whole(self, problem: UnreadableAnswer, stash: TableStash) -> AnswerContents:
+        """Reads the body once more, in one piece, and repaired if it has to be."""
+        file = self._files[0]
+        if len(self._files) > 1:
+            file = file.with_name(f"{file.stem}-whole.json")
+            pieces, self._files = self._files, [*self._files, file]
+            join(pieces, file)
+            stash.discard()
+            try:
+                return self._read(file, stash)
+            except AnswerTooLarge:
+                raise
+            except UnreadableAnswer as error:
+                problem = error
+        if not repair(file):
+            raise problem
+        stash.discard()
+        return self._read(file, stash)
+
+    def _read_piece(self, piece: Piece, stash: TableStash) -> AnswerContents:
+        if piece.has_nul:
+            repair(piece.file)
+        return self._read(piece.file, stash)
+
+    def _read(self, file: Path, stash: TableStash) -> AnswerContents:
+        contents = AnswerContents()
+        endpoint = self._request.endpoint
+        is_campaign = endpoint.path.startswith("/campaigns/{id}")
+        for tables in self._tools.reader.read(
+            file,
+            self.window,
+            self._requested_at,
+            contents,
+            event_type=endpoint.event_type,
+            campaign_id=self._request.scope if is_campaign else None,
+            counting=self.counting,
+        ):
+            stash.add(tables)
+        return contents

@@ -1,0 +1,96 @@
+"""A believable account, over weeks, from executions to opt-outs."""
+
+from __future__ import annotations
+
+from ..account import Account, StoredAccount
+from ..clock import TMoment
+from .chance import define_macros
+from .mailings import planned_mailings
+from .mass_mailing import mass_mailing_account
+from .reactions import make_hits, make_reactions
+from .sends import make_contacts, make_sends
+from .timeline import span_of
+
+DEFAULT_EVENTS = 20_000
+DEFAULT_ACTIONS = 12
+DEFAULT_CAMPAIGNS = 4
+EVENTS_PER_SEND = 2.9
+"""What a send makes of events on average; measured."""
+
+
+def generated_account(
+    events: int | None = None,
+    *,
+    contacts: int | None = None,
+    seed: int = 0,
+    start: TMoment | None = None,
+    end: TMoment | None = None,
+    actions: int = DEFAULT_ACTIONS,
+    campaigns: int = DEFAULT_CAMPAIGNS,
+    late_share: float = 0.0,
+    late_seconds: float = 0.0,
+    stored: bool = True,
+) -> Account:
+    """A believable account: campaigns over weeks, from executions to opt-outs.
+
+    Mass mailings and triggered messages by e-mail and SMS, push notifications and display. Each
+    send goes from its execution to an activation or cancellation, then to bounces, hits of people
+    and robots, replies and opt-outs. The same arguments always give the same account.
+
+    Where the reference shows no payload (SMS, notifications, display, replies, complaints,
+    impressions, opt-outs) events keep to the envelope and the documented blocks.
+
+    Args:
+        events: Roughly how many events, within about a tenth for thousands of events and more
+            (20,000 where ``contacts`` is not given either). Account for about 2 KB of memory each.
+        contacts: How many contacts, instead.
+        seed: Another seed, another account.
+        start: Start of the time the account covers, inclusive (naive: UTC). None: 2025-01-06.
+        end: End of it, exclusive; what would follow later is left out. None: 8 weeks later.
+        actions: How many e-mail and SMS actions. Two notifications and two display contents come
+            on top.
+        campaigns: How many campaigns the actions belong to.
+        late_share: Share of the events (0 to 1) that become readable late.
+        late_seconds: How long after their timestamp those become readable.
+        stored: False: a mass mailing of exactly ``events`` hits instead, made while it is read, for
+            answers that do not fit into memory; ``campaigns`` and the late events do not apply.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+    first, last = span_of(start, end)
+    if min(1 if events is None else events, 1 if contacts is None else contacts) < 1:
+        raise ValueError("At least one event and one contact are needed")
+    if actions < 1 or campaigns < 1:
+        raise ValueError("At least one action and one campaign are needed")
+    if not stored:
+        return mass_mailing_account(
+            events or DEFAULT_EVENTS,
+            contacts=contacts or 10_000,
+            actions=actions,
+            seed=seed,
+            start=first,
+            end=last,
+            stored=False,
+        )
+    mailings = planned_mailings(seed, first, last, actions, campaigns)
+    if contacts is None:
+        per_contact = EVENTS_PER_SEND * sum(mailing.share for mailing in mailings) / 1000
+        contacts = max(1, round((events or DEFAULT_EVENTS) / per_contact))
+    account = StoredAccount()
+    cursor = account.connection.cursor()
+    try:
+        define_macros(cursor, seed)
+        make_contacts(cursor, contacts)
+        make_sends(cursor, mailings, first, last)
+        make_reactions(cursor)
+        make_hits(cursor)
+        late = f"CASE WHEN unit('late', event_id) < {late_share} THEN {int(late_seconds * 1000)}"
+        account.insert(
+            cursor,
+            f'(SELECT * REPLACE ("timestamp" + {late} ELSE 0 END AS visible_at) FROM staged'
+            f' WHERE "timestamp" < {last})',
+        )
+    finally:
+        cursor.close()
+    return account

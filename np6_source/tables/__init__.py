@@ -1,0 +1,1 @@
+"""What dlt is told about the tables."""

@@ -1,0 +1,240 @@
+"""The tables, declared on the dlt resource that is about to load them.
+
+A resource here gives several tables. Each is a *variant* of the resource's hints (dlt 1.31: hints
+for one table name), declared when the resource starts: only then are the destination and all of
+the host's hints known. What the host project has set with ``apply_hints`` is kept where it fits
+all tables, and refused where it would change which rows they hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import dlt
+from dlt.common.schema import Schema
+from dlt.common.schema.typing import MERGE_DISPOSITION_HINTS, TTableFormat
+from dlt.extract import DltResource
+from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
+from dlt.extract.items import TableNameMeta
+
+from ..dataset_lock import kind_of_destination
+from ..errors import SettingError
+from ..lake import check_format
+from ..schema import TABLES, Table
+from . import hints
+
+ROW_HINTS = ("data_type", "primary_key", "merge_key", "hard_delete", "dedup_sort", "row_key")
+"""Column hints that decide which rows a table holds, or whether they can be loaded at all."""
+
+_DECLARED: WeakKeyDictionary[DltResource, dict[str, Any]] = WeakKeyDictionary()
+"""What was declared last, by resource and table: a source may be run again, to another destination.
+"""
+
+UNREADABLE_FORMATS = {
+    # dlt 1.31: DuckDB reads an empty file of JSON lines as one column "json" and fails, and turns
+    # texts that look like a UUID or a time into others.
+    "jsonl": frozenset({"duckdb", "motherduck"}),
+}
+"""Loader file formats that a destination takes and spoils."""
+
+
+def declare_tables(
+    resource: DltResource, timestamps_are_final: bool, table_format: TTableFormat | None = None
+) -> TTableFormat | None:
+    """Gives the resource the hints of its tables, beside those of the host project.
+
+    Args:
+        resource: The resource, while dlt extracts it.
+        timestamps_are_final: A newer version of a row has the same timestamp.
+        table_format: The format of the tables; None: the resource's, or the destination's own.
+
+    Returns:
+        The format.
+
+    Raises:
+        SettingError: The host's hints cannot be kept.
+    """
+    whole = _hints_of_the_resource(resource)
+    _check_resource(resource, whole)
+    destination = kind_of_destination(dlt.current.pipeline()) or None
+    table_format = table_format or whole.get("table_format")
+    check_format(dlt.current.pipeline().destination, table_format)
+    schema = dlt.current.source_schema()
+    before = _DECLARED.setdefault(resource, {})
+    for table in TABLES:
+        own = hints.table_hints(table, destination, timestamps_are_final)
+        given = resource.compute_table_schema(meta=TableNameMeta(table.name))
+        columns = {
+            name: column for name, column in whole["columns"].items() if name in own["columns"]
+        }
+        layout = own.get("additional_table_hints", {}) | {
+            hint: value
+            for hint, value in _layout(whole).items()
+            if _is_about(value, own["columns"])
+        }
+        if "variant_name" in given:
+            _check_disposition(resource, given, before.get(table.name, own["write_disposition"]))
+            columns |= given["columns"]
+            layout |= _layout(given)
+        before[table.name] = own["write_disposition"]
+        # A variant begins as a copy of the resource's hints: take away what not all tables have.
+        variant: dict[str, Any] = {"table_name": table.name, "create_table_variant": True}
+        resource.apply_hints(**variant, columns={}, additional_table_hints={})
+        changed = {
+            "columns": _joined(resource, table, own["columns"], columns),
+            "merge_key": own.get("merge_key", []),
+            "file_format": whole.get("file_format") or own.get("file_format"),
+            "additional_table_hints": layout or None,
+        }
+        resource.apply_hints(
+            **own | variant | changed,
+            schema_contract=whole.get("schema_contract"),
+            table_format=table_format,
+        )
+        declared = resource.compute_table_schema(meta=TableNameMeta(table.name))
+        _check_format(resource, declared.get("file_format"), destination)
+        _check_contract(resource, schema, declared)
+    return table_format
+
+
+def _layout(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The hints about a whole table that adapters give, as ``additional_table_hints``."""
+    dlts_own = {"x-normalizer", *MERGE_DISPOSITION_HINTS.values()}
+    return {
+        hint: value
+        for hint, value in given.items()
+        if (hint.startswith("x-") and hint not in dlts_own) or hint == "description"
+    }
+
+
+def _is_about(value: Any, columns: Mapping[str, Any]) -> bool:
+    """Whether a hint can be given to a table: one that lists columns asks for all of them."""
+    return not isinstance(value, list) or set(value) <= set(columns)
+
+
+def _hints_of_the_resource(resource: DltResource) -> dict[str, Any]:
+    try:
+        return dict(resource.compute_table_schema())
+    except DataItemRequiredForDynamicTableHints:
+        raise SettingError(
+            f"{resource.name}: apply_hints with a function of the row cannot be used, rows come as"
+            " Arrow tables. Name one of the tables:"
+            " apply_hints(table_name='events', create_table_variant=True, ...)"
+        ) from None
+
+
+def _check_resource(resource: DltResource, whole: Mapping[str, Any]) -> None:
+    names = ", ".join(table.name for table in TABLES)
+    if whole["name"] != resource.name or "parent" in whole:
+        raise SettingError(
+            f"{resource.name}: table_name={whole['name']!r} cannot be used, the resource fills"
+            f" several tables ({names}). Load into another dataset, or rename them in a view."
+        )
+    _check_disposition(resource, whole)
+    for name, column in whole["columns"].items():
+        if column.get("primary_key") or column.get("merge_key"):
+            raise SettingError(
+                f"{resource.name}: primary_key or merge_key ({name}) cannot be used: every table"
+                " has a key of its own, and another one would delete or repeat events."
+            )
+        if not any(name == known.name for table in TABLES for known in table.columns):
+            raise SettingError(
+                f"{resource.name}: no table has a column {name!r}. Name the table that gets it:"
+                " apply_hints(table_name='events', create_table_variant=True, columns=...)"
+            )
+    if resource.nested_hints:
+        raise SettingError(
+            f"{resource.name}: nested_hints cannot be used, the tables are flat. Name the table:"
+            " apply_hints(table_name='events__hits', create_table_variant=True, columns=...)"
+        )
+
+
+def _check_disposition(resource: DltResource, given: Mapping[str, Any], own: Any = "merge") -> None:
+    """Refuses a disposition that is not the table's own.
+
+    Args:
+        resource: The resource.
+        given: The host's hints, as dlt's table schema.
+        own: The table's write disposition, as ``table_hints`` gives it.
+    """
+    disposition = given.get("write_disposition")
+    options = dict(own) if isinstance(own, dict) else {"disposition": own}
+    merge_hints = {
+        option: given[hint] for option, hint in MERGE_DISPOSITION_HINTS.items() if hint in given
+    }
+    foreign = merge_hints.items() - {"strategy": "delete-insert", **options}.items()
+    if disposition in ("merge", options["disposition"]) and not foreign:
+        return
+    shown = repr(disposition) + "".join(f", {option}={value!r}" for option, value in foreign)
+    raise SettingError(
+        f"{resource.name}: write_disposition={shown} cannot be used: runs read an overlap again,"
+        " and several resources return the same events, so that events would be lost or stand"
+        " twice. Leave it out. To load everything again: pipeline.run(..., refresh='drop_sources')."
+    )
+
+
+def _joined(
+    resource: DltResource,
+    table: Table,
+    own: Mapping[str, Any],
+    given: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The columns' hints, the host's beside the own ones."""
+    joined = dict(own)
+    for name, column in given.items():
+        if name not in own:
+            joined[name] = column
+            continue
+        for hint in ROW_HINTS:
+            value = column.get(hint)
+            if value and value != own[name].get(hint) and not _is_key(hint, name, table):
+                raise SettingError(
+                    f"{resource.name}: the hint {hint}={value!r} cannot be used for"
+                    f" {table.name}.{name}: it would change which rows the table holds, or keep"
+                    " them from being loaded. Convert or filter in a view."
+                )
+        kept = {hint: own[name][hint] for hint in ("name", "data_type", "nullable")}
+        joined[name] = {**own[name], **column, **kept}
+    return joined
+
+
+def _is_key(hint: str, name: str, table: Table) -> bool:
+    """Whether the hint only says again what a previous run has declared."""
+    return (hint == "primary_key" and name in table.key) or (
+        hint == "merge_key" and name == table.replaced_by
+    )
+
+
+def _check_format(resource: DltResource, file_format: str | None, destination: str | None) -> None:
+    if file_format == "model" or destination in UNREADABLE_FORMATS.get(file_format or "", ()):
+        raise SettingError(
+            f"{resource.name}: loader_file_format={file_format!r} cannot be used with"
+            f" {destination}. Leave it out: dlt then takes Parquet."
+        )
+
+
+def _check_contract(resource: DltResource, schema: Schema, declared: Any) -> None:
+    """Refuses contracts that would drop events: a cursor would move behind them all the same."""
+    name = schema.naming.normalize_tables_path(declared["name"])
+    contract = schema.resolve_contract_settings_for_table(name, declared)
+    if schema.is_new_table(name):
+        if contract["tables"] in ("discard_row", "discard_value"):
+            raise SettingError(
+                f"{resource.name}: schema contract tables={contract['tables']!r} would discard all"
+                f" of {name}, which is not there yet. Load once with tables='evolve'."
+            )
+        return
+    there = schema.get_table_columns(name)
+    missing = [
+        column
+        for column in declared["columns"]
+        if schema.naming.normalize_path(column) not in there
+    ]
+    if missing and contract["columns"] == "discard_row":
+        raise SettingError(
+            f"{resource.name}: schema contract columns='discard_row' would discard the rows of"
+            f" {name} that have {', '.join(missing)}, which the table does not have yet. Load once"
+            " with columns='evolve', or take 'discard_value'."
+        )

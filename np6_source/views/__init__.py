@@ -1,0 +1,1 @@
+"""SQL views for analysts, one file each."""

@@ -1,0 +1,48 @@
+"""What the documentation says is what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from np6_source.cli.documentation import BLOCKS, refreshed
+from np6_source.schema import TABLES
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/tables.md"])
+def test_derived_parts_are_up_to_date(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert refreshed(text) == text, "run `make docs`"
+
+
+def test_every_derived_part_is_shown_somewhere() -> None:
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/tables.md")]
+    shown = {name for text in texts for name in re.findall(r"<!-- begin (\w+) -->", text)}
+    assert shown == set(BLOCKS)
+
+
+def test_the_data_dictionary_has_every_column() -> None:
+    text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    for table in TABLES:
+        section = text.split(f"## `{table.name}`", 1)[1].split("\n## ", 1)[0]
+        for column in table.columns:
+            assert f"| `{column.name}` |" in section
+
+
+def test_every_make_target_that_the_readme_names_exists() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", readme, re.MULTILINE))
+    assert named
+    assert named <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+
+
+def test_every_local_link_of_the_documentation_leads_somewhere() -> None:
+    for name in ("README.md", "docs/tables.md", "CHANGELOG.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
+            assert (ROOT / name).parent.joinpath(target).exists(), f"{name} links to {target}"
