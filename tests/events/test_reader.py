@@ -17,101 +17,11 @@ from hypothesis import strategies as st
 from np6_source.events import reader as reader_module
 from np6_source.events.json_file import UnreadableAnswer
 from np6_source.events.reader import AnswerContents, Counting, EventReader
+from np6_source.sandbox import documented_samples
 from np6_source.schema import EVENT_TABLES, EXPECTED_VALUES, TABLES
 from np6_source.windows import Window
 
-SAMPLES: dict[str, Any] = json.loads(r"""
-{
-"hit.mirror": { "type": "hit", "id": "08531d18-152f-4337-892c-3fc967b65082", "timestamp": 1623673176622,
-"identity": { "type": "customer", "agency": "DEMO", "customer": "028" }, "source": {
-"type": "email", "detail": { "activation": { "id": "000PE4", "kind": "message", "receiver": {
-"type": "footprint", "id": "000R4M0T", "unicity": "example@np6.com",
-"hash": "0441619ab4631d18548aa8835dd2c28b" }, "stamp": { "time": 1614089576625,
-"id": "b967f2f1-2c49-4592-8027-77504af1cc7e", "thread": "e8c56c7f-66b7-4787-bdb3-59611efeebeb"
-}, "recipient": "example@np6.com" }, "link": { "type": "mirror", "label": "mirror page",
-"source": "html" }, "client": { "type": "web", "ip": { "type": "v4", "value": "10.1.1.1" },
-"ua": { "type": "parsed",
-"ua": "Mozilla/5.0 (Linux; Android 10; SM-A125F Build/QP1A.190711.020; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/89.0.4389.86 Mobile Safari/537.36",
-"client": { "type": "Mobile browser", "name": "Android webview", "vendor": "Google Inc." },
-"os": { "name": "Android 10", "family": "Android", "vendor": "Google Inc." }, "device": {
-"type": "Smartphone" } } } } } },
-"hit.form": { "type": "hit", "id": "ec2d644a-f16c-4f1c-8e69-ceab0d1dd043", "timestamp": 1623673176622,
-"identity": { "type": "customer", "agency": "DEMO", "customer": "028" }, "source": {
-"type": "email", "detail": { "activation": { "id": "000PE4", "kind": "message", "receiver": {
-"type": "footprint", "id": "000R4M0T", "unicity": "example@np6.com",
-"hash": "0441619ab4631d18548aa8835dd2c28b" }, "stamp": { "time": 1614089576625,
-"id": "007a1274-0952-42f8-a85b-1230352c8d2b", "thread": "feed3692-1b39-46fc-91be-8ae827cace32"
-}, "recipient": "example@np6.com" }, "link": { "type": "form", "label": "start",
-"source": "html", "value": "0000F1" }, "client": { "type": "web", "ip": { "type": "v4",
-"value": "10.1.1.1" }, "ua": { "type": "parsed",
-"ua": "Mozilla/5.0 (Linux; Android 10; SM-A125F Build/QP1A.190711.020; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/89.0.4389.86 Mobile Safari/537.36",
-"client": { "type": "Mobile browser", "name": "Android webview", "vendor": "Google Inc." },
-"os": { "name": "Android 10", "family": "Android", "vendor": "Google Inc." }, "device": {
-"type": "Smartphone" } } } } } },
-"bounce.soft": { "type": "bounce", "id": "968e9b7b-ca77-4795-9159-6e1af3566e18", "timestamp": 1614089582000,
-"identity": { "type": "customer", "agency": "DEMO", "customer": "028" }, "source": {
-"type": "email", "detail": { "activation": { "id": "000PE4", "kind": "message", "receiver": {
-"type": "id", "value": "0013KDC0" }, "stamp": { "time": 1614089576625,
-"id": "7bb105bd-e548-402b-bcd8-8fb30b5e6cf4", "thread": "98a5918d-b1c4-4dc6-9222-57719ccd5bc8"
-}, "recipient": "example@np6.com" }, "bounce": { "status": { "type": "sync", "code": {
-"enhanced": "5.4.4" }, "diagnostic": "unable to route: no mail hosts for domain", "mta": "" },
-"analysis": { "verdict": "soft", "subject": { "type": "other or undefined status" } } } } } },
-"hit.redirection": { "type": "hit", "id": "d6d3af4e-762d-4c8b-bbe3-578ad5925f02", "timestamp": 1623673176622,
-"identity": { "type": "customer", "agency": "DEMO", "customer": "028" }, "source": {
-"type": "email", "detail": { "activation": { "id": "000PE4", "kind": "message", "receiver": {
-"type": "footprint", "id": "000R4M0T", "unicity": "example@np6.com",
-"hash": "0441619ab4631d18548aa8835dd2c28b" }, "stamp": { "time": 1614089576625,
-"id": "d52055cd-e854-4177-8ef5-b10fd8d568a7", "thread": "a3078b19-b379-4bc2-b29a-e8229a9c9332"
-}, "recipient": "example@np6.com" }, "link": { "type": "redirection", "label": "homepage",
-"source": "html", "destination": "https://www.np6.fr" }, "client": { "type": "web", "ip": {
-"type": "v4", "value": "10.1.1.1" }, "ua": { "type": "parsed",
-"ua": "Mozilla/5.0 (Linux; Android 9; AMN-LX9) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/91.0.4472.88 Mobile Safari/537.36",
-"client": { "type": "Mobile browser", "name": "Chrome Mobile", "version": "91.0.4472.88",
-"vendor": "Google Inc." }, "os": { "name": "Android 9.0 Pie", "family": "Android",
-"vendor": "Google Inc." }, "device": { "type": "Smartphone", "name": "Y5 (2019)",
-"brand": "Huawei" } } } } } },
-"execution": { "type": "execution", "id": "b794a047-b15a-498c-9e46-8762d009bfb1", "timestamp": 1614089576718,
-"identity": { "type": "customer", "agency": "DEMO", "customer": "028" }, "source": {
-"type": "email", "detail": { "execution": { "id": "000PE4", "kind": "message", "recipient": {
-"type": "footprint", "id": "000R4M0T", "unicity": "example@np6.com",
-"hash": "0441619ab4631d18548aa8835dd2c28b" }, "data": { "foo": 1, "bar": 2 }, "stamp": {
-"time": 1614089576625, "id": "340adff4-c193-427e-9e14-6a27633b77f6",
-"thread": "73b43cda-527a-4de7-911a-b4550dabc571" } } } } },
-"activation": { "type": "activation", "id": "d436cfcb-8dda-4b12-a174-bf6519b50dd1",
-"timestamp": 1614089582000, "identity": { "type": "customer", "agency": "DEMO",
-"customer": "028" }, "source": { "type": "email", "detail": { "activation": { "id": "000PE4",
-"kind": "message", "receiver": { "type": "footprint", "id": "000R4M0T",
-"unicity": "example@np6.com", "hash": "0441619ab4631d18548aa8835dd2c28b" }, "stamp": {
-"time": 1614089576625, "id": "d52055cd-e854-4177-8ef5-b10fd8d568a7",
-"thread": "a3078b19-b379-4bc2-b29a-e8229a9c9332" }, "recipient": "example@np6.com" } } } },
-"cancellation.user defined policy": { "type": "cancellation", "id": "84b10b69-6761-434f-be85-d56ddfaf0f20",
-"timestamp": 1614089582000, "identity": { "type": "customer", "agency": "DEMO",
-"customer": "028" }, "source": { "type": "email", "detail": { "execution": { "id": "000PE4",
-"kind": "message", "recipient": { "type": "footprint", "id": "000R4M0T",
-"unicity": "example@np6.com", "hash": "0441619ab4631d18548aa8835dd2c28b" }, "data": { "foo": 1,
-"bar": 2 }, "stamp": { "time": 1614089576625, "id": "d52055cd-e854-4177-8ef5-b10fd8d568a7",
-"thread": "a3078b19-b379-4bc2-b29a-e8229a9c9332" } }, "cancellation": {
-"type": "user defined policy", "value": { "type": "render",
-"message": "Lorem ipsum dolor sit amet..." } } } } },
-"cancellation.redlisted target": { "type": "cancellation", "id": "ed715f1b-cc57-43b8-9bbe-e18b58d7e38c",
-"timestamp": 1614089593000, "identity": { "type": "customer", "agency": "DEMO",
-"customer": "028" }, "source": { "type": "email", "detail": { "execution": { "id": "000PE4",
-"kind": "message", "recipient": { "type": "footprint", "id": "000R4M0T",
-"unicity": "example@np6.com", "hash": "0441619ab4631d18548aa8835dd2c28b" }, "stamp": {
-"time": 1614089576625, "id": "40e7f10f-9f96-4891-a340-bccc49b13155",
-"thread": "cbce7a1c-793e-45fb-baa1-5bfcb8998a36" } }, "cancellation": {
-"type": "redlisted target" } } } },
-"bounce.hard": { "type": "bounce", "id": "14d3d192-bd40-4c0b-9048-4469ab3a981c", "timestamp": 1614089593000,
-"identity": { "type": "customer", "agency": "DEMO", "customer": "028" }, "source": {
-"type": "email", "detail": { "activation": { "id": "000PE4", "kind": "message", "receiver": {
-"type": "id", "value": "0013KDC8" }, "stamp": { "time": 1614089576625,
-"id": "4d3eb218-1887-4c43-b287-cac59acec5ea", "thread": "671d5989-3bdb-41fc-96c4-7acbdcb8de5e"
-}, "recipient": "example@blabla.com" }, "bounce": { "status": { "type": "sync", "code": {
-"enhanced": "5.1.2" }, "diagnostic": "bad destination system: no such domain", "mta": "" },
-"analysis": { "verdict": "hard", "subject": { "type": "address", "detail": {
-"type": "bad destination system address" } } } } } } }
-}
-""")  # noqa: E501
+SAMPLES = documented_samples()
 """The documented samples of the reference, as they are."""
 
 EVERYTHING = Window(-62_135_596_800_000, 253_402_300_800_000)
