@@ -20,9 +20,9 @@ from .faults import Fault, FaultRules
 from .limits import RateLimit
 from .made_up.generate import generated_account
 from .made_up.mass_mailing import mass_mailing_account
-from .query import EventQuery
-from .requests_seen import RecordedRequest
+from .query import EventQuery, RecordedRequest
 from .server import Sandbox, SandboxUnavailable
+from .variants import Variants
 
 __all__ = [
     "SAMPLE_CAMPAIGN_ID",
@@ -36,6 +36,7 @@ __all__ = [
     "Sandbox",
     "SandboxUnavailable",
     "StoredAccount",
+    "Variants",
     "account_from_events",
     "documented_samples",
     "generated_account",

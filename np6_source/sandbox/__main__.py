@@ -16,6 +16,7 @@ from ..sandbox import (
     RateLimit,
     Sandbox,
     SandboxUnavailable,
+    Variants,
     generated_account,
     sample_account,
 )
@@ -65,6 +66,7 @@ def _run(options: argparse.Namespace, stopping: threading.Event) -> int:
             latency=options.latency,
             rate_limit=options.rate_limit,
             gzip=not options.no_gzip,
+            variants=Variants.parse(options.variant),
         ).start()
     except (SandboxUnavailable, OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
@@ -134,12 +136,12 @@ def _parser() -> argparse.ArgumentParser:
         "--days", type=int, default=56, help="days up to last midnight (UTC) that events cover"
     )
     parser.add_argument(
-        "--latency", type=float, default=0.0, help="milliseconds before every answer"
+        "--latency", type=float, default=0.0, help="milliseconds before every response"
     )
     parser.add_argument(
         "--rate-limit", type=RateLimit.parse, metavar="10/second", help="429 beyond this rate"
     )
-    parser.add_argument("--no-gzip", action="store_true", help="never compress answers")
+    parser.add_argument("--no-gzip", action="store_true", help="never compress responses")
     parser.add_argument(
         "--fault",
         action="append",
@@ -147,6 +149,14 @@ def _parser() -> argparse.ArgumentParser:
         type=Fault.parse,
         metavar="RULE",
         help="misbehave, e.g. 'status=503,times=2,path=/actions/events' (repeatable)",
+    )
+    parser.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="settle a question that the reference leaves open in another way than the connector"
+        " assumes, e.g. mixed_robots=left_out (repeatable)",
     )
     parser.add_argument(
         "--ready-file", type=Path, help="file that holds the URL as soon as the port listens"

@@ -1,6 +1,6 @@
 """The events an account has, and how requests read them.
 
-The events stand in a DuckDB database in memory. Answers are read in chunks of Arrow batches whose
+The events are in a DuckDB database in memory. Responses are read in chunks of Arrow batches whose
 text goes to the socket as it is: serving never touches a single event in Python.
 """
 
@@ -90,17 +90,17 @@ TEvent = Mapping[str, Any] | str | bytes | EventRow
 
 
 class EventStream:
-    """The answer to one query, read piece by piece. Close it when done.
+    """The response to one query, read piece by piece. Close it when done.
 
     Attributes:
         query: The query, with the account's state at the time pinned.
-        event_count: How many events the answer has.
+        event_count: How many events the response has.
     """
 
     def __init__(self, account: Account, query: EventQuery) -> None:
         """Counts the events; the payloads are read by iterating.
 
-        The transaction keeps what the answer sees apart from events added meanwhile.
+        The transaction keeps what the response sees apart from events added meanwhile.
         """
         self._account = account
         self._cursor = account.connection.cursor()
@@ -151,7 +151,7 @@ class Account(ABC):
 
     Attributes:
         connection: The database. Every reader takes a cursor of its own.
-        payload_after_comma: SQL of a payload behind a comma.
+        payload_after_comma: SQL of a payload after a comma.
     """
 
     payload_after_comma = "','::BLOB || payload"
@@ -181,7 +181,7 @@ class Account(ABC):
         return None
 
     def add_events(self, events: Iterable[TEvent]) -> None:
-        """Adds events; answers that are under way do not see them.
+        """Adds events; responses that are under way do not see them.
 
         Args:
             events: Payloads as dicts or as JSON text or bytes, or ``EventRow`` with index columns
@@ -275,7 +275,7 @@ class Account(ABC):
 
 
 class StoredAccount(Account):
-    """An account whose events stand in a table. Events can be added at any time."""
+    """An account whose events are in a table. Events can be added at any time."""
 
     def __init__(self) -> None:
         """Opens an account without events."""
@@ -386,7 +386,7 @@ class StoredAccount(Account):
 
 
 class ServedEvents:
-    """Which events complete answers have held. Safe for threads; close it when done."""
+    """Which events complete responses have held. Safe for threads; close it when done."""
 
     def __init__(self, account: Account) -> None:
         """Starts with nothing served."""

@@ -1,4 +1,4 @@
-"""The HTTP side of the sandbox: routes, headers, statuses and the streaming of answers."""
+"""The HTTP side of the sandbox: routes, headers, statuses and the streaming of responses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..endpoints import Endpoint
 from . import bodies
 from .account import Account, EventStream, ServedEvents
 from .clock import SandboxClock
-from .faults import ANSWERS, Fault, FaultRules
+from .faults import REPLACING, Fault, FaultRules
 from .limits import Allowance, RequestMeter
 from .operations import (
     BadRequest,
@@ -28,7 +28,8 @@ from .operations import (
     json_body,
     operation,
 )
-from .requests_seen import RecordedRequest
+from .query import RecordedRequest
+from .variants import Variants
 
 STATISTICS_PATH = "/sandbox/statistics"
 FAULT_HEADER = "X-Sandbox-Fault"
@@ -45,7 +46,7 @@ THandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass
 class Exchange:
-    """What is known of one request and its answer while they last."""
+    """What is known of one request and its response while they last."""
 
     request_id: str
     body: Any = None
@@ -69,9 +70,10 @@ class Application:
         rules: Faults in force.
         clock: The time.
         meter: The rate limit, if there is one.
-        latency: Milliseconds before every answer.
-        gzip: Whether answers are compressed for clients that accept it.
-        requests: Every request so far is added here just before its answer ends.
+        latency: Milliseconds before every response.
+        gzip: Whether responses are compressed for clients that accept it.
+        variants: How open questions are settled.
+        requests: Every request so far is added here just before its response ends.
     """
 
     account: Account
@@ -82,6 +84,7 @@ class Application:
     meter: RequestMeter | None
     latency: float
     gzip: bool
+    variants: Variants
     requests: list[RecordedRequest]
     served: ServedEvents = field(init=False)
     port: int = field(init=False, default=0)
@@ -144,17 +147,17 @@ class Application:
         if self.latency:
             await asyncio.sleep(self.latency / 1000)
         if request.headers.get("X-Key") != self.key:
-            return self._answer(request, 401)
+            return self._respond(request, 401)
         if self.meter:
             exchange.allowance = self.meter.take()
             if not exchange.allowance.granted:
-                return self._answer(request, 429)
+                return self._respond(request, 429)
         try:
             return await handler(request)
         except BadRequest as error:
-            return self._answer(request, 400, json.dumps({"message": str(error)}).encode())
+            return self._respond(request, 400, json.dumps({"message": str(error)}).encode())
         except web.HTTPException as error:
-            return self._answer(request, error.status)
+            return self._respond(request, error.status)
         except Exception:
             exchange.status = 500
             self._record(request)
@@ -174,7 +177,7 @@ class Application:
             self._exchanges[id(request)].content_type = struck.get("content_type")
             if "stall" in struck:
                 await asyncio.sleep(struck["stall"].number)
-            if any(kind in ANSWERS for kind in struck):
+            if any(kind in REPLACING for kind in struck):
                 return await self._faulty(request, struck)
             if len(names) > 1 or (not names and None not in rows):
                 expected = ", ".join(str(name) for name in rows)
@@ -195,17 +198,17 @@ class Application:
     ) -> web.StreamResponse:
         self._count += 1
         body = json_body(await request.read()) if asked.endpoint.sends_items_events else None
-        query = event_query(asked, scope, dict(request.query), body, self._count)
+        query = event_query(asked, scope, dict(request.query), body, self._count, self.variants)
         is_scoped = asked.id_column is not None and scope is not None
         if is_scoped and not await self._in_thread(self.account.knows, asked.id_column, scope):
-            return self._answer(request, 404)
+            return self._respond(request, 404)
         now = self.clock.milliseconds()
         query = replace(query, visible_until=now, sort=None if "unsorted" in struck else query.sort)
         stream = await self._in_thread(self.account.stream, query)
         oversize = self.rules.oversize(request.path, scope, stream.event_count, only)
         if oversize:
             stream.close()
-            return self._answer(request, oversize.status or 413, faults=oversize)
+            return self._respond(request, oversize.status or 413, faults=oversize)
         self._exchanges[id(request)].event_count = stream.event_count
         return await self._stream(request, stream, struck, now, asked.type)
 
@@ -301,8 +304,8 @@ class Application:
     async def _faulty(
         self, request: web.Request, struck: Mapping[str, Fault]
     ) -> web.StreamResponse:
-        """An answer that a fault replaces as a whole."""
-        fault = next(fault for kind, fault in struck.items() if kind in ANSWERS)
+        """A response that a fault replaces as a whole."""
+        fault = next(fault for kind, fault in struck.items() if kind in REPLACING)
         if fault.kind == "abort":
             self._record(request)
             await self._abort(request)
@@ -316,11 +319,11 @@ class Application:
             return await self._send(request, response, pieces, {}, lambda: None, lambda: None)
         if fault.kind == "redirect":
             root = str(fault.value or f"http://localhost:{self.port}/").rstrip("/")
-            answer = self._answer(request, fault.status or 302, faults=fault)
-            answer.headers["Location"] = root + request.path_qs
-            return answer
+            response = self._respond(request, fault.status or 302, faults=fault)
+            response.headers["Location"] = root + request.path_qs
+            return response
         if fault.kind == "html":
-            return self._answer(request, 200, HTML_PAGE, "text/html; charset=utf-8")
+            return self._respond(request, 200, HTML_PAGE, "text/html; charset=utf-8")
         body = b""
         if fault.kind in ("object", "raw"):
             value = '{"message": "busy"}' if fault.value is None else fault.value
@@ -328,9 +331,9 @@ class Application:
                 value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
             )
         status = int(fault.number) if fault.kind == "status" else 200
-        return self._answer(request, status, body, faults=fault)
+        return self._respond(request, status, body, faults=fault)
 
-    def _answer(
+    def _respond(
         self,
         request: web.Request,
         status: int,
@@ -338,7 +341,7 @@ class Application:
         content_type: str = "application/json",
         faults: Fault | None = None,
     ) -> web.Response:
-        """A complete answer; error answers without a message have an empty body."""
+        """A complete response; error responses without a message have an empty body."""
         exchange: Exchange = self._exchanges[id(request)]
         exchange.status, exchange.byte_count = status, len(body)
         self._record(request)
@@ -409,14 +412,14 @@ class Application:
 def plain_body(
     stream: EventStream, struck: Mapping[str, Fault], now: int, default_type: str | None
 ) -> Iterator[bodies.TPiece]:
-    """The uncompressed body of an answer, spoiled as the faults say."""
+    """The uncompressed body of a response, spoiled as the faults say."""
     batches = stream.batches()
     if not struck.keys().isdisjoint(bodies.EDITING):
         batches = bodies.edited(batches, struck, now, default_type)
     if "cut_event" in struck:
-        return bodies.cut_behind(batches, int(struck["cut_event"].number), inside=True)
+        return bodies.cut_after(batches, int(struck["cut_event"].number), inside=True)
     if "cut_comma" in struck:
-        return bodies.cut_behind(batches, int(struck["cut_comma"].number), inside=False)
+        return bodies.cut_after(batches, int(struck["cut_comma"].number), inside=False)
     pieces = bodies.json_array(batches)
     for kind in ("cut_byte", "abort_body"):
         if kind in struck:

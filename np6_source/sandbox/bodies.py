@@ -1,4 +1,4 @@
-"""The bytes of an answer, as generators that never hold more than a batch.
+"""The bytes of a response, as generators that never hold more than a batch.
 
 They run in threads; nothing here waits for a client.
 """
@@ -23,7 +23,7 @@ MEGABYTE = 1_000_000
 
 
 def json_array(batches: Iterable[pa.Array]) -> Iterator[TPiece]:
-    """The JSON array of payloads that each come behind a comma."""
+    """The JSON array of payloads that each come after a comma."""
     yield b"["
     is_first = True
     for batch in batches:
@@ -34,7 +34,7 @@ def json_array(batches: Iterable[pa.Array]) -> Iterator[TPiece]:
 
 
 def text_of(batch: pa.Array) -> memoryview:
-    """The values of an Arrow array of text or bytes, one behind the other, without a copy."""
+    """The values of an Arrow array of text or bytes, one after the other, without a copy."""
     _, offsets, values = batch.buffers()
     wide = pa.types.is_large_binary(batch.type) or pa.types.is_large_string(batch.type)
     bounds = memoryview(offsets).cast("B").cast("q" if wide else "i")
@@ -48,10 +48,10 @@ def edited(
     """Changes single events as the faults say. Slow: every event passes through Python.
 
     Args:
-        batches: Payloads behind commas.
+        batches: Payloads after commas.
         struck: The faults, by kind.
         now: The sandbox's time, milliseconds since the epoch, UTC.
-        default_type: Type of a made-up event where the answer has none to copy.
+        default_type: Type of a made-up event where the response has none to copy.
     """
     place = 0
     event: bytes | None = None
@@ -90,15 +90,15 @@ def cut_at(pieces: Iterable[TPiece], size: int) -> Iterator[TPiece]:
         yield piece
 
 
-def cut_behind(batches: Iterable[pa.Array], events: int, inside: bool) -> Iterator[TPiece]:
-    """A body that ends behind so many events: after the comma, or inside the event that follows.
+def cut_after(batches: Iterable[pa.Array], events: int, inside: bool) -> Iterator[TPiece]:
+    """A body that ends after so many events: after the comma, or inside the event that follows.
 
-    Where the answer has fewer events, it ends behind (or inside) its last.
+    Where the response has fewer events, it ends after (or inside) its last.
 
     Args:
-        batches: Payloads behind commas.
+        batches: Payloads after commas.
         events: Whole events before the cut.
-        inside: Cut inside the next event instead of right behind the comma.
+        inside: Cut inside the next event instead of right after the comma.
     """
     whole: list[bytes] = []
     for batch in batches:

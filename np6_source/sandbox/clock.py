@@ -1,15 +1,25 @@
-"""The sandbox's clock: what is readable, and what the ``Date`` header says."""
+"""Moments in time, and the sandbox's clock: what is readable, what the ``Date`` header says."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
-from .operations import moment as parsed_moment
+SECOND = 1000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
 
 TMoment = datetime | int | float | str
 """A point in time: a datetime (without offset: UTC), milliseconds since the epoch, ISO text."""
+
+ISO = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)"
+    r"(?:T(\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?(Z|[+-]\d\d(?::?\d\d)?)?)?",
+    re.IGNORECASE,
+)
 
 
 class SandboxClock:
@@ -47,20 +57,53 @@ class SandboxClock:
         return self._read()
 
 
-def milliseconds(moment: TMoment) -> int:
+def moment(text: str) -> int:
+    """Milliseconds since the epoch, UTC, of a date as the API takes it.
+
+    An ISO date (without offset: UTC) or a number of milliseconds since the epoch. A fraction of a
+    millisecond is rounded up, which keeps inclusive starts and exclusive ends exact on whole
+    milliseconds.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if re.fullmatch(r"-?\d{1,18}", text):
+        return int(text)
+    found = ISO.fullmatch(text)
+    if not found:
+        raise ValueError(f"{text!r} is neither an ISO date nor milliseconds since the epoch")
+    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
+    nanoseconds = int((found.group(7) or "").ljust(9, "0"))
+    offset = (found.group(8) or "Z").upper()
+    try:
+        whole = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
+    except ValueError as error:
+        raise ValueError(f"{text!r}: {error}") from None
+    if offset != "Z":
+        digits = offset[1:].replace(":", "").ljust(4, "0")
+        shift = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+        try:
+            whole += shift if offset[0] == "-" else -shift
+        except OverflowError:
+            raise ValueError(f"{text!r} is out of range") from None
+    seconds = (whole - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(seconds=1)
+    return seconds * 1000 - (-nanoseconds // 1_000_000)
+
+
+def milliseconds(value: TMoment) -> int:
     """Milliseconds since the epoch, UTC.
 
     Raises:
         ValueError: It is no moment.
     """
-    if isinstance(moment, str):
-        return parsed_moment(moment)
-    if isinstance(moment, datetime):
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=timezone.utc)
+    if isinstance(value, str):
+        return moment(value)
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            value = value.replace(tzinfo=timezone.utc)
         epoch = datetime(1970, 1, 1, tzinfo=timezone.utc)
-        return (moment - epoch) // timedelta(milliseconds=1)
-    return int(moment)
+        return (value - epoch) // timedelta(milliseconds=1)
+    return int(value)
 
 
 def _machine_time() -> int:

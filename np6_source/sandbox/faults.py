@@ -44,10 +44,10 @@ TFault = Literal[
     "content_type",
 ]
 
-ANSWERS = ("status", "empty", "html", "object", "raw", "redirect", "bomb", "abort")
-"""Faults that replace the whole answer; of these at most one strikes a request."""
+REPLACING = ("status", "empty", "html", "object", "raw", "redirect", "bomb", "abort")
+"""Faults that replace the whole response; of these at most one strikes a request."""
 
-BESIDE_ANSWERS = ("stall", "content_type")
+BESIDE_REPLACING = ("stall", "content_type")
 """Faults that can strike together with one of those."""
 
 NUMBERS: dict[str, float | None] = {
@@ -84,20 +84,20 @@ class Fault:
     redirect            302 to the same path below this root URL (default: this server by the name
                         ``localhost``)
     bomb                a small gzip body that inflates to an empty array of this many megabytes
-    abort               the connection ends without an answer
+    abort               the connection ends without a response
     stall               seconds of silence before the headers
-    stall_body          seconds of silence behind the first bytes of the body
-    cut_byte            the body ends, as if complete, behind this many bytes
-    cut_event           the same inside an event, behind this many whole ones before it
-    cut_comma           the same right behind the comma that follows this many events
-    abort_body          the connection ends behind this many bytes of the body
+    stall_body          seconds of silence after the first bytes of the body
+    cut_byte            the body ends, as if complete, after this many bytes
+    cut_event           the same inside an event, after this many whole ones before it
+    cut_comma           the same right after the comma that follows this many events
+    abort_body          the connection ends after this many bytes of the body
     without_id          the event at this place (from 0) has no ``id``
     without_timestamp   it has no ``timestamp``
     without_type        it has no ``type``
-    duplicate           the first so many events stand in the answer twice
+    duplicate           the first so many events are in the response twice
     unsorted            the order is not the one asked for
     future              one more event, dated this many seconds ahead of the sandbox's clock
-    oversize            answers of more than this many events get ``status`` (default 413) instead
+    oversize            responses of more than this many events get ``status`` (default 413) instead
     gzip_claimed        the headers say gzip, the body is plain
     gzip_hidden         the body is gzip, the headers do not say so
     content_type        another Content-Type; without a value, none
@@ -108,7 +108,7 @@ class Fault:
         value: How much of it; None: the kind's default.
         times: Strike so many requests, then no more.
         after: Let so many matching requests pass first.
-        every: Strike each so-manieth matching request.
+        every: Strike every n-th matching request.
         probability: Strike with this probability, by ``seed``.
         seed: Makes ``probability`` repeatable.
         path: Only requests whose path matches this glob.
@@ -235,7 +235,7 @@ class _Rule:
 class FaultRules:
     """The rules in force, in order. Safe for threads.
 
-    Of the rules of one kind, and of those that replace the whole answer, the first that matches
+    Of the rules of one kind, and of those that replace the whole response, the first that matches
     strikes; so ``[Fault("status", 503, times=2), Fault("status", 429, times=1)]`` gives two 503,
     then one 429.
     """
@@ -303,7 +303,7 @@ class FaultRules:
         Args:
             path: The request's path.
             scope: The id it names.
-            only: Faults that came with the request itself; they stand first.
+            only: Faults that came with the request itself; they come first.
         """
         struck: dict[str, Fault] = {}
         with self._lock:
@@ -313,16 +313,16 @@ class FaultRules:
                 if _is_for(rule.fault, path, scope)
             ]
             for rule in rules:
-                if rule.fault.kind in ANSWERS and rule.strikes():
+                if rule.fault.kind in REPLACING and rule.strikes():
                     struck[rule.fault.kind] = rule.fault
                     break
             replaced = bool(struck)
             for rule in rules:
                 kind = rule.fault.kind
-                # Of a replaced answer nothing else can be spoiled.
-                if kind in ANSWERS or kind == "oversize" or kind in struck:
+                # Of a replaced response nothing else can be spoiled.
+                if kind in REPLACING or kind == "oversize" or kind in struck:
                     continue
-                if replaced and kind not in BESIDE_ANSWERS:
+                if replaced and kind not in BESIDE_REPLACING:
                     continue
                 if rule.strikes():
                     struck[kind] = rule.fault
@@ -332,7 +332,7 @@ class FaultRules:
     def oversize(
         self, path: str, scope: str | None, event_count: int, only: Iterable[Fault] = ()
     ) -> Fault | None:
-        """The ``oversize`` rule that strikes an answer with so many events, if any."""
+        """The ``oversize`` rule that strikes a response with so many events, if any."""
         with self._lock:
             for rule in [*map(_Rule, only), *self._rules]:
                 fault = rule.fault

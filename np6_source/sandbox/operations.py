@@ -6,20 +6,14 @@ Everything here follows from the row's path and marks, so a caller's own rows ar
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ..endpoints import WINDOW_PARAMETERS, Endpoint
+from .clock import moment
 from .query import ROBOT_CLASSES, EventChoice, EventQuery, ItemsChoice
-
-ISO = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)"
-    r"(?:T(\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?(Z|[+-]\d\d(?::?\d\d)?)?)?",
-    re.IGNORECASE,
-)
+from .variants import Variants
 
 CHANNELS: dict[str, tuple[str, ...]] = {
     "actions": ("email", "sms"),
@@ -52,7 +46,7 @@ PATH_TYPES = {
     "responses": "reply",
     "complaints": "complaint",
 }
-"""Event types by the part of the path behind ``events`` or ``reactivities``."""
+"""Event types by the part of the path after ``events`` or ``reactivities``."""
 
 NO_REACTIONS = ("execution", "cancellation", "activation")
 """Types that a ``/reactivities`` operation leaves out: it gives what follows an activation."""
@@ -107,7 +101,12 @@ def operation(endpoint: Endpoint) -> Operation:
 
 
 def event_query(
-    asked: Operation, scope: str | None, parameters: Mapping[str, str], body: Any, shuffle: int
+    asked: Operation,
+    scope: str | None,
+    parameters: Mapping[str, str],
+    body: Any,
+    shuffle: int,
+    variants: Variants,
 ) -> EventQuery:
     """The events a request asks for.
 
@@ -117,6 +116,7 @@ def event_query(
         parameters: Its query parameters.
         body: Its JSON body.
         shuffle: Seed for the order where no sort is asked for.
+        variants: How open questions are settled.
 
     Raises:
         BadRequest: A parameter or the body cannot be understood.
@@ -137,44 +137,11 @@ def event_query(
         without_types=NO_REACTIONS if is_reaction and not asked.type else (),
         subtypes=(asked.subtype,) if asked.subtype else None,
         ids=((asked.id_column, scope),) if asked.id_column and scope is not None else (),
-        robots=_robots(parameters) if endpoint.takes_classification else None,
+        robots=_robots(endpoint, parameters, variants),
         items=_items(body) if endpoint.sends_items_events else None,
         sort=sort,  # type: ignore[arg-type]
         shuffle=shuffle,
     )
-
-
-def moment(text: str) -> int:
-    """Milliseconds since the epoch, UTC, of a date as the API takes it.
-
-    An ISO date (without offset: UTC) or a number of milliseconds since the epoch. A fraction of a
-    millisecond is rounded up, which keeps inclusive starts and exclusive ends exact on whole
-    milliseconds.
-
-    Raises:
-        BadRequest: It is neither.
-    """
-    if re.fullmatch(r"-?\d{1,18}", text):
-        return int(text)
-    found = ISO.fullmatch(text)
-    if not found:
-        raise BadRequest(f"{text!r} is neither an ISO date nor milliseconds since the epoch")
-    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
-    nanoseconds = int((found.group(7) or "").ljust(9, "0"))
-    offset = (found.group(8) or "Z").upper()
-    try:
-        whole = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
-    except ValueError as error:
-        raise BadRequest(f"{text!r}: {error}") from None
-    if offset != "Z":
-        digits = offset[1:].replace(":", "").ljust(4, "0")
-        shift = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
-        try:
-            whole += shift if offset[0] == "-" else -shift
-        except OverflowError:
-            raise BadRequest(f"{text!r} is out of range") from None
-    seconds = (whole - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(seconds=1)
-    return seconds * 1000 - (-nanoseconds // 1_000_000)
 
 
 def json_body(raw: bytes) -> dict[str, Any]:
@@ -197,17 +164,21 @@ def _bound(parameters: Mapping[str, str], name: str) -> int | None:
         return None
     try:
         return moment(parameters[name])
-    except BadRequest as error:
+    except ValueError as error:
         raise BadRequest(f"{name}: {error}") from None
 
 
-def _robots(parameters: Mapping[str, str]) -> tuple[str, ...]:
+def _robots(
+    endpoint: Endpoint, parameters: Mapping[str, str], variants: Variants
+) -> tuple[str, ...] | None:
     """The robot classes asked for; without the parameter robot hits are left out.
 
     That is a reading of the reference, which says one asks with ``classification`` for the hits
     classified as robots. Operations without the parameter, the mixed ones above all, include
-    robot hits here: an assumption, the reference does not say.
+    robot hits here: an assumption, the reference does not say. A variant leaves them out.
     """
+    if not endpoint.takes_classification:
+        return None if variants.mixed_robots == "included" else ()
     text = parameters.get("classification")
     if text is None:
         return ()

@@ -1,10 +1,10 @@
-"""What one request asks of an account, as facts, and as a SQL condition over its events."""
+"""Requests as facts: what one asks of an account, with its SQL condition, and what came of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 TSort = Literal["asc", "desc"]
 
@@ -120,10 +120,39 @@ class EventQuery:
         return " AND ".join(parts) or "true"
 
 
+@dataclass(frozen=True)
+class RecordedRequest:
+    """One request and the response to it.
+
+    Attributes:
+        method: HTTP method.
+        path: Path, percent escapes decoded.
+        query: Query parameters, decoded.
+        headers: Headers as sent; names in any case.
+        body: The body's JSON, None where there is none.
+        status: Status of the response, 0 where the connection ended without one.
+        event_count: Events in the response, before any fault cut or changed it.
+        byte_count: Bytes of the body that were made, uncompressed.
+        request_id: The response's ``x-request-id``.
+        received_at: When it came in, seconds of the machine's monotonic clock.
+    """
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: Mapping[str, str]
+    body: Any
+    status: int
+    event_count: int
+    byte_count: int
+    request_id: str
+    received_at: float = 0.0
+
+
 def literal(value: str) -> str:
     """The SQL literal of a text.
 
-    A character that cannot stand in UTF-8 text (a lone surrogate) is replaced, and so is NUL:
+    A character that UTF-8 text cannot hold (a lone surrogate) is replaced, and so is NUL:
     no id holds one, so the literal then matches nothing it should not.
     """
     clean = value.encode("utf-8", "replace").decode("utf-8").replace("\0", "\N{SYMBOL FOR NULL}")

@@ -17,7 +17,8 @@ from .account import Account
 from .clock import SandboxClock, TMoment
 from .faults import Fault, FaultRules
 from .limits import RateLimit, RequestMeter
-from .requests_seen import RecordedRequest
+from .query import RecordedRequest
+from .variants import Variants
 
 if TYPE_CHECKING:
     from .application import Application
@@ -40,7 +41,7 @@ class Sandbox:
         account: The account; events can be added while the sandbox runs.
         key: The key that requests must send in ``X-Key``.
         faults: The faults in force; append to it, or use ``faults.during(...)``.
-        requests: Every request so far, in the order their answers ended.
+        requests: Every request so far, in the order their responses ended.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Sandbox:
         rate_limit: RateLimit | str | None = None,
         gzip: bool = True,
         now: TMoment | timedelta | Callable[[], TMoment] | None = None,
+        variants: Variants | None = None,
     ) -> None:
         """Prepares a sandbox; nothing listens yet.
 
@@ -66,10 +68,12 @@ class Sandbox:
             port: Port to listen on; 0: a free one.
             endpoints: Operations to serve.
             faults: Faults in force from the start, as ``Fault`` or as text.
-            latency: Milliseconds to wait before every answer.
+            latency: Milliseconds to wait before every response.
             rate_limit: Limit of requests, as ``RateLimit`` or text such as ``10/second``.
-            gzip: Whether answers are compressed for clients that accept it.
+            gzip: Whether responses are compressed for clients that accept it.
             now: The clock, see ``now``. None: the machine's time.
+            variants: How questions are settled that the reference leaves open. None: as the
+                connector assumes.
 
         Raises:
             SandboxUnavailable: aiohttp is not installed.
@@ -93,6 +97,7 @@ class Sandbox:
         self._latency = latency
         self._limit = RateLimit.parse(rate_limit) if isinstance(rate_limit, str) else rate_limit
         self._gzip = gzip
+        self._variants = variants or Variants()
         self._clock = SandboxClock()
         self._clock.set(now)
         self._application: Application | None = None
@@ -135,7 +140,7 @@ class Sandbox:
     def statistics(self) -> dict[str, Any]:
         """What ``GET /sandbox/statistics`` gives.
 
-        ``requests``: how many so far; ``served``: distinct event ids that complete answers have
+        ``requests``: how many so far; ``served``: distinct event ids that complete responses have
         held, per event type; ``account``: distinct event ids in the account, per event type;
         ``faults``: how often each kind has struck.
 
@@ -167,6 +172,7 @@ class Sandbox:
             meter=RequestMeter(self._limit) if self._limit else None,
             latency=self._latency,
             gzip=self._gzip,
+            variants=self._variants,
             requests=self.requests,
         )
         listening = threading.Event()
@@ -188,7 +194,7 @@ class Sandbox:
         return self
 
     def stop(self) -> None:
-        """Stops listening and ends open answers. Does nothing if the sandbox does not run."""
+        """Stops listening and ends open responses. Does nothing if the sandbox does not run."""
         if self._thread is None or self._application is None:
             return
         if self._loop and self._stopping:

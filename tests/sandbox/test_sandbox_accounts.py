@@ -245,6 +245,25 @@ class TestGenerated:
             if event["source"]["type"] != "display":
                 assert executed[stamp] < event["timestamp"]
 
+    def test_executions_can_have_stamps_of_their_own(self, generated: Account) -> None:
+        def stamps(account: Account, *kinds: str) -> list[str]:
+            return [
+                detail.get("execution", detail.get("activation"))["stamp"]["id"]
+                for event in account.events()
+                for detail in [event["source"]["detail"]]
+                if event["type"] in kinds
+            ]
+
+        own = generated_account(2500, seed=1, execution_stamps="own")
+        executed, cancelled = stamps(own, "execution"), stamps(own, "cancellation")
+        reactions = stamps(own, "activation", "bounce", "hit", "reply")
+        assert len(set(executed)) == len(executed) > 300
+        assert set(cancelled) < set(executed)
+        assert set(executed).isdisjoint(reactions)
+        # Nothing else differs.
+        assert reactions == stamps(generated, "activation", "bounce", "hit", "reply")
+        assert own.type_counts() == generated.type_counts()
+
     def test_has_every_channel_and_kind(self, generated: Account) -> None:
         kinds = Counter((event["source"]["type"], event["type"]) for event in generated.events())
         for expected in [
@@ -300,7 +319,7 @@ class TestMassMailing:
         assert stored.type_counts() == made.type_counts()
 
     def test_made_while_read_knows_its_ids(self, serve: Any, call: Any) -> None:
-        account = generated_account(3000, stored=False, contacts=50, actions=2)
+        account = mass_mailing_account(3000, stored=False, contacts=50, actions=2)
         sandbox = serve(account)
         found = call(sandbox, "/actions/events", sort="asc").json()
         assert len(found) == 3000

@@ -116,7 +116,7 @@ class TestBody:
         assert text.count('"id":"event-') == 3
         assert not text.endswith(("]", ",", "}"))
 
-    def test_cut_behind_a_comma(self, sandbox: Sandbox, call: Any) -> None:
+    def test_cut_after_a_comma(self, sandbox: Sandbox, call: Any) -> None:
         text = struck(sandbox, call, "cut_comma=2").text
         assert text.endswith("},")
         assert [found["id"] for found in json.loads(text[:-1] + "]")] == ["event-1", "event-2"]

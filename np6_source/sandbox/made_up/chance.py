@@ -9,7 +9,7 @@ import hashlib
 
 import duckdb
 
-from .timeline import DAY, HOUR
+from ..clock import DAY, HOUR
 
 BASE_36 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from ..account import Account, StoredAccount
+from ..account import StoredAccount
 from ..clock import TMoment
 from .chance import define_macros
-from .mailings import planned_mailings
-from .mass_mailing import mass_mailing_account
+from .mailings import planned_mailings, span_of
 from .reactions import make_hits, make_reactions
-from .sends import make_contacts, make_sends
-from .timeline import span_of
+from .sends import TExecutionStamps, make_contacts, make_sends
 
 DEFAULT_EVENTS = 20_000
 DEFAULT_ACTIONS = 12
@@ -29,8 +27,8 @@ def generated_account(
     campaigns: int = DEFAULT_CAMPAIGNS,
     late_share: float = 0.0,
     late_seconds: float = 0.0,
-    stored: bool = True,
-) -> Account:
+    execution_stamps: TExecutionStamps = "shared",
+) -> StoredAccount:
     """A believable account: campaigns over weeks, from executions to opt-outs.
 
     Mass mailings and triggered messages by e-mail and SMS, push notifications and display. Each
@@ -42,7 +40,8 @@ def generated_account(
 
     Args:
         events: Roughly how many events, within about a tenth for thousands of events and more
-            (20,000 where ``contacts`` is not given either). Account for about 2 KB of memory each.
+            (20,000 where ``contacts`` is not given either). Account for about 2 KB of memory each;
+            ``mass_mailing_account`` makes larger ones while they are read.
         contacts: How many contacts, instead.
         seed: Another seed, another account.
         start: Start of the time the account covers, inclusive (naive: UTC). None: 2025-01-06.
@@ -52,8 +51,8 @@ def generated_account(
         campaigns: How many campaigns the actions belong to.
         late_share: Share of the events (0 to 1) that become readable late.
         late_seconds: How long after their timestamp those become readable.
-        stored: False: a mass mailing of exactly ``events`` hits instead, made while it is read, for
-            answers that do not fit into memory; ``campaigns`` and the late events do not apply.
+        execution_stamps: ``shared``: an execution and its cancellation have the stamp of the
+            activation. ``own``: one of their own, as in the reference's campaign sample.
 
     Raises:
         ValueError: An argument is out of range.
@@ -63,16 +62,6 @@ def generated_account(
         raise ValueError("At least one event and one contact are needed")
     if actions < 1 or campaigns < 1:
         raise ValueError("At least one action and one campaign are needed")
-    if not stored:
-        return mass_mailing_account(
-            events or DEFAULT_EVENTS,
-            contacts=contacts or 10_000,
-            actions=actions,
-            seed=seed,
-            start=first,
-            end=last,
-            stored=False,
-        )
     mailings = planned_mailings(seed, first, last, actions, campaigns)
     if contacts is None:
         per_contact = EVENTS_PER_SEND * sum(mailing.share for mailing in mailings) / 1000
@@ -82,7 +71,7 @@ def generated_account(
     try:
         define_macros(cursor, seed)
         make_contacts(cursor, contacts)
-        make_sends(cursor, mailings, first, last)
+        make_sends(cursor, mailings, first, last, execution_stamps)
         make_reactions(cursor)
         make_hits(cursor)
         late = f"CASE WHEN unit('late', event_id) < {late_share} THEN {int(late_seconds * 1000)}"

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 
+from ..clock import DAY, HOUR, MINUTE, TMoment, milliseconds
 from .chance import base_36, digest, pick, uuid_of
-from .timeline import DAY, HOUR, MINUTE
 
+DEFAULT_START = datetime(2025, 1, 6, tzinfo=timezone.utc)
+DEFAULT_SPAN = timedelta(weeks=8)
 SEND_HOURS = (7, 8, 9, 9, 10, 10, 14, 16)
+
+
+def span_of(start: TMoment | None, end: TMoment | None) -> tuple[int, int]:
+    """The time an account covers, milliseconds since the epoch, UTC; defaults where not given.
+
+    Raises:
+        ValueError: The end is not after the start.
+    """
+    first = milliseconds(DEFAULT_START if start is None else start)
+    last = first + DEFAULT_SPAN // timedelta(milliseconds=1) if end is None else milliseconds(end)
+    if last <= first:
+        raise ValueError("end must be after start")
+    return first, last
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ..account import COLUMNS, Account, StoredAccount
-from ..clock import TMoment
+from ..clock import HOUR, TMoment
 from ..query import EventQuery, literal
 from .agents import AGENTS
 from .chance import base_36, digest, uuid_of
+from .mailings import span_of
 from .templates import LINKS, one_of, sql
-from .timeline import HOUR, span_of
 
 
 def mass_mailing_account(
@@ -108,7 +108,7 @@ class MassMailing(Account):
         )
 
     def _position(self, moment: int) -> int:
-        """The first hit at or behind a moment."""
+        """The first hit at or after a moment."""
         shared = -(-(moment - self._start) * self._timestamps // self._span)
         shared = min(max(shared, 0), self._timestamps)
         return -(-shared * self._hits // self._timestamps)

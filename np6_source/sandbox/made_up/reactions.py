@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import duckdb
 
+from ..clock import HOUR, MINUTE, SECOND
 from .agents import AGENTS, ROBOT_AGENTS
 from .templates import LINKS, event_row, one_of, payload_of, sql
-from .timeline import HOUR, MINUTE, SECOND
 
 BOUNCES = (
     ("soft", "4.2.2", "mailbox full", '{"type":"other or undefined status"}'),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import duckdb
 
+from ..clock import DAY, HOUR
 from ..query import literal
 from .agents import AGENTS
 from .mailings import Mailing
 from .templates import FOOTPRINT, STAMP, event_row, one_of, payload_of, sql
-from .timeline import DAY, HOUR
+
+TExecutionStamps = Literal["shared", "own"]
 
 FIRST_NAMES = (
     "camille",
@@ -67,7 +71,11 @@ def make_contacts(cursor: duckdb.DuckDBPyConnection, contacts: int) -> None:
 
 
 def make_sends(
-    cursor: duckdb.DuckDBPyConnection, mailings: list[Mailing], start: int, end: int
+    cursor: duckdb.DuckDBPyConnection,
+    mailings: list[Mailing],
+    start: int,
+    end: int,
+    execution_stamps: TExecutionStamps = "shared",
 ) -> None:
     """One row per message, with its stamp and the activation block that what follows repeats."""
     values = ", ".join(
@@ -148,7 +156,13 @@ def make_sends(
     executed = event_row(
         "execution", payload_of(execution, type="'execution'"), activation_timestamp="NULL"
     )
-    selected = f"SELECT *, {any_data} AS data FROM sends WHERE channel <> 'display'"
+    own_stamp = (
+        " REPLACE (as_uuid(digest('execution stamp', send)) AS stamp_id,"
+        " as_uuid(digest('execution thread', send)) AS thread_id)"
+        if execution_stamps == "own"
+        else ""
+    )
+    selected = f"SELECT *{own_stamp}, {any_data} AS data FROM sends WHERE channel <> 'display'"
     cursor.execute(
         f"""CREATE TEMP TABLE staged AS SELECT {executed}
             FROM (SELECT *, as_uuid(digest('execution', send)) AS event_id, executed_at
