@@ -1,8 +1,29 @@
 """What can go wrong, each with the facts a person needs to act on it.
 
+    Np6Error
+    ├── SettingError (also a ValueError)    a parameter cannot be used
+    ├── RequestFailed                       a window was not loaded; nothing of it was handed on
+    │   ├── Unauthorized  *                 401
+    │   ├── Forbidden                       403
+    │   ├── NotFound                        404
+    │   ├── UnexpectedStatus                another status that asking again does not change
+    │   ├── BadAnswer                       the body is no complete JSON array of events
+    │   ├── NotSettled                      the window has not passed yet
+    │   ├── SpoolFailed  *                  the body cannot be written to disk
+    │   ├── ExchangeFailed                  the request cannot be sent, or its response not be read
+    │   ├── WindowTooLarge                  a smaller window may succeed
+    │   │   └── IncompleteResponse          the response says that it is not the whole
+    │   ├── Unreachable  *                  no connection
+    │   ├── TryAgainLater  *                NP6 asks for a longer wait than the run may take
+    │   └── Stopped  *                      the run was asked to stop before the response was whole
+    └── Incomplete                          the rest of a run was loaded
+
+    * ends the run: no other id or window would escape it (``RUN_ENDING``)
+
 Every message names the resource, the id (a digest of it where it is an address or a hash), the
 window, the status and NP6's request id where there is one, and what to do. The API key is never
-part of a message, nor is anything of an answer's body.
+part of a message, nor is anything of a response's body. Every error can be pickled, so that it
+passes from a worker process to the one that waits for it.
 """
 
 from __future__ import annotations
@@ -20,7 +41,7 @@ class RequestContext:
         resource: Name of the resource.
         scope: The id as it may be shown, empty where the resource covers the whole account.
         window: The window as text.
-        status: HTTP status, None where there was no answer.
+        status: HTTP status, None where there was no response.
         request_id: NP6's ``x-request-id``.
     """
 
@@ -60,10 +81,14 @@ class RequestFailed(Np6Error):
     """
 
     def __init__(self, context: RequestContext, problem: str, advice: str) -> None:
-        super().__init__(f"{problem} [{context}] {advice}")
+        # All parameters, and in their order: pickle calls the class with ``args``.
+        super().__init__(context, problem, advice)
         self.context = context
         self.problem = problem
         self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.problem} [{self.context}] {self.advice}"
 
 
 class Unauthorized(RequestFailed):
@@ -91,13 +116,28 @@ class NotSettled(RequestFailed):
 
 
 class SpoolFailed(RequestFailed):
-    """The answer could not be written to disk. Concerns every request of the run."""
+    """The body could not be written to disk. Concerns every request of the run."""
+
+
+class ExchangeFailed(RequestFailed):
+    """The request cannot be sent, or its response cannot be read, for a reason of its own.
+
+    An id that is no Unicode text, say. The message names the kind of the error behind it.
+    """
 
 
 class WindowTooLarge(RequestFailed):
     """The API could not serve the window whole: asking for less may help.
 
-    Timeouts, 413, 500, 502, 503, 504, bodies that break off, bodies over the size limit.
+    Time-outs, 408, 413, 5xx but 501 and 505, bodies that break off or take too long, bodies over
+    the size limit.
+    """
+
+
+class IncompleteResponse(WindowTooLarge):
+    """By its own headers the response is a part of what there is: a page, a range, a capped count.
+
+    A smaller window may come whole; one that does not is never taken for complete.
     """
 
 
@@ -116,10 +156,18 @@ class TryAgainLater(RequestFailed):
         self, context: RequestContext, problem: str, advice: str, resume_at: datetime
     ) -> None:
         super().__init__(context, problem, advice)
+        self.args = (context, problem, advice, resume_at)
         self.resume_at = resume_at
 
 
-RUN_ENDING = (Unauthorized, Unreachable, SpoolFailed, TryAgainLater)
+class Stopped(RequestFailed):
+    """The run was asked to stop (SIGTERM, ``stop_when``) before the response was whole.
+
+    No fault of the window: a later run asks for it again.
+    """
+
+
+RUN_ENDING = (Unauthorized, Unreachable, SpoolFailed, TryAgainLater, Stopped)
 """Failures that no other id or window would escape: they end the run, not just one id."""
 
 
@@ -127,12 +175,31 @@ class Incomplete(Np6Error):
     """Something of a run could not be loaded; the rest was. Run it again.
 
     Attributes:
-        failures: What could not be loaded, see ``reading.failure_metrics``.
+        failures: What could not be loaded, see ``failure_metrics``.
+        what: What is not complete, for the message.
         resume_at: When NP6 asks to come back, if it does, UTC.
     """
 
     def __init__(self, failures: list[dict[str, Any]], what: str = "Not complete") -> None:
-        super().__init__(f"{what}: " + "; ".join(failure["message"] for failure in failures))
+        super().__init__(failures, what)
         self.failures = failures
+        self.what = what
         moments = [failure["resume_at"] for failure in failures if failure["resume_at"]]
         self.resume_at = datetime.fromisoformat(max(moments)) if moments else None
+
+    def __str__(self) -> str:
+        return f"{self.what}: " + "; ".join(failure["message"] for failure in self.failures)
+
+
+def failure_metrics(failure: RequestFailed) -> dict[str, Any]:
+    """A failure as plain values, for dlt's trace.
+
+    Returns:
+        ``kind`` (the class's name), ``message``, and ``resume_at`` as ISO 8601 text or None.
+    """
+    resume_at = failure.resume_at if isinstance(failure, TryAgainLater) else None
+    return {
+        "kind": type(failure).__name__,
+        "message": str(failure),
+        "resume_at": resume_at.isoformat() if resume_at else None,
+    }

@@ -53,7 +53,7 @@ class LoadReport:
         windows: Completed windows per resource.
         cursors: Up to where each resource is complete, milliseconds since the epoch. Backfills
             have none.
-        failures: What could not be loaded, see ``reading.failure_metrics``.
+        failures: What could not be loaded, see ``errors.failure_metrics``.
         packages: Load packages committed.
         seconds: How long it took.
         stopped: Whether it was asked to stop before it had caught up.

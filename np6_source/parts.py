@@ -49,6 +49,7 @@ class PartIncomplete(Incomplete):
 
     def __init__(self, part: Part, report: LoadReport) -> None:
         super().__init__(report.failures, f"{part.name} is not complete")
+        self.args = (part, report)  # What pickle calls the class with.
         self.report = report
 
 

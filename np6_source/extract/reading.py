@@ -25,9 +25,9 @@ from ..endpoints import Endpoint
 from ..errors import (
     RUN_ENDING,
     NotSettled,
-    RequestFailed,
     SettingError,
     WindowTooLarge,
+    failure_metrics,
 )
 from ..events import lateness
 from ..events.lateness import Lateness
@@ -438,16 +438,6 @@ class Reading:
                 self._endpoint.name,
                 fields,
             )
-
-
-def failure_metrics(failure: RequestFailed) -> dict[str, Any]:
-    """A failure as plain values, for dlt's trace."""
-    resume_at = getattr(failure, "resume_at", None)
-    return {
-        "kind": type(failure).__name__,
-        "message": str(failure),
-        "resume_at": resume_at.isoformat() if resume_at else None,
-    }
 
 
 def _ledger_row(resource: str, scope_label: str, loadable: LoadableWindow) -> pa.Table:
