@@ -148,7 +148,7 @@ CASES: dict[str, tuple[list[str], dict[str, str], int, str]] = {
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """All cases, two processes at a time."""
-    from tests.conftest import CommandLine, Warehouse
+    from tests.support import CommandLine, Warehouse
 
     with Sandbox(account_from_events([])) as sandbox, ThreadPoolExecutor(2) as pool:
 

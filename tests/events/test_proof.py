@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from test_events import SAMPLES
+from tests.events.test_reader import SAMPLES
 
 from np6_source.events import proof
 from np6_source.events.drift import CONTAINERS, LATEST_MS, LEAVES, leftover

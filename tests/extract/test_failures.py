@@ -24,7 +24,7 @@ from np6_source.sandbox import Fault, RateLimit, Sandbox, account_from_events
 from np6_source.windows import DAY, SECOND, Window, merged
 
 if TYPE_CHECKING:
-    from tests.conftest import Warehouse
+    from tests.support import Warehouse
 
 ALL = "actions_events"
 BY_ID = "action_events_activations"
@@ -112,21 +112,21 @@ class Begun:
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
-    from tests.conftest import Warehouse, made_event, moment
+    from tests.support import Warehouse, at, event
 
     def source_of(api: Any, *names: str, **options: Any) -> Any:
         from np6_source import np6_source
 
-        settings = {"start": moment("03-01"), "backoff": 0.001, "base_url": api.url, **options}
+        settings = {"start": at("03-01"), "backoff": 0.001, "base_url": api.url, **options}
         return np6_source(api.key, **settings).with_resources(*names)
 
     account = account_from_events(
-        made_event(n, moment("03-01") + n * HOUR + 1, action=f"00000{n % 2}") for n in range(47)
+        event(n, at("03-01") + n * HOUR + 1, action=f"00000{n % 2}") for n in range(47)
     )
-    with Sandbox(account, key=KEY, now=moment("03-02")) as sandbox:
+    with Sandbox(account, key=KEY, now=at("03-02")) as sandbox:
         warehouse = Warehouse(tmp_path_factory.mktemp("begun"))
         warehouse.run(source_of(sandbox, ALL, BY_ID, action_ids=["000000"]))
-        sandbox.now = moment("03-03")
+        sandbox.now = at("03-03")
         yield Begun(sandbox, warehouse, source_of)
 
 

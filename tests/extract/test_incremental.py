@@ -21,7 +21,7 @@ from np6_source.sandbox import EventRow, Fault, Sandbox, account_from_events, ma
 from np6_source.windows import DAY, SECOND, Window, gaps, merged, to_ms
 
 if TYPE_CHECKING:
-    from tests.conftest import Warehouse
+    from tests.support import Warehouse
 
 HOUR, MINUTE = 3600 * SECOND, 60 * SECOND
 SETTLE = 30 * SECOND

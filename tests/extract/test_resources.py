@@ -67,7 +67,7 @@ def quoted(text: str) -> str:
 @pytest.fixture(scope="module")
 def raw_requests() -> list[str]:
     """What goes over the line for one window of every resource, with odd ids."""
-    from tests.conftest import RawServer, Warehouse, http_answer
+    from tests.support import RawServer, Warehouse, http_answer
 
     server = RawServer(lambda _: http_answer())
     with (
@@ -171,7 +171,7 @@ class Loaded:
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
-    from tests.conftest import Warehouse
+    from tests.support import Warehouse
 
     account = sample_account()
     account.add_ids("notification_id", ["156"])

@@ -15,7 +15,7 @@ from np6_source.extract import spool
 from np6_source.sandbox import Fault
 
 if TYPE_CHECKING:
-    from tests.conftest import Warehouse
+    from tests.support import Warehouse
 
 ALL = "actions_events"
 TMake = Callable[..., Any]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from np6_source.sandbox import Sandbox
-from tests.conftest import ROOT, is_configuration
+from tests.support import ROOT, is_configuration
 from tests.guest.conftest import EVERY_ID, TAt
 
 pytestmark = pytest.mark.environments
