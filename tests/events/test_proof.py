@@ -7,13 +7,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from tests.events.test_reader import SAMPLES
 
 from np6_source.events import proof
 from np6_source.events.drift import CONTAINERS, LATEST_MS, LEAVES, leftover
 from np6_source.events.proof import Marks, accounted_for, marks_in_file
 from np6_source.events.queries import DATA, select_events
 from tests.events.test_drift import FULL, LITERALS, changed
+from tests.events.test_reader import SAMPLES
 
 
 def batch(text: str, folder: Path) -> pa.RecordBatch:

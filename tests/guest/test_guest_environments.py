@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from np6_source.sandbox import Sandbox
-from tests.support import ROOT, is_configuration
 from tests.guest.conftest import EVERY_ID, TAt
+from tests.support import ROOT, is_configuration
 
 pytestmark = pytest.mark.environments
 
