@@ -16,14 +16,12 @@ from pathlib import Path
 import dlt
 from filelock import FileLock
 
+from .destinations import destination_of
+
 logger = logging.getLogger(__name__)
 
 TTurn = Callable[[dlt.Pipeline], AbstractContextManager[None]]
 """Waits until a pipeline may load, and keeps others from it meanwhile."""
-
-
-WITH_TURNS = ("postgres", "duckdb")
-"""Destinations at which ``in_database_or_file`` makes processes wait for each other."""
 
 
 @contextmanager
@@ -33,7 +31,7 @@ def in_database(pipeline: dlt.Pipeline) -> Iterator[None]:
     The lock ends with its connection, so a process that is killed holds nobody up. If it is lost
     meanwhile, leaving raises the database's error.
     """
-    if kind_of_destination(pipeline) != "postgres":
+    if destination_of(pipeline).lock != "advisory":
         yield
         return
     digest = hashlib.sha256(f"np6 {pipeline.dataset_name}".encode()).digest()
@@ -48,7 +46,7 @@ def in_database(pipeline: dlt.Pipeline) -> Iterator[None]:
 @contextmanager
 def in_database_or_file(pipeline: dlt.Pipeline) -> Iterator[None]:
     """The same, and at a DuckDB file, which one process at a time can open: a lock beside it."""
-    if kind_of_destination(pipeline) != "duckdb":
+    if destination_of(pipeline).lock != "file":
         with in_database(pipeline):
             yield
         return
@@ -60,9 +58,3 @@ def in_database_or_file(pipeline: dlt.Pipeline) -> Iterator[None]:
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_name(f"{file.name}.np6.lock")):
         yield
-
-
-def kind_of_destination(pipeline: dlt.Pipeline) -> str:
-    """Short type of the destination: ``postgres``; empty where there is none."""
-    destination = pipeline.destination
-    return destination.destination_type.rpartition(".")[2] if destination else ""

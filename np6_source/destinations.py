@@ -1,7 +1,9 @@
-"""How the tables lie in a destination: partitions, clusters, sort and distribution keys.
+"""What each destination does in its own way: a frozen row per destination.
 
-Given only where they do good, see the README. dlt's general ``partition`` hint is never used: on
-files it would make one partition of every distinct timestamp (dlt 1.31).
+A destination that has no row merges as dlt's documentation says: rows go by their keys.
+Partitions, clusters, sort and distribution keys are given only where they do good, see
+``docs/destinations.md``. dlt's general ``partition`` hint is never used: on files it would make one
+partition of every distinct timestamp (dlt 1.31).
 """
 
 from __future__ import annotations
@@ -9,9 +11,37 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+import dlt
 
 from .schema import Table
+
+TReplaces = Literal["keys", "merge key", "scope", "scope in time", "by itself"]
+"""By what the rows go that newer ones replace.
+
+``keys``: by their primary key, as dlt has it.
+
+``merge key``: rows that go all together, by dlt's merge key. dlt 1.31 deletes by "primary key OR
+merge key" in a subquery; PostgreSQL reduces it, the merge key being part of the primary key, to the
+merge key. On Snowflake dlt deletes twice.
+
+``scope``: such rows by a condition in place of the keys: one delete where dlt would run two that
+cost money or a mutation each (BigQuery, ClickHouse), or an OR whose plan is not known (Databricks,
+Redshift). The condition names columns unquoted, as these destinations take them whatever the naming
+convention.
+
+``scope in time``: all rows by a condition that also has the range of time of the new ones, for
+destinations that skip the parts of a table whose times lie outside a range of which they learn
+while the statement runs. A merge then costs what the increment does; by the keys alone, as dlt 1.31
+writes it, it reads the whole table's.
+
+``by itself``: the destination has no delete-insert (dlt 1.31). Delta and Iceberg tables are merged
+by key, see ``lake``; plain files are appended to.
+"""
+
+TLock = Literal["file", "advisory"]
+"""What makes processes that load into one dataset wait for each other, see ``dataset_lock``."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +55,6 @@ class Layout:
 
     table: Mapping[str, Any] = field(default_factory=dict)
     columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-
-def layout(table: Table, destination: str | None) -> Layout:
-    """The hints for a table.
-
-    Args:
-        table: The table.
-        destination: Short type of the destination, where it is known.
-    """
-    lay_out = LAYOUTS.get(destination or "")
-    if lay_out is None or table.partition_by is None:
-        return Layout()
-    return lay_out(table, table.partition_by)
 
 
 def _bigquery(table: Table, partition_by: str) -> Layout:
@@ -72,15 +89,95 @@ def _clickhouse(table: Table, partition_by: str) -> Layout:
     return Layout(table={"x-clickhouse-partition": f"toStartOfQuarter({partition_by})"})
 
 
-LAYOUTS: Mapping[str, Callable[[Table, str], Layout]] = {
-    "bigquery": _bigquery,
-    "clickhouse": _clickhouse,
-    "databricks": _databricks,
-    "redshift": _redshift,
-}
-"""What lays out the tables, by short type of the destination.
+@dataclass(frozen=True)
+class Destination:
+    """What is particular about a destination.
 
-Not in it: Snowflake, whose micro-partitions follow the order of loading, which is the order of
-time; a clustering key would have it rewrite them at a price. DuckDB and PostgreSQL, which have
-nothing of the kind that dlt knows.
-"""
+    Attributes:
+        kind: dlt's short type of it: ``postgres``.
+        replaces: By what rows go that newer ones replace.
+        file_format: Loader file format to take, where dlt's own choice changes values.
+        refuses: Loader file formats that it takes and spoils, with the reason.
+        layout: Lays out a table by its column of time. None: as rows come. Snowflake's
+            micro-partitions follow the order of loading, which is the order of time; a clustering
+            key would have it rewrite them at a price. DuckDB and PostgreSQL have nothing of the
+            kind that dlt knows.
+        lock: What makes processes wait for each other.
+        merges_into: Table formats that dlt merges into, where it appends to all others. Empty: it
+            merges into all tables.
+        one_writer: Table formats into which only one process may merge at a time, where no lock
+            makes the others wait.
+    """
+
+    kind: str
+    replaces: TReplaces = "keys"
+    file_format: str | None = None
+    refuses: Mapping[str, str] = field(default_factory=dict)
+    layout: Callable[[Table, str], Layout] | None = None
+    lock: TLock | None = None
+    merges_into: frozenset[str] = frozenset()
+    one_writer: frozenset[str] = frozenset()
+
+    def lay_out(self, table: Table) -> Layout:
+        """The hints that lay out a table; none where the destination gains nothing."""
+        if self.layout is None or table.partition_by is None:
+            return Layout()
+        return self.layout(table, table.partition_by)
+
+    def appends_to(self, table_format: str | None) -> bool:
+        """Whether tables of a format are appended to, so that copies of a row stay."""
+        return bool(self.merges_into) and table_format not in self.merges_into
+
+
+_SPOILED_BY_DUCKDB = {
+    # dlt 1.31 reads an empty file of JSON lines as one column "json".
+    "jsonl": "DuckDB turns texts that look like a UUID or a time into others"
+}
+
+DESTINATIONS = (
+    Destination("bigquery", replaces="scope", layout=_bigquery),
+    Destination("clickhouse", replaces="scope", layout=_clickhouse),
+    Destination("databricks", replaces="scope", layout=_databricks),
+    Destination("duckdb", replaces="scope in time", refuses=_SPOILED_BY_DUCKDB, lock="file"),
+    Destination("ducklake", replaces="scope in time"),
+    Destination(
+        "filesystem",
+        replaces="by itself",
+        merges_into=frozenset({"delta", "iceberg"}),
+        one_writer=frozenset({"iceberg"}),
+    ),
+    Destination("motherduck", replaces="scope in time", refuses=_SPOILED_BY_DUCKDB),
+    Destination(
+        "postgres",
+        replaces="merge key",
+        # dlt 1.31's Parquet way fails on an empty table.
+        file_format="insert_values",
+        refuses={"csv": "dlt copies it with FORCE_NULL, which turns empty texts into NULL"},
+        lock="advisory",
+    ),
+    Destination("redshift", replaces="scope", layout=_redshift),
+    Destination("snowflake", replaces="merge key"),
+)
+"""The destinations of which something is particular. One is added by adding a row."""
+
+_BY_KIND = {row.kind: row for row in DESTINATIONS}
+
+
+def destination(kind: str | None) -> Destination:
+    """The row of a destination, a plain one where there is none.
+
+    Args:
+        kind: dlt's short type of it; None where it is not known.
+    """
+    return _BY_KIND.get(kind or "") or Destination(kind or "")
+
+
+def destination_of(pipeline: dlt.Pipeline) -> Destination:
+    """The row of the destination that a pipeline loads to."""
+    return destination(kind_of_destination(pipeline))
+
+
+def kind_of_destination(pipeline: dlt.Pipeline) -> str:
+    """Short type of the destination: ``postgres``; empty where there is none."""
+    found = pipeline.destination
+    return found.destination_type.rpartition(".")[2] if found else ""

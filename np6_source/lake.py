@@ -28,6 +28,7 @@ from dlt.destinations.impl.filesystem.filesystem import (
     TableFormatLoadFilesystemJob,
 )
 
+from . import destinations
 from .errors import SettingError
 
 if TYPE_CHECKING:
@@ -38,8 +39,7 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 50_000
 
-OPEN_FORMATS = frozenset({"delta", "iceberg"})
-"""Table formats that dlt merges into on its filesystem destination."""
+FILES = destinations.destination("filesystem")
 
 KEEPS_COPIES = (
     "The filesystem destination appends: an event that several operations return, or that is read"
@@ -243,7 +243,7 @@ def check_format(
     if (
         isinstance(destination, dlt.destinations.filesystem)
         and not isinstance(destination, filesystem)
-        and table_format in OPEN_FORMATS
+        and table_format in FILES.merges_into
     ):
         raise SettingError(
             f"dlt's filesystem destination does not merge an event that stands twice in one load"
@@ -257,4 +257,4 @@ def keeps_copies(
 ) -> bool:
     """Whether dlt appends to the tables of a destination, so that copies of a row stay."""
     is_files = isinstance(destination, dlt.destinations.filesystem)
-    return is_files and table_format not in OPEN_FORMATS
+    return is_files and FILES.appends_to(table_format)

@@ -26,7 +26,8 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
 from filelock import FileLock, Timeout
 
-from .dataset_lock import TTurn, in_database, kind_of_destination
+from .dataset_lock import TTurn, in_database
+from .destinations import destination_of
 from .errors import Np6Error
 from .tables.naming import filled, names
 
@@ -123,7 +124,7 @@ def _load_step(pipeline: dlt.Pipeline, turn: TTurn) -> LoadInfo | None:
     closes: the staging tables too, which are emptied next.
     """
     with turn(pipeline), ExitStack() as stack:
-        if kind_of_destination(pipeline) == "duckdb":
+        if destination_of(pipeline).lock == "file":
             client = pipeline.sql_client()
             # That it cannot be opened is for the load step to say.
             with suppress(DestinationConnectionError):

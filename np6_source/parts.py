@@ -28,7 +28,8 @@ from dlt.common.destination.reference import AnyDestination, TDestinationReferen
 from dlt.extract import DltSource
 
 from . import np6_source, settings
-from .dataset_lock import WITH_TURNS, TTurn, in_database_or_file, kind_of_destination
+from .dataset_lock import TTurn, in_database_or_file
+from .destinations import destination_of
 from .endpoints import ENDPOINTS, Endpoint
 from .errors import Incomplete, SettingError
 from .loading import LoadReport, load
@@ -319,7 +320,7 @@ def _drop_staging(pipeline: dlt.Pipeline, is_alone: bool) -> None:
             with client.with_staging_dataset() as staging:
                 if staging.is_storage_initialized():
                     staging.drop_storage()
-    if not is_alone or kind_of_destination(pipeline) not in WITH_TURNS:
+    if not is_alone or destination_of(pipeline).lock is None:
         return
     with pipeline.sql_client() as sql:
         left = re.compile(re.escape(sql.dataset_name) + "_staging_[0-9a-f]{12}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from np6_source.destinations import LAYOUTS, Layout, layout
+from np6_source.destinations import DESTINATIONS, Layout, destination
 from np6_source.schema import (
     EVENT_TABLES,
     EVENTS,
@@ -16,45 +16,47 @@ from np6_source.tables.hints import table_hints
 
 EACH_TABLE = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 EACH_EVENT_TABLE = pytest.mark.parametrize("table", EVENT_TABLES, ids=lambda table: table.name)
-EACH_LAYOUT = pytest.mark.parametrize("destination", sorted(LAYOUTS))
+EACH_LAYOUT = pytest.mark.parametrize("kind", [row.kind for row in DESTINATIONS if row.layout])
 
 
 @EACH_TABLE
-@pytest.mark.parametrize("destination", ["duckdb", "postgres", "snowflake", "filesystem", None])
-def test_destinations_that_gain_nothing_get_nothing(table: Table, destination: str | None) -> None:
-    assert layout(table, destination) == Layout()
+@pytest.mark.parametrize("kind", ["duckdb", "postgres", "snowflake", "filesystem", None])
+def test_destinations_that_gain_nothing_get_nothing(table: Table, kind: str | None) -> None:
+    assert destination(kind).lay_out(table) == Layout()
 
 
 @EACH_LAYOUT
-def test_the_ledger_lies_as_it_comes(destination: str) -> None:
-    assert layout(LOAD_WINDOWS, destination) == Layout()
+def test_the_ledger_lies_as_it_comes(kind: str) -> None:
+    assert destination(kind).lay_out(LOAD_WINDOWS) == Layout()
 
 
 @EACH_EVENT_TABLE
 @EACH_LAYOUT
-def test_every_table_of_events_is_laid_out_by_time(table: Table, destination: str) -> None:
-    found = layout(table, destination)
+def test_every_table_of_events_is_laid_out_by_time(table: Table, kind: str) -> None:
+    found = destination(kind).lay_out(table)
     assert "timestamp" in found.columns or "timestamp" in str(found.table)
 
 
 @EACH_TABLE
 @EACH_LAYOUT
-def test_hints_name_columns_of_the_table(table: Table, destination: str) -> None:
-    assert set(layout(table, destination).columns) <= {column.name for column in table.columns}
+def test_hints_name_columns_of_the_table(table: Table, kind: str) -> None:
+    assert set(destination(kind).lay_out(table).columns) <= {
+        column.name for column in table.columns
+    }
 
 
 @EACH_TABLE
 @EACH_LAYOUT
-def test_no_table_is_partitioned_by_the_single_moment(table: Table, destination: str) -> None:
-    for column in table_hints(table, destination)["columns"].values():
+def test_no_table_is_partitioned_by_the_single_moment(table: Table, kind: str) -> None:
+    for column in table_hints(table, kind)["columns"].values():
         assert "partition" not in column
 
 
 @EACH_TABLE
 @EACH_LAYOUT
-def test_a_layout_takes_nothing_from_the_columns_own_hints(table: Table, destination: str) -> None:
+def test_a_layout_takes_nothing_from_the_columns_own_hints(table: Table, kind: str) -> None:
     plain = table_hints(table)["columns"]
-    for name, hints in table_hints(table, destination)["columns"].items():
+    for name, hints in table_hints(table, kind)["columns"].items():
         assert hints.items() >= plain[name].items()
 
 

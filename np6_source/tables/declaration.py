@@ -8,9 +8,8 @@ all tables, and refused where it would change which rows they hold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import dlt
 from dlt.common.schema import Schema
@@ -19,7 +18,7 @@ from dlt.extract import DltResource
 from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 from dlt.extract.items import TableNameMeta
 
-from ..dataset_lock import kind_of_destination
+from ..destinations import Destination, destination_of
 from ..errors import SettingError
 from ..lake import check_format
 from ..schema import TABLES, Table
@@ -27,17 +26,6 @@ from . import hints
 
 ROW_HINTS = ("data_type", "primary_key", "merge_key", "hard_delete", "dedup_sort", "row_key")
 """Column hints that decide which rows a table holds, or whether they can be loaded at all."""
-
-_DECLARED: WeakKeyDictionary[DltResource, dict[str, Any]] = WeakKeyDictionary()
-"""What was declared last, by resource and table: a source may be run again, to another destination.
-"""
-
-UNREADABLE_FORMATS = {
-    # dlt 1.31: DuckDB reads an empty file of JSON lines as one column "json" and fails, and turns
-    # texts that look like a UUID or a time into others.
-    "jsonl": frozenset({"duckdb", "motherduck"}),
-}
-"""Loader file formats that a destination takes and spoils."""
 
 
 def declare_tables(
@@ -58,13 +46,12 @@ def declare_tables(
     """
     whole = _hints_of_the_resource(resource)
     _check_resource(resource, whole)
-    destination = kind_of_destination(dlt.current.pipeline()) or None
+    destination = destination_of(dlt.current.pipeline())
     table_format = table_format or whole.get("table_format")
     check_format(dlt.current.pipeline().destination, table_format)
     schema = dlt.current.source_schema()
-    before = _DECLARED.setdefault(resource, {})
     for table in TABLES:
-        own = hints.table_hints(table, destination, timestamps_are_final)
+        own = hints.table_hints(table, destination.kind, timestamps_are_final)
         given = resource.compute_table_schema(meta=TableNameMeta(table.name))
         columns = {
             name: column for name, column in whole["columns"].items() if name in own["columns"]
@@ -75,10 +62,10 @@ def declare_tables(
             if _is_about(value, own["columns"])
         }
         if "variant_name" in given:
-            _check_disposition(resource, given, before.get(table.name, own["write_disposition"]))
+            # A source may be run again, to another destination: what stands there then is ours.
+            _check_disposition(resource, given, hints.dispositions(table))
             columns |= given["columns"]
             layout |= _layout(given)
-        before[table.name] = own["write_disposition"]
         # A variant begins as a copy of the resource's hints: take away what not all tables have.
         variant: dict[str, Any] = {"table_name": table.name, "create_table_variant": True}
         resource.apply_hints(**variant, columns={}, additional_table_hints={})
@@ -151,23 +138,30 @@ def _check_resource(resource: DltResource, whole: Mapping[str, Any]) -> None:
         )
 
 
-def _check_disposition(resource: DltResource, given: Mapping[str, Any], own: Any = "merge") -> None:
+def _check_disposition(
+    resource: DltResource, given: Mapping[str, Any], own: Sequence[Any] = ("merge",)
+) -> None:
     """Refuses a disposition that is not the table's own.
 
     Args:
         resource: The resource.
         given: The host's hints, as dlt's table schema.
-        own: The table's write disposition, as ``table_hints`` gives it.
+        own: The table's write dispositions, as ``table_hints`` gives them.
     """
     disposition = given.get("write_disposition")
-    options = dict(own) if isinstance(own, dict) else {"disposition": own}
     merge_hints = {
         option: given[hint] for option, hint in MERGE_DISPOSITION_HINTS.items() if hint in given
     }
-    foreign = merge_hints.items() - {"strategy": "delete-insert", **options}.items()
-    if disposition in ("merge", options["disposition"]) and not foreign:
-        return
-    shown = repr(disposition) + "".join(f", {option}={value!r}" for option, value in foreign)
+    for known in own:
+        options = dict(known) if isinstance(known, dict) else {"disposition": known}
+        foreign = merge_hints.items() - {"strategy": "delete-insert", **options}.items()
+        if disposition in ("merge", options["disposition"]) and not foreign:
+            return
+    shown = repr(disposition) + "".join(
+        f", {option}={value!r}"
+        for option, value in merge_hints.items()
+        if (option, value) != ("strategy", "delete-insert")
+    )
     raise SettingError(
         f"{resource.name}: write_disposition={shown} cannot be used: runs read an overlap again,"
         " and several resources return the same events, so that events would be lost or stand"
@@ -207,11 +201,13 @@ def _is_key(hint: str, name: str, table: Table) -> bool:
     )
 
 
-def _check_format(resource: DltResource, file_format: str | None, destination: str | None) -> None:
-    if file_format == "model" or destination in UNREADABLE_FORMATS.get(file_format or "", ()):
+def _check_format(resource: DltResource, file_format: str | None, destination: Destination) -> None:
+    reason = {"model": "rows come as Arrow tables", **destination.refuses}.get(file_format or "")
+    if reason:
         raise SettingError(
             f"{resource.name}: loader_file_format={file_format!r} cannot be used with"
-            f" {destination}. Leave it out: dlt then takes Parquet."
+            f" {destination.kind}: {reason}. Leave it out: dlt then takes"
+            f" {destination.file_format or 'Parquet'}."
         )
 
 

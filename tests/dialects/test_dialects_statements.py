@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from sqlglot import exp
 
+from np6_source.destinations import destination
 from np6_source.schema import EVENT_TABLES, LOAD_WINDOWS, TABLES, Table
-from np6_source.tables.hints import TAKES_MERGE_KEY, TAKES_SCOPE
 from tests.dialects.offline import Offline
 
 pytestmark = pytest.mark.destinations
@@ -57,7 +57,7 @@ def test_every_name_is_quoted(offline: Offline, table: Table) -> None:
         parsed = offline.parsed(statement)
         unquoted = {i.name for i in parsed.find_all(exp.Identifier) if not i.args.get("quoted")}
         allowed = set()
-        if isinstance(parsed, exp.Delete) and offline.dialect.name in TAKES_SCOPE:
+        if isinstance(parsed, exp.Delete) and destination(offline.dialect.name).replaces == "scope":
             allowed = {table.replaced_by}
         if isinstance(parsed, exp.Create) and offline.dialect.name == "clickhouse":
             allowed = {table.partition_by}
@@ -129,7 +129,7 @@ def test_what_a_newer_version_replaces_goes_by_the_column_that_says_so(
 
     if table.replaced_by is None:
         assert by == [set(table.key)]
-    elif offline.dialect.name in TAKES_SCOPE:
+    elif destination(offline.dialect.name).replaces == "scope":
         assert by == [{table.replaced_by}]
     else:
         assert by == [set(table.key), {table.replaced_by}]
@@ -191,4 +191,4 @@ def test_clickhouse_sorts_by_the_key(offline_for: object, table: Table) -> None:
 
 
 def test_each_destination_has_a_way_to_replace_rows(offline: Offline) -> None:
-    assert offline.dialect.name in TAKES_MERGE_KEY | TAKES_SCOPE
+    assert destination(offline.dialect.name).replaces in ("scope", "merge key")
