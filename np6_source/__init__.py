@@ -16,10 +16,10 @@ from .api.client import (
     checked_key,
     refuse_foreign_key,
 )
-from .endpoints import ENDPOINTS, Endpoint, default_items_events
+from .endpoints import ENDPOINTS, ID_ARGUMENTS, Endpoint, default_items_events
 from .errors import Np6Error, RequestFailed, SettingError, TryAgainLater
 from .extract.resource import make_resource
-from .extract.session import Session
+from .extract.session import ExtractSession
 from .settings import (
     Settings,
     TMoment,
@@ -177,23 +177,28 @@ def np6_source(
         interval=interval_between(requests_per_minute) * workers,
         timestamp_format=timestamp_format,
     )
-    given = {
-        "action_ids": action_ids,
-        "campaign_ids": campaign_ids,
-        "target_ids": target_ids,
-        "target_unicities": target_unicities,
-        "target_hashes": target_hashes,
-        "notification_ids": notification_ids,
-        "display_content_ids": display_content_ids,
-    }
-    session = Session(client, settings)
+    given_ids = dict(
+        zip(
+            ID_ARGUMENTS,
+            (
+                action_ids,
+                campaign_ids,
+                target_ids,
+                target_unicities,
+                target_hashes,
+                notification_ids,
+                display_content_ids,
+            ),
+            strict=True,
+        )
+    )
+    session = ExtractSession(client, settings)
     for endpoint in (*ENDPOINTS, *endpoints):
-        values: Any = endpoint.ids
-        if isinstance(endpoint.ids, str):
-            if endpoint.ids not in given:
-                raise SettingError(
-                    f"{endpoint.name}: there is no argument ids={endpoint.ids!r};"
-                    f" take one of {', '.join(given)}, or give the ids as a tuple"
-                )
-            values = given[endpoint.ids]
+        argument = endpoint.id_argument
+        if argument is not None and argument not in given_ids:
+            raise SettingError(
+                f"{endpoint.name}: there is no argument ids={argument!r};"
+                f" take one of {', '.join(ID_ARGUMENTS)}, or give the ids as a tuple"
+            )
+        values: Any = endpoint.ids if argument is None else given_ids[argument]
         yield make_resource(endpoint, ids(values, str(endpoint.ids)), session)

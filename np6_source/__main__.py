@@ -24,9 +24,8 @@ from .cli.options import (
     open_pipeline,
     print_report,
 )
-from .endpoints import ENDPOINTS
+from .endpoints import ENDPOINTS, scope_label
 from .errors import Np6Error, SettingError
-from .extract.progress import scope_label
 from .ledger import Gap, coverage, missing
 from .loading import AlreadyRunning, LoadReport, load
 from .settings import moment_ms

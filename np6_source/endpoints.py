@@ -10,6 +10,7 @@ from their siblings are left to the caller.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,18 @@ from typing import Any, Literal
 TMethod = Literal["GET", "POST"]
 TWindowParameters = Literal["events", "reactivities"]
 TIdParameter = Literal["id", "unicity", "hash"]
+
+ID_ARGUMENTS = (
+    "action_ids",
+    "campaign_ids",
+    "target_ids",
+    "target_unicities",
+    "target_hashes",
+    "notification_ids",
+    "display_content_ids",
+)
+"""The arguments of ``np6_source`` that give ids, a kind each. The command line's options, the parts
+of a backfill and the documentation follow from it."""
 
 WINDOW_PARAMETERS: dict[TWindowParameters, tuple[str, str]] = {
     "events": ("start", "end"),
@@ -91,9 +104,27 @@ class Endpoint:
             object.__setattr__(self, "name", resource_name(self.path, self.id_query))
 
     @property
+    def id_argument(self) -> str | None:
+        """The argument of ``np6_source`` that gives the ids; None where none does."""
+        return self.ids if isinstance(self.ids, str) else None
+
+    @property
     def ids_are_personal(self) -> bool:
         """Whether an id of this operation identifies a person by itself (an address, a hash)."""
         return self.id_query in ("unicity", "hash")
+
+
+def scope_label(scope_id: str, is_personal: bool) -> str:
+    """The id as it is stored, logged and shown.
+
+    A short digest where it is an address or a hash of one, else the id itself.
+
+    >>> scope_label("000PE4", is_personal=False)
+    '000PE4'
+    """
+    if not is_personal:
+        return scope_id
+    return "sha256:" + hashlib.sha256(scope_id.encode()).hexdigest()[:16]
 
 
 def resource_name(path: str, id_query: str | None = None) -> str:

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import dlt
+import pyarrow as pa
 from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
+from .api.client import Answer
 from .errors import SettingError
 from .schema import LOAD_WINDOWS
 from .tables.naming import name_of
-from .windows import Window, gaps, to_ms
+from .windows import Window, gaps, to_datetime, to_ms
 
 
 @dataclass(frozen=True, order=True)
@@ -78,6 +80,39 @@ def coverage(
         window = Window(to_ms(start), to_ms(end))
         covered.setdefault((resource, scope_id), []).append(window)
     return covered
+
+
+def ledger_row(
+    resource: str,
+    scope_label: str,
+    window: Window,
+    response: Answer,
+    event_count: int,
+    load_id: str,
+) -> pa.Table:
+    """The row that proves a window.
+
+    Args:
+        resource: The resource.
+        scope_label: The id as the ledger stores it, empty for the account.
+        window: The span that is complete.
+        response: What is known of the response beside its body.
+        event_count: Events of the window in the response.
+        load_id: The load package that commits the events and the row.
+    """
+    row = {
+        "resource": resource,
+        "scope_id": scope_label,
+        "window_start": to_datetime(window.start),
+        "window_end": to_datetime(window.end),
+        "requested_at": to_datetime(response.requested_at),
+        "event_count": event_count,
+        "byte_count": response.byte_count,
+        "duration_ms": response.duration_ms,
+        "request_id": response.request_id,
+        "_dlt_load_id": load_id,
+    }
+    return pa.Table.from_pylist([row], schema=LOAD_WINDOWS.arrow_schema)
 
 
 def _has_loaded_windows(schema: Schema) -> bool:

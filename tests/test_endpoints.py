@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import json
 from typing import Any
 
 import pytest
 
 import np6_source.endpoints
+from np6_source import np6_source as source
 from np6_source.endpoints import (
     ENDPOINTS,
     EVENT_TYPES,
     HIT_SUBTYPES,
+    ID_ARGUMENTS,
     WINDOW_PARAMETERS,
     Endpoint,
     default_items_events,
@@ -223,3 +226,10 @@ def test_the_default_campaign_body_is_new_each_time() -> None:
     default_items_events()[0]["events"].clear()
 
     assert default_items_events()[0]["events"]
+
+
+def test_the_source_has_an_argument_for_each_kind_of_id() -> None:
+    parameters = inspect.signature(source).parameters
+
+    assert [name for name in parameters if name in ID_ARGUMENTS] == list(ID_ARGUMENTS)
+    assert {e.id_argument for e in ENDPOINTS} - {None} <= set(ID_ARGUMENTS)

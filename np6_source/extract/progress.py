@@ -1,70 +1,177 @@
-"""How far each resource, and each of its ids, has been loaded: what dlt keeps between runs.
+"""How far each resource, and each of its ids, is complete, and where a run goes on.
 
 The cursor of a resource over the whole account is dlt's own, of its incremental on ``timestamp``.
-A resource over ids keeps a place for each id beside it, in dlt's resource state, so that an id
-added later gets its whole history and one id's failure moves no other id's place.
+A resource over ids keeps its progress for each id beside it, in dlt's resource state, so that an id
+added later gets its whole history and one id's failure moves no other id's progress. Pure values
+and functions; nothing here knows of dlt or HTTP.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..windows import Window
+
 PLACES, BACKFILLS = "places", "backfills"
-"""Keys of the resource state: places by scope, and those of unfinished backfills by range."""
+"""Keys of the resource state: progress by scope, and that of unfinished backfills by range."""
 
 
 @dataclass(frozen=True)
-class Place:
+class Progress:
     """How far one scope has been loaded.
 
     Attributes:
         start: Where its history begins, milliseconds since the epoch.
-        until: Up to where it is complete.
-        read_at: When the stretch before ``until`` was last read.
-        tail: Events per bucket in the overlap before ``until``, see ``lateness``.
+        complete_until: Up to where it is complete.
+        read_at: When the stretch before ``complete_until`` was last read.
+        tail: Events per bucket in the overlap before ``complete_until``, see ``lateness``.
         bucket: Milliseconds per bucket of ``tail``.
     """
 
     start: int
-    until: int
+    complete_until: int
     read_at: int = 0
     tail: Mapping[int, int] = field(default_factory=dict)
     bucket: int = 0
 
     def to_state(self) -> dict[str, Any]:
-        """The place as JSON values."""
+        """The progress as JSON values."""
         return {
             "start": self.start,
-            "until": self.until,
+            "until": self.complete_until,
             "read_at": self.read_at,
             "tail": {str(bucket): count for bucket, count in self.tail.items()},
             "bucket": self.bucket,
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Place:
-        """The place from the JSON values of ``to_state``."""
+    def from_state(cls, state: Mapping[str, Any]) -> Progress:
+        """The progress from the JSON values of ``to_state``."""
         tail = {int(bucket): count for bucket, count in state.get("tail", {}).items()}
         return cls(
             start=state["start"],
-            until=state["until"],
+            complete_until=state["until"],
             read_at=state.get("read_at", 0),
             tail=tail,
             bucket=state.get("bucket", 0),
         )
 
 
-def scope_label(scope_id: str, is_personal: bool) -> str:
-    """The id as it is stored, logged and shown.
+def of_cursor(progress: Progress | None, cursor: int, start: int) -> Progress | None:
+    """The account's progress; dlt's cursor has the last word about it.
 
-    A short digest where it is an address or a hash of one, else the id itself.
-
-    >>> scope_label("000PE4", is_personal=False)
-    '000PE4'
+    Args:
+        progress: What the state says.
+        cursor: Value of dlt's cursor, milliseconds since the epoch.
+        start: The cursor's value before any run.
     """
-    if not is_personal:
-        return scope_id
-    return "sha256:" + hashlib.sha256(scope_id.encode()).hexdigest()[:16]
+    if progress is None:
+        return None if cursor == start else Progress(cursor, cursor)
+    if progress.complete_until == cursor:
+        return progress
+    return Progress(min(progress.start, cursor), cursor)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What a run reads of one scope.
+
+    Attributes:
+        start: Where it begins, milliseconds since the epoch.
+        end: Where it stops; not after ``start`` where there is nothing to read.
+        read_again: The part that an earlier run has read already.
+    """
+
+    start: int
+    end: int
+    read_again: Window | None = None
+
+
+def stretch_of_backfill(progress: Progress | None, start: int, end: int) -> Stretch:
+    """What a backfill reads: the range, from where an interrupted one has got to."""
+    return Stretch(progress.complete_until if progress else start, end)
+
+
+def stretch_of_run(
+    progress: Progress | None, start: int, horizon: int, overlap: int, cap: int | None
+) -> Stretch:
+    """What a run goes on with: the overlap before its progress, then up to what has settled.
+
+    Args:
+        progress: The scope's progress, None on its first run.
+        start: Where a first run begins.
+        horizon: Up to where windows are settled.
+        overlap: Milliseconds before the progress that are read again.
+        cap: The moment the run was asked to load up to, if any.
+    """
+    if progress is None:
+        return Stretch(start, horizon)
+    start = max(progress.start, progress.complete_until - overlap)
+    read_again = None
+    if start < progress.complete_until:
+        read_again = Window(start, progress.complete_until)
+    if progress.complete_until >= horizon:
+        # The overlap is read all the same: its response tells whether this machine's clock is slow.
+        is_capped = cap is not None and progress.complete_until >= cap
+        return Stretch(start, start if is_capped else progress.complete_until, read_again)
+    return Stretch(start, horizon, read_again)
+
+
+@dataclass
+class Scope:
+    """The part of a resource that has its own place: the account, or one id.
+
+    Attributes:
+        id: The id as it is sent; empty for the account.
+        label: The id as it may be shown and stored.
+        start: Where this run begins to read, milliseconds since the epoch.
+        end: Where it stops.
+        position: Up to where windows have been asked for.
+    """
+
+    id: str
+    label: str
+    start: int
+    end: int
+    position: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.position = self.start
+
+
+@dataclass
+class ScopeRun:
+    """What a run knows of one scope.
+
+    Attributes:
+        scope: The scope as it is fetched.
+        progress: Its progress before the run, None on its first.
+        complete_until: Up to where its windows are complete; None before the first.
+        read_at: When the last of them was requested.
+    """
+
+    scope: Scope
+    progress: Progress | None
+    complete_until: int | None = None
+    read_at: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything up to the scope's end is complete."""
+        return self.complete_until is not None and self.complete_until >= self.scope.end
+
+    def reached(self) -> Progress | None:
+        """The progress after the windows that are complete; None where there are none."""
+        if self.complete_until is None:
+            return None
+        if self.progress is None:
+            return Progress(self.scope.start, self.complete_until, self.read_at)
+        until = max(self.complete_until, self.progress.complete_until)
+        return Progress(self.progress.start, until, self.read_at)
+
+
+def least_advanced_first(runs: Iterable[ScopeRun]) -> list[ScopeRun]:
+    """The order in which scopes are read: runs that stop early get to every id in turn."""
+    return sorted(runs, key=lambda run: run.progress.complete_until if run.progress else -1)

@@ -1,23 +1,73 @@
-"""An operation of the API becomes a dlt resource."""
+"""An operation of the API as a dlt resource, and one run of it.
+
+A run goes from its progress through its windows to tables for dlt. Nothing of a window is handed on
+before its whole response was read, and progress moves only after the tables of its windows: dlt
+commits both in one load package.
+"""
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import dlt
+from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.extract import DltResource
 
-from ..endpoints import Endpoint
-from ..windows import SECOND, to_datetime
-from .batches import HandedOn
-from .reading import Reading
-from .session import Session
+from ..api.client import WindowRequest
+from ..endpoints import Endpoint, scope_label
+from ..errors import (
+    RUN_ENDING,
+    NotSettled,
+    SettingError,
+    WindowTooLarge,
+    failure_metrics,
+)
+from ..events import lateness
+from ..events.lateness import Lateness
+from ..lake import KEEPS_COPIES, keeps_copies
+from ..ledger import ledger_row
+from ..schema import LOAD_WINDOWS
+from ..settings import moment_ms
+from ..tables.declaration import declare_tables
+from ..windows import SECOND, Pace, Window, iso, to_datetime
+from .batches import GatheredTables, HandedOn, tables_not_yet_there
+from .guards import check_cursor, check_refresh, check_tables, check_transformers
+from .lateness import LatenessProbe
+from .progress import (
+    BACKFILLS,
+    PLACES,
+    Progress,
+    Scope,
+    ScopeRun,
+    least_advanced_first,
+    of_cursor,
+    stretch_of_backfill,
+    stretch_of_run,
+)
+from .session import ExtractSession, Tools
+from .window import LoadableWindow, load_window
+from .window_queue import Completed, Failed, windows_in_order
+
+logger = logging.getLogger(__name__)
+
+FAILURES_IN_A_ROW = 3
+"""Scopes that the API fails to answer, even by the second, before the run ends."""
+
+UNMAPPED_SHOWN = 10
+"""Unknown fields that a warning names."""
 
 
-def make_resource(endpoint: Endpoint, scope_ids: tuple[str, ...], session: Session) -> DltResource:
+def make_resource(
+    endpoint: Endpoint, scope_ids: tuple[str, ...], session: ExtractSession
+) -> DltResource:
     """The dlt resource of one operation.
 
     Args:
@@ -38,7 +88,7 @@ def make_resource(endpoint: Endpoint, scope_ids: tuple[str, ...], session: Sessi
 
     def read(timestamp: dlt.sources.incremental[datetime] = cursor) -> Iterator[Any]:
         with session.tools() as tools:
-            yield from Reading(endpoint, scope_ids, session, tools, timestamp).run()
+            yield from ResourceRun(endpoint, scope_ids, session, tools, timestamp).run()
 
     # The tables are declared when the resource starts, see ``declaration``.
     resource: DltResource = dlt.resource(
@@ -48,3 +98,332 @@ def make_resource(endpoint: Endpoint, scope_ids: tuple[str, ...], session: Sessi
         selected=endpoint.selected and (endpoint.ids is None or bool(scope_ids)),
     )
     return resource.add_step(HandedOn())
+
+
+@dataclass(frozen=True)
+class _Reached:
+    """How far a run has got.
+
+    Attributes:
+        progress: The progress of the scopes that have got on, by label.
+        is_done: Whether all scopes are complete up to their end.
+    """
+
+    progress: Mapping[str, Progress]
+    is_done: bool
+
+
+class ResourceRun:
+    """One run of one resource, inside dlt's extraction."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        scope_ids: tuple[str, ...],
+        session: ExtractSession,
+        tools: Tools,
+        cursor: dlt.sources.incremental[datetime],
+    ) -> None:
+        """Takes what the resource is about.
+
+        Args:
+            endpoint: The operation.
+            scope_ids: The ids to load; empty for an operation over the whole account.
+            session: What the resources of the source share.
+            tools: The session's tools, open.
+            cursor: dlt's incremental, bound to the resource.
+        """
+        self._endpoint = endpoint
+        self._scope_ids = scope_ids
+        self._session = session
+        self._tools = tools
+        self._settings = session.settings
+        self._cursor = cursor
+        self._is_backfill = cursor.end_value is not None
+        self._began_at = int(time.time() * SECOND)
+        self._lateness = Lateness()
+        self._failures_in_a_row = 0
+        self._unmapped: Counter[str] = Counter()
+        self._gathered = GatheredTables()
+        self._runs: dict[str, ScopeRun] = {}
+        self._probes: dict[str, LatenessProbe] = {}
+        self._resource = dlt.current.resource()
+        self._thread = threading.get_ident()
+        self._metrics: dict[str, Any] = dlt.current.resource_metrics()
+        self._state: dict[str, Any] = dlt.current.resource_state()
+
+    def run(self) -> Iterator[Any]:
+        """Yields the tables of every window that is complete, and moves the progress.
+
+        Raises:
+            SettingError: The range or the ids cannot be loaded.
+            RequestFailed: A window failed and the settings say that this ends the run.
+        """
+        self._metrics.update(
+            windows=0, events=0, bytes=0, outside=0, failures=[], full=False, until=None
+        )
+        check_cursor(self._endpoint.name, self._cursor)
+        check_transformers(self._endpoint.name)
+        check_refresh(self._endpoint.name)
+        table_format = declare_tables(
+            self._resource, self._settings.timestamps_are_final, self._settings.table_format
+        )
+        if keeps_copies(dlt.current.pipeline().destination, table_format):
+            self._session.say_once(KEEPS_COPIES)
+        start, end = self._range()
+        if self._is_backfill:
+            backfills = self._state.setdefault(BACKFILLS, {})
+            self._places: dict[str, Any] = backfills.setdefault(f"{start}-{end}", {})
+        else:
+            self._places = self._state.setdefault(PLACES, {})
+        runs = self._runs = self._scope_runs(start, end)
+        if any(run.progress for run in runs.values()) and not self._is_backfill:
+            check_tables(self._endpoint.name)
+        # The requests are bounded by the cursor; filtering once more would drop the overlap.
+        self._cursor.advance(to_datetime(self._moment(self._cursor.last_value)))
+        steps = windows_in_order(
+            [run.scope for run in runs.values()],
+            Pace(self._settings.window),
+            lambda scope, window: self._load(runs[scope.label], window),
+            self._tools.executor,
+            self._settings.concurrency,
+        )
+        with closing(steps):
+            for step in steps:
+                if isinstance(step, Completed):
+                    yield from self._complete(runs[step.scope.label], step.loadable)
+                elif isinstance(step, Failed):
+                    self._fail(step)
+                else:
+                    self._finish(step.scope.label)
+                if self._must_stop():
+                    break
+        yield from self._gathered.flush(self._if_limited())
+        yield from tables_not_yet_there()
+        reached = self._reached()
+        self._metrics["full"] = self._session.is_full() and not reached.is_done
+        if self._resource.limit is None:
+            self._move(reached)
+        self._report()
+
+    # --- Where to read ---
+
+    def _scope_runs(self, start: int, end: int) -> dict[str, ScopeRun]:
+        if self._endpoint.ids is not None and not self._scope_ids:
+            raise SettingError(
+                f"{self._endpoint.name} loads by id: give {self._endpoint.ids} to np6_source"
+            )
+        runs = [self._scope_run(scope_id, start, end) for scope_id in (self._scope_ids or ("",))]
+        return {
+            run.scope.label: run
+            for run in least_advanced_first(runs)
+            if run.scope.start < run.scope.end
+        }
+
+    def _range(self) -> tuple[int, int]:
+        """The span of a scope without a place."""
+        start = self._moment(self._cursor.initial_value)
+        if not self._is_backfill:
+            return start, self._horizon()
+        end = self._moment(self._cursor.end_value)
+        if start >= end:
+            raise SettingError(
+                f"{self._endpoint.name}: the range [{iso(start)}, {iso(end)}) is empty. A scheduler"
+                " that gives an interval of no length would load nothing and call it a success;"
+                " in Airflow 3 use CronDataIntervalTimetable."
+            )
+        missing = end + self._settings.settle - self._session.clock.now()
+        if missing > self._settings.settle + SECOND:
+            raise SettingError(
+                f"{self._endpoint.name}: end={iso(end)} lies in the future. Leave end out to load"
+                " up to now, or ask again once it has passed."
+            )
+        if missing > 0:
+            time.sleep(missing / SECOND)
+        return start, end
+
+    def _moment(self, value: Any) -> int:
+        """Milliseconds of one of the cursor's values, which the host may have given in any type."""
+        if value is None:
+            return self._settings.beginning(self._began_at)
+        return moment_ms(value, f"{self._endpoint.name}: the incremental's value")
+
+    def _horizon(self) -> int:
+        """Up to where windows are settled: the run's beginning, by the server's clock."""
+        settled = self._began_at + self._session.clock.offset_ms - self._settings.settle
+        horizon = settled // SECOND * SECOND
+        return horizon if self._settings.end is None else min(horizon, self._settings.end)
+
+    def _scope_run(self, scope_id: str, start: int, end: int) -> ScopeRun:
+        label = scope_label(scope_id, self._endpoint.ids_are_personal)
+        state = self._places.get(label)
+        progress = Progress.from_state(state) if state else None
+        overlap, horizon = 0, self._horizon
+        if self._is_backfill:
+            stretch = stretch_of_backfill(progress, start, end)
+        else:
+            if not scope_id:
+                progress = of_cursor(progress, self._moment(self._cursor.start_value), start)
+            if progress is not None:
+                self._warn_of_earlier_start(progress, label)
+            overlap = self._settings.overlap
+            stretch = stretch_of_run(progress, start, end, overlap, self._settings.end)
+        self._probes[label] = LatenessProbe(overlap, horizon, progress, stretch.read_again)
+        return ScopeRun(Scope(scope_id, label, stretch.start, stretch.end), progress)
+
+    def _warn_of_earlier_start(self, progress: Progress, label: str) -> None:
+        asked = self._settings.start
+        if asked is not None and asked < progress.start:
+            logger.warning(
+                "%s%s: start=%s is before the first load's start %s. A run continues where the last"
+                " one ended; load what came before with start=%s and end=%s.",
+                self._endpoint.name,
+                f" id {label}" if label else "",
+                iso(asked),
+                iso(progress.start),
+                iso(asked),
+                iso(progress.start),
+            )
+
+    # --- One window (in a worker thread) ---
+
+    def _load(self, run: ScopeRun, asked: Window) -> LoadableWindow:
+        return load_window(
+            self._tools,
+            self._request(run.scope, asked),
+            self._settings.settle,
+            self._is_backfill,
+            self._probes[run.scope.label],
+        )
+
+    def _request(self, scope: Scope, window: Window) -> WindowRequest:
+        endpoint, settings = self._endpoint, self._settings
+        query: tuple[tuple[str, str], ...] = ()
+        if endpoint.takes_classification and settings.classification is not None:
+            query = ((settings.classification_parameter, settings.classification),)
+        body = {"itemsEvents": settings.items_events} if endpoint.sends_items_events else None
+        return WindowRequest(endpoint, window, scope.id, scope.label, query, body)
+
+    # --- What comes of it ---
+
+    def _complete(self, run: ScopeRun, loadable: LoadableWindow) -> Iterator[Any]:
+        for name, table in loadable.stash.tables():
+            self._gathered.add(name, table)
+            if self._gathered.is_enough:
+                yield from self._gathered.flush(self._if_limited())
+        answer, contents, label = loadable.answer, loadable.contents, run.scope.label
+        row = ledger_row(
+            self._endpoint.name, label, loadable.window, answer, contents.event_count, _load_id()
+        )
+        self._gathered.add(LOAD_WINDOWS.name, row)
+        if run.progress is None or loadable.window.end > run.progress.complete_until:
+            # The overlap does not count: a run that stops within it would never get on.
+            self._session.loaded_events += contents.event_count
+        self._failures_in_a_row = 0
+        run.complete_until = loadable.window.end
+        run.read_at = answer.requested_at
+        self._probes[label].add(contents.buckets, loadable.counted)
+        if not self._is_backfill:
+            run.scope.end = max(run.scope.end, self._horizon())
+        self._unmapped.update(contents.unmapped)
+        self._metrics["windows"] += 1
+        self._metrics["events"] += contents.event_count
+        self._metrics["bytes"] += loadable.byte_count
+        self._metrics["outside"] += contents.outside
+
+    def _must_stop(self) -> bool:
+        return (
+            self._session.ended_by is not None
+            or self._session.is_full()
+            or bool(self._settings.stop_when())
+        )
+
+    def _finish(self, label: str) -> None:
+        self._lateness = self._lateness.joined(self._probes[label].measured())
+
+    def _fail(self, step: Failed) -> None:
+        failure = step.failure
+        if isinstance(failure, NotSettled) and not self._is_backfill:
+            logger.warning("%s", failure)
+            return
+        if isinstance(failure, WindowTooLarge):
+            self._failures_in_a_row += 1
+        ends_run = isinstance(failure, RUN_ENDING) or self._failures_in_a_row >= FAILURES_IN_A_ROW
+        if self._settings.on_error == "raise" and (ends_run or not step.scope.id):
+            raise failure
+        if ends_run:
+            self._session.ended_by = failure
+        logger.error("%s", failure)
+        self._metrics["failures"].append(failure_metrics(failure))
+
+    def _reached(self) -> _Reached:
+        """The progress after the windows that are complete."""
+        progress = {
+            label: self._probes[label].with_tail(reached)
+            for label, run in self._runs.items()
+            if (reached := run.reached()) is not None
+        }
+        return _Reached(progress, all(run.is_done for run in self._runs.values()))
+
+    def _move(self, reached: _Reached) -> None:
+        """Moves the progress to the end of what was handed on; dlt commits it with that."""
+        for label, progress in reached.progress.items():
+            self._places[label] = progress.to_state()
+        if self._is_backfill:
+            if reached.is_done:
+                self._forget_backfill()
+            return
+        known = [self._places.get(run.scope.label) for run in self._runs.values()]
+        if known and all(known):
+            until = min(place["until"] for place in known if place)
+            self._cursor.advance(to_datetime(until))
+            self._metrics["until"] = until
+
+    def _if_limited(self) -> Callable[[], None] | None:
+        """What moves the progress where the host limits the resource with ``add_limit``.
+
+        dlt then drops batches without a word, so that progress may only follow what passed the
+        limit. Where the resource is parallelized as well, batches may overtake each other on the
+        way (dlt 1.31): nothing moves, and the next run reads the same again.
+        """
+        if self._resource.limit is None:
+            return None
+        reached = self._reached()
+
+        def handed_on() -> None:
+            if threading.get_ident() == self._thread:
+                self._move(reached)
+
+        return handed_on
+
+    def _forget_backfill(self) -> None:
+        """A backfill that is complete leaves no trace in the state."""
+        backfills = self._state[BACKFILLS]
+        for key in [key for key, places in backfills.items() if places is self._places]:
+            del backfills[key]
+        if not backfills:
+            del self._state[BACKFILLS]
+
+    def _report(self) -> None:
+        self._metrics["late_events"] = self._lateness.late_events
+        self._metrics["latest_seconds"] = self._lateness.latest_ms // SECOND
+        self._metrics["unmapped"] = dict(self._unmapped.most_common(UNMAPPED_SHOWN))
+        warning = lateness.advice(self._lateness, self._settings.overlap)
+        if warning:
+            logger.warning("%s: %s", self._endpoint.name, warning)
+        if self._unmapped:
+            fields = ", ".join(
+                f"{path} ({count})" for path, count in self._metrics["unmapped"].items()
+            )
+            logger.warning(
+                "%s: fields without a column went to events.unmapped: %s",
+                self._endpoint.name,
+                fields,
+            )
+
+
+def _load_id() -> str:
+    try:
+        return dlt.current.load_package_state()["load_id"]
+    except CurrentLoadPackageStateNotAvailable:
+        return "not loaded"  # Somebody looks at the source's rows without loading them.

@@ -42,7 +42,7 @@ class Tools:
     spool: Path
 
 
-class Session:
+class ExtractSession:
     """One clock, one budget of events, one set of tools for all resources of a source.
 
     The tools are opened by the first resource that starts and closed by the last that ends.

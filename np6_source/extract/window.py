@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..errors import (
 from ..events.json_file import AnswerTooLarge, UnreadableAnswer, repair
 from ..events.reader import AnswerContents, Counting
 from ..windows import SECOND, Window, iso
+from .lateness import LatenessProbe
 from .session import Tools
 from .spool import TableStash
 
@@ -59,7 +59,7 @@ def load_window(
     request: WindowRequest,
     settle: int,
     must_be_whole: bool,
-    counting: Callable[[], Counting | None],
+    probe: LatenessProbe,
 ) -> LoadableWindow:
     """Fetches a window and reads its answer.
 
@@ -69,13 +69,13 @@ def load_window(
         settle: Milliseconds after which the API's answer about a moment is taken as final. What
             of the window is younger, by the server's clock, is cut off.
         must_be_whole: Nothing may be cut off.
-        counting: Gives what to count in ``LoadableWindow.contents``; called once the answer
-            begins, when the server's time is known.
+        probe: Says what to count in ``LoadableWindow.contents`` once the response begins, when the
+            server's time is known.
 
     Raises:
         RequestFailed: The kind says what it means, see ``errors``. Nothing is left behind.
     """
-    reception = _Reception(tools, request, settle, must_be_whole, counting)
+    reception = _Reception(tools, request, settle, must_be_whole, probe)
     try:
         answer = tools.client.fetch(request, reception)
         contents, stash = reception.finished()
@@ -112,7 +112,7 @@ class _Reception:
         request: WindowRequest,
         settle: int,
         must_be_whole: bool,
-        counting: Callable[[], Counting | None],
+        probe: LatenessProbe,
     ) -> None:
         self.window = request.window
         self.context = request.context
@@ -121,7 +121,7 @@ class _Reception:
         self._settle = settle
         self._must_be_whole = must_be_whole
         self.counting: Counting | None = None
-        self._what_to_count = counting
+        self._probe = probe
         self._requested_at = 0
         self._files: list[Path] = []
         self._readings: list[Future[AnswerContents]] = []
@@ -144,7 +144,7 @@ class _Reception:
                 "Set this machine's clock; the window is left to a later run.",
             )
         self.window = Window(asked.start, min(asked.end, settled))
-        self.counting = self._what_to_count()
+        self.counting = self._probe.counting()
 
     def take(self, piece: Piece) -> None:
         """See ``client.Reception``."""

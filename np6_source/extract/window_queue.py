@@ -9,48 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
 from ..errors import RequestFailed, WindowTooLarge
 from ..windows import SECOND, Pace, Window
-
-
-class Loadable(Protocol):
-    """What fetching a window gives."""
-
-    @property
-    def window(self) -> Window:
-        """The span that is complete; may end before the one asked for."""
-
-    @property
-    def byte_count(self) -> int:
-        """Size of the answer."""
-
-    def discard(self) -> None:
-        """Frees what it holds; it will not be used."""
-
-
-@dataclass
-class Scope:
-    """The part of a resource that has its own place: the account, or one id.
-
-    Attributes:
-        id: The id as it is sent; empty for the account.
-        label: The id as it may be shown and stored.
-        start: Where this run begins to read, milliseconds since the epoch.
-        end: Where it stops.
-        position: Up to where windows have been asked for.
-    """
-
-    id: str
-    label: str
-    start: int
-    end: int
-    position: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.position = self.start
+from .progress import Scope
+from .window import LoadableWindow
 
 
 @dataclass(frozen=True)
@@ -58,7 +22,7 @@ class Completed:
     """A window that is complete."""
 
     scope: Scope
-    loadable: Loadable
+    loadable: LoadableWindow
 
 
 @dataclass(frozen=True)
@@ -80,13 +44,13 @@ class Finished:
 class _Task:
     scope: Scope
     window: Window
-    future: Future[Loadable]
+    future: Future[LoadableWindow]
 
 
 def windows_in_order(
     scopes: Iterable[Scope],
     pace: Pace,
-    fetch: Callable[[Scope, Window], Loadable],
+    fetch: Callable[[Scope, Window], LoadableWindow],
     executor: Executor,
     concurrency: int,
 ) -> Generator[Completed | Failed | Finished]:
@@ -183,7 +147,7 @@ def _discard(task: _Task) -> None:
         task.future.add_done_callback(_discard_result)
 
 
-def _discard_result(future: Future[Loadable]) -> None:
+def _discard_result(future: Future[LoadableWindow]) -> None:
     if not future.cancelled() and future.exception() is None:
         future.result().discard()
 

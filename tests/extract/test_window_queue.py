@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from np6_source.errors import NotFound, RequestContext, RequestFailed, WindowTooLarge
-from np6_source.extract.window_queue import Completed, Failed, Finished, Scope, windows_in_order
+from np6_source.extract.progress import Scope
+from np6_source.extract.window_queue import Completed, Failed, Finished, windows_in_order
 from np6_source.windows import SECOND, Pace, Window
 
 MINUTE = 60 * SECOND
