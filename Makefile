@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+INSTALLED := $(VENV)/.installed
 DESTINATIONS := .venv-destinations
 DIALECTS := .venv-dialects
 # Airflow and Dagster each have an environment of their own: dlt asks Airflow's database for its
@@ -10,7 +11,7 @@ DIALECTS := .venv-dialects
 ENGINES_READY := build/engines/airflow/.ready build/engines/dagster/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test soak test-destinations test-orchestrators test-guest dlt-init-bundle lint \
+.PHONY: help install demo run test soak test-destinations test-orchestrators test-guest dlt-init-bundle lint \
 	format docs bench bench-memory bench-growth bench-latency bench-startup bench-parts clean
 
 help: ## Show this list
@@ -22,6 +23,12 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# What users need; the development set-up has it too.
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -e $(READY) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --constraint constraints.txt --editable .; }
 	@touch $@
 
 # Virtual environments of their own: these packages need other versions, and much room.
@@ -37,10 +44,12 @@ $(DIALECTS)/.ready: pyproject.toml constraints.txt
 		--constraint constraints.txt --editable '.[dev,dialects]'
 	@touch $@
 
+install: $(INSTALLED) ## Install what loading needs, without the tools of development
+
 demo: $(READY) ## Load a made-up account from a local NP6 API into DuckDB, and query it
 	@$(BIN)/python pipelines/demo.py
 
-run: $(READY) ## Load your account: make run ARGS="--start 2024-01-01"
+run: $(INSTALLED) ## Load your account: make run ARGS="--start 2024-01-01"
 	@$(BIN)/python pipelines/np6_to_duckdb.py $(ARGS)
 
 test: $(READY) ## Run the tests
@@ -84,7 +93,7 @@ format: $(READY) ## Bring the code into shape
 	@$(BIN)/ruff format .
 
 docs: $(READY) ## Make the derived parts of the documentation anew
-	@$(BIN)/python -m np6_source.cli.documentation README.md docs/tables.md
+	@$(BIN)/python -m np6_source.cli.documentation README.md llms.txt docs/*.md
 
 bench: $(READY) ## Measure against other ways to do the same (ARGS=--quick: without installing them)
 	@$(BIN)/python tests/benchmarks/throughput.py $(ARGS)

@@ -1,6 +1,6 @@
 """The parts of the documentation that are derived from the code.
 
-``python -m np6_source.documentation FILE...`` makes them anew between their markers.
+``python -m np6_source.cli.documentation FILE...`` makes them anew between their markers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def data_dictionary() -> str:
     parts = []
     for table in TABLES:
         parts.append(
-            f"## `{table.name}`\n\n{table.description}. Key: {_names(table.key)}.{_lies(table)}\n"
+            f"## `{table.name}`\n\n{table.description}. Key: {_names(table.key)}.{_layout(table)}\n"
         )
         parts.append("| column | type | meaning | personal data |\n|---|---|---|---|")
         for column in table.columns:
@@ -72,7 +72,17 @@ def resources() -> str:
     return "\n".join(lines)
 
 
-def _lies(table: Table) -> str:
+def table_list() -> str:
+    """Every table with its description, as a Markdown list."""
+    return "\n".join(f"- `{table.name}`: {table.description}" for table in TABLES)
+
+
+def resource_list() -> str:
+    """Every resource with its operation, as a Markdown list."""
+    return "\n".join(f"- `{e.name}`: {e.method} {e.path}" for e in ENDPOINTS)
+
+
+def _layout(table: Table) -> str:
     if table.partition_by is None:
         return ""
     clustered = f", clusters by {_names(table.cluster_by)}" if table.cluster_by else ""
@@ -101,6 +111,8 @@ BLOCKS = {
     "dictionary": data_dictionary,
     "parameters": parameters,
     "resources": resources,
+    "table_list": table_list,
+    "resource_list": resource_list,
 }
 """Derived parts by the name of their markers, ``<!-- begin NAME -->`` and ``<!-- end NAME -->``."""
 

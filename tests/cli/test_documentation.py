@@ -13,14 +13,21 @@ from np6_source.schema import TABLES
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/tables.md"])
+PAGES = (
+    "README.md",
+    "llms.txt",
+    *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+)
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_derived_parts_are_up_to_date(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert refreshed(text) == text, "run `make docs`"
 
 
 def test_every_derived_part_is_shown_somewhere() -> None:
-    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/tables.md")]
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in PAGES]
     shown = {name for text in texts for name in re.findall(r"<!-- begin (\w+) -->", text)}
     assert shown == set(BLOCKS)
 
@@ -33,16 +40,16 @@ def test_the_data_dictionary_has_every_column() -> None:
             assert f"| `{column.name}` |" in section
 
 
-def test_every_make_target_that_the_readme_names_exists() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_every_make_target_that_a_page_names_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", readme, re.MULTILINE))
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in (*PAGES, "CONTRIBUTING.md")]
+    named = {name for text in texts for name in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.M)}
     assert named
     assert named <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
 
 
 def test_every_local_link_of_the_documentation_leads_somewhere() -> None:
-    for name in ("README.md", "docs/tables.md", "CHANGELOG.md"):
+    for name in (*PAGES, "CHANGELOG.md", "CONTRIBUTING.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
             assert (ROOT / name).parent.joinpath(target).exists(), f"{name} links to {target}"

@@ -1,7 +1,7 @@
 """Whatever the API does wrong, the tables end as those of an undisturbed load.
 
 Each fault strikes a known number of times while ``loading.load`` is called again and again, as a
-scheduler would. The README's table of faults is these tests.
+scheduler would. The table of faults in docs/reliability.md is these tests.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from np6_source.sandbox import Account, Fault, Sandbox, generated_account
 
 START, END = datetime(2024, 3, 4, tzinfo=timezone.utc), datetime(2024, 3, 8, tzinfo=timezone.utc)
 HALF_DAY = 43_200
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A fault of the README's table.
+    """A fault of the page's table.
 
     Attributes:
-        name: What the README calls it.
-        fault: The rule; how often it strikes is what the README says.
+        name: What the page calls it.
+        fault: The rule; how often it strikes is what the page says.
         calls: Calls of ``load`` that may fail before one must have caught up.
         options: Further parameters of ``np6_source``.
         is_long: Only among the long tests; ``test_failures`` has it in the quick ones.
@@ -123,9 +123,9 @@ def test_a_fault_loses_nothing_and_repeats_nothing(
     assert warehouse.contents() == expected
 
 
-def test_the_readme_lists_these_faults_and_how_often_they_strike() -> None:
-    readme = README.read_text(encoding="utf-8")
-    listed = dict(re.findall(r"^\| ([^|]+?) \| (\d+) \| 0 \| 0 \|$", readme, re.MULTILINE))
+def test_the_page_lists_these_faults_and_how_often_they_strike() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| ([^|]+?) \| (\d+) \| 0 \| 0 \|$", page, re.MULTILINE))
     for case in CASES:
         assert listed.get(case.name) == str(case.fault.times)
 
