@@ -14,7 +14,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-TDataType = Literal["text", "timestamp", "bigint", "json"]
+TDataType = Literal["text", "timestamp", "bigint", "bool", "json"]
 TPersonal = Literal["no", "pseudonym", "direct"]
 TDisposition = Literal["merge", "append"]
 
@@ -63,6 +63,8 @@ class Column:
         """The Arrow type of the column in the batches handed to dlt."""
         if self.data_type == "timestamp":
             return pa.timestamp("us", tz="UTC")
+        if self.data_type == "bool":
+            return pa.bool_()
         return pa.int64() if self.data_type == "bigint" else pa.string()
 
 
@@ -123,6 +125,11 @@ def moment(name: str, description: str, *paths: str | Path, **options: object) -
 def number(name: str, description: str, *paths: str | Path, **options: object) -> Column:
     """An integer column at the given payload paths."""
     return _column(name, "bigint", description, paths, options)
+
+
+def flag(name: str, description: str, *paths: str | Path, **options: object) -> Column:
+    """A true-or-false column at the given payload paths."""
+    return _column(name, "bool", description, paths, options)
 
 
 def _column(

@@ -13,6 +13,7 @@ from .account import (
     EventRow,
     StoredAccount,
     account_from_events,
+    documented_dimensions,
     documented_samples,
     sample_account,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "StoredAccount",
     "Variants",
     "account_from_events",
+    "documented_dimensions",
     "documented_samples",
     "generated_account",
     "mass_mailing_account",

@@ -75,7 +75,10 @@ def _run(options: argparse.Namespace, stopping: threading.Event) -> int:
         sys.stdout.write(f"{_introduction(sandbox, account)}\n")
         sys.stdout.flush()
         if options.ready_file:
-            options.ready_file.write_text(f"{sandbox.url}\n", encoding="utf-8")
+            # Whoever waits for the file finds it whole.
+            draft = options.ready_file.with_name(options.ready_file.name + ".draft")
+            draft.write_text(f"{sandbox.url}\n", encoding="utf-8")
+            draft.replace(options.ready_file)
         # A wait without a time-out would keep signals from being handled on some systems.
         while not stopping.wait(0.2):
             pass

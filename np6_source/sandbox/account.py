@@ -36,6 +36,13 @@ COLUMNS = (
 )
 """What an account knows of an event: the columns requests filter by, and the payload's JSON."""
 
+DESCRIBED_IDS = {
+    "actions": "action_id",
+    "campaigns": "campaign_id",
+    "notifications": "notification_id",
+}
+"""Index columns of the ids that descriptions make known, by resource."""
+
 SAMPLE_CAMPAIGN_ID = "5d0c8d2e-2f0b-4f6a-9d55-2f6f2c1d0e4a"
 """The campaign that ``sample_account`` puts the documented samples in. The reference's campaign
 sample does not show its id."""
@@ -152,6 +159,8 @@ class Account(ABC):
     Attributes:
         connection: The database. Every reader takes a cursor of its own.
         payload_after_comma: SQL of a payload after a comma.
+        descriptions: Elements that operations of the second catalogue return, by resource; see
+            ``describe``.
     """
 
     payload_after_comma = "','::BLOB || payload"
@@ -160,6 +169,7 @@ class Account(ABC):
         """Opens an empty database in memory."""
         self.connection = duckdb.connect(":memory:")
         self._known: dict[str, set[str]] = {}
+        self.descriptions: dict[str, list[dict[str, Any]]] = {}
 
     @abstractmethod
     def relation(
@@ -218,6 +228,21 @@ class Account(ABC):
         if column not in ID_COLUMNS:
             raise ValueError(f"{column!r} is none of {', '.join(ID_COLUMNS)}")
         self._known.setdefault(column, set()).update(values)
+
+    def describe(self, resource: str, elements: Iterable[Mapping[str, Any]]) -> None:
+        """Says what an operation of the second catalogue returns, in place of what it did before.
+
+        The ids of described actions, campaigns and notifications are known from then on.
+
+        Args:
+            resource: Its name, see ``np6_source.dimensions``. ``targets`` describes contacts for
+                all three ways to ask for one.
+            elements: The elements as they are served.
+        """
+        listed = [dict(element) for element in elements]
+        if resource in DESCRIBED_IDS:
+            self.add_ids(DESCRIBED_IDS[resource], (str(element["id"]) for element in listed))
+        self.descriptions[resource] = listed
 
     def example_ids(self, column: str, limit: int = 3) -> list[str]:
         """Some ids that have events, those with most events first."""
@@ -428,21 +453,33 @@ class ServedEvents:
 
 
 def sample_account() -> StoredAccount:
-    """The nine documented samples, with their own ids and timestamps, in one campaign.
+    """The documented samples, events in one campaign and elements of the second catalogue.
 
     The samples are those of the NP6 reference 8.1.0: action ``000PE4``, contact ``000R4M0T``, and
     two bounces that name their contact by id only. The campaign's id is ``SAMPLE_CAMPAIGN_ID``.
     """
-    return account_from_events(
+    account = account_from_events(
         documented_samples().values(), campaigns={SAMPLE_CAMPAIGN_ID: ["000PE4"]}
     )
+    for resource, elements in documented_dimensions().items():
+        account.describe(resource, elements)
+    return account
 
 
 def documented_samples() -> dict[str, dict[str, Any]]:
     """The nine complete event samples of the NP6 reference 8.1.0, by type and subtype."""
-    text = resources.files("np6_source.sandbox").joinpath("samples.json").read_text("utf-8")
-    samples: dict[str, dict[str, Any]] = json.loads(text)
+    samples: dict[str, dict[str, Any]] = _json_file("samples.json")
     return samples
+
+
+def documented_dimensions() -> dict[str, list[dict[str, Any]]]:
+    """The complete samples of the second catalogue's operations, by resource."""
+    samples: dict[str, list[dict[str, Any]]] = _json_file("dimension_samples.json")
+    return samples
+
+
+def _json_file(name: str) -> Any:
+    return json.loads(resources.files("np6_source.sandbox").joinpath(name).read_text("utf-8"))
 
 
 def account_from_events(

@@ -13,12 +13,15 @@ from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import Any
 
+import pyarrow as pa
 from aiohttp import web
 
+from ..dimensions import Dimension
 from ..endpoints import Endpoint
 from . import bodies
 from .account import Account, EventStream, ServedEvents
 from .clock import SandboxClock
+from .descriptions import element, elements
 from .faults import REPLACING, Fault, FaultRules
 from .limits import Allowance, RequestMeter
 from .operations import (
@@ -40,6 +43,8 @@ READERS = 8
 
 SPOILING = ("cut_byte", "cut_event", "cut_comma", "abort_body", "gzip_claimed")
 """Faults by which a client cannot have got all events."""
+
+TRow = Operation | Dimension
 
 THandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -67,6 +72,7 @@ class Application:
         account: The account.
         key: What ``X-Key`` must hold.
         endpoints: The rows served.
+        dimensions: The rows of the second catalogue served.
         rules: Faults in force.
         clock: The time.
         meter: The rate limit, if there is one.
@@ -79,6 +85,7 @@ class Application:
     account: Account
     key: str
     endpoints: Iterable[Endpoint]
+    dimensions: Iterable[Dimension]
     rules: FaultRules
     clock: SandboxClock
     meter: RequestMeter | None
@@ -110,10 +117,12 @@ class Application:
         application = web.Application(middlewares=[self._exchange], client_max_size=64 * 1024**2)
         application.on_response_prepare.append(self._set_headers)
         application.router.add_get(STATISTICS_PATH, self._statistics, allow_head=False)
-        routes: dict[tuple[str, str], dict[str | None, Operation]] = {}
+        routes: dict[tuple[str, str], dict[str | None, TRow]] = {}
         for endpoint in self.endpoints:
             rows = routes.setdefault((endpoint.method, endpoint.path), {})
             rows[endpoint.id_query] = operation(endpoint)
+        for dimension in self.dimensions:
+            routes.setdefault(("GET", dimension.path), {})[dimension.id_query] = dimension
         for (method, path), rows in routes.items():
             application.router.add_route(method, path, self._handler(rows))
         return application
@@ -163,7 +172,7 @@ class Application:
             self._record(request)
             raise
 
-    def _handler(self, rows: Mapping[str | None, Operation]) -> THandler:
+    def _handler(self, rows: Mapping[str | None, TRow]) -> THandler:
         async def handle(request: web.Request) -> web.StreamResponse:
             try:
                 only = Fault.parse_all(request.headers.get(FAULT_HEADER, ""))
@@ -182,11 +191,39 @@ class Application:
             if len(names) > 1 or (not names and None not in rows):
                 expected = ", ".join(str(name) for name in rows)
                 raise BadRequest(f"exactly one of {expected} is expected in the query")
-            return await self._events(
-                request, rows[names[0] if names else None], scope, struck, only
-            )
+            row = rows[names[0] if names else None]
+            if isinstance(row, Dimension):
+                return await self._described(request, row, scope, struck)
+            return await self._events(request, row, scope, struck, only)
 
         return handle
+
+    async def _described(
+        self,
+        request: web.Request,
+        dimension: Dimension,
+        scope: str | None,
+        struck: Mapping[str, Fault],
+    ) -> web.StreamResponse:
+        """A response of the second catalogue: an array, or of one id perhaps an object."""
+        if scope is None:
+            try:
+                found = await self._in_thread(
+                    elements, self.account, dimension, dict(request.query)
+                )
+            except ValueError as error:
+                raise BadRequest(str(error)) from None
+        else:
+            found = await self._in_thread(element, self.account, dimension, scope)
+        if found is None:
+            return self._respond(request, 404)
+        if isinstance(found, dict):
+            return self._respond(request, 200, json.dumps(found).encode(), dimension.accept)
+        payloads = pa.array([b"," + json.dumps(one).encode() for one in found], pa.binary())
+        now = self.clock.milliseconds()
+        self._exchanges[id(request)].event_count = len(found)
+        body = plain_body([payloads], struck, now, None)
+        return await self._stream(request, body, struck, dimension.accept)
 
     async def _events(
         self,
@@ -210,15 +247,22 @@ class Application:
             stream.close()
             return self._respond(request, oversize.status or 413, faults=oversize)
         self._exchanges[id(request)].event_count = stream.event_count
-        return await self._stream(request, stream, struck, now, asked.type)
+        return await self._stream(
+            request,
+            plain_body(stream.batches(), struck, now, asked.type),
+            struck,
+            finished=lambda: self._finish(stream, struck),
+            close=stream.close,
+        )
 
     async def _stream(
         self,
         request: web.Request,
-        stream: EventStream,
+        body: Iterator[bodies.TPiece],
         struck: Mapping[str, Fault],
-        now: int,
-        default_type: str | None,
+        content_type: str = "application/json",
+        finished: Callable[[], None] = lambda: None,
+        close: Callable[[], None] = lambda: None,
     ) -> web.StreamResponse:
         exchange: Exchange = self._exchanges[id(request)]
         compress = self.gzip and accepts_gzip(request.headers.get("Accept-Encoding", ""))
@@ -227,9 +271,9 @@ class Application:
             compress, claim = False, True
         if "gzip_hidden" in struck:
             compress, claim = True, False
-        plain = self._counted(exchange, plain_body(stream, struck, now, default_type))
+        plain = self._counted(exchange, body)
         pieces = bodies.gzipped(plain)
-        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        response = web.StreamResponse(headers={"Content-Type": content_type})
         if claim:
             response.headers["Content-Encoding"] = "gzip"
         exchange.status = 200
@@ -238,8 +282,8 @@ class Application:
             response,
             pieces if compress else plain,
             struck,
-            finished=lambda: self._finish(stream, struck),
-            close=stream.close,
+            finished=finished,
+            close=close,
         )
 
     def _finish(self, stream: EventStream, struck: Mapping[str, Fault]) -> None:
@@ -410,10 +454,9 @@ class Application:
 
 
 def plain_body(
-    stream: EventStream, struck: Mapping[str, Fault], now: int, default_type: str | None
+    batches: Iterable[pa.Array], struck: Mapping[str, Fault], now: int, default_type: str | None
 ) -> Iterator[bodies.TPiece]:
     """The uncompressed body of a response, spoiled as the faults say."""
-    batches = stream.batches()
     if not struck.keys().isdisjoint(bodies.EDITING):
         batches = bodies.edited(batches, struck, now, default_type)
     if "cut_event" in struck:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ..dimensions import DIMENSIONS, Dimension
 from ..endpoints import ENDPOINTS, Endpoint
 from .account import Account
 from .clock import SandboxClock, TMoment
@@ -52,6 +53,7 @@ class Sandbox:
         host: str = "127.0.0.1",
         port: int = 0,
         endpoints: Iterable[Endpoint] = ENDPOINTS,
+        dimensions: Iterable[Dimension] = DIMENSIONS,
         faults: Iterable[Fault | str] = (),
         latency: float = 0.0,
         rate_limit: RateLimit | str | None = None,
@@ -67,6 +69,7 @@ class Sandbox:
             host: Loopback address to listen on.
             port: Port to listen on; 0: a free one.
             endpoints: Operations to serve.
+            dimensions: Operations of the second catalogue to serve.
             faults: Faults in force from the start, as ``Fault`` or as text.
             latency: Milliseconds to wait before every response.
             rate_limit: Limit of requests, as ``RateLimit`` or text such as ``10/second``.
@@ -94,6 +97,7 @@ class Sandbox:
         self._host = host
         self._port = port
         self._endpoints = tuple(endpoints)
+        self._dimensions = tuple(dimensions)
         self._latency = latency
         self._limit = RateLimit.parse(rate_limit) if isinstance(rate_limit, str) else rate_limit
         self._gzip = gzip
@@ -167,6 +171,7 @@ class Sandbox:
             account=self.account,
             key=self.key,
             endpoints=self._endpoints,
+            dimensions=self._dimensions,
             rules=self.faults,
             clock=self._clock,
             meter=RequestMeter(self._limit) if self._limit else None,

@@ -6,6 +6,7 @@ from ..account import StoredAccount
 from ..clock import TMoment
 from .chance import define_macros
 from .mailings import planned_mailings, span_of
+from .names import names_of
 from .reactions import make_hits, make_reactions
 from .sends import TExecutionStamps, make_contacts, make_sends
 
@@ -82,4 +83,6 @@ def generated_account(
         )
     finally:
         cursor.close()
+    for resource, elements in names_of(seed, mailings, first, last, contacts).items():
+        account.describe(resource, elements)
     return account
