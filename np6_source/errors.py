@@ -40,7 +40,7 @@ class RequestContext:
     Attributes:
         resource: Name of the resource.
         scope: The id as it may be shown, empty where the resource covers the whole account.
-        window: The window as text.
+        window: The window as text, empty where the request has none.
         status: HTTP status, None where there was no response.
         request_id: NP6's ``x-request-id``.
     """
@@ -55,7 +55,8 @@ class RequestContext:
         parts = [self.resource]
         if self.scope:
             parts.append(f"id {self.scope}")
-        parts.append(f"window {self.window}")
+        if self.window:
+            parts.append(f"window {self.window}")
         if self.status is not None:
             parts.append(f"status {self.status}")
         if self.request_id:

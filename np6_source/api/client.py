@@ -88,9 +88,36 @@ class ClientSettings:
     timestamp_format: TTimestampFormat = "iso"
 
 
+class ApiRequest(Protocol):
+    """One call of one operation, whatever it asks for."""
+
+    @property
+    def method(self) -> str:
+        """HTTP method."""
+
+    @property
+    def path(self) -> str:
+        """Path below the base URL, escaped."""
+
+    @property
+    def accept(self) -> str:
+        """Media types that are taken."""
+
+    @property
+    def body(self) -> Any:
+        """JSON body; None: no body."""
+
+    @property
+    def context(self) -> RequestContext:
+        """What the request is for, for messages."""
+
+    def parameters(self, timestamp_format: TTimestampFormat) -> dict[str, str]:
+        """Query parameters, moments written in this format."""
+
+
 @dataclass(frozen=True)
 class WindowRequest:
-    """One call of one operation.
+    """One call of one operation that returns the events of a window.
 
     Attributes:
         endpoint: The operation.
@@ -107,11 +134,32 @@ class WindowRequest:
     scope_label: str = ""
     query: tuple[tuple[str, str], ...] = ()
     body: Any = None
+    accept: str = "application/json"
+
+    @property
+    def method(self) -> str:
+        """See ``ApiRequest``."""
+        return self.endpoint.method
+
+    @property
+    def path(self) -> str:
+        """See ``ApiRequest``."""
+        return self.endpoint.path.replace("{id}", quote(self.scope, safe=""))
 
     @property
     def context(self) -> RequestContext:
-        """What the request is for, for messages."""
+        """See ``ApiRequest``."""
         return RequestContext(self.endpoint.name, self.scope_label, str(self.window))
+
+    def parameters(self, timestamp_format: TTimestampFormat) -> dict[str, str]:
+        """See ``ApiRequest``."""
+        start, end = WINDOW_PARAMETERS[self.endpoint.window]
+        as_text = iso if timestamp_format == "iso" else str
+        query = dict(self.query)
+        if self.endpoint.id_query:
+            query[self.endpoint.id_query] = self.scope
+        query |= {start: as_text(self.window.start), end: as_text(self.window.end)}
+        return query | {"sort": "asc"}
 
 
 class Reception(Protocol):
@@ -206,7 +254,7 @@ class Client:
         self._is_failing = False
         self._session = requests.Session()
         self._session.auth = _KeyForHost(checked_key(settings.api_key), self._base_url)
-        self._session.headers.update({"Accept": "application/json", "Accept-Encoding": "gzip"})
+        self._session.headers.update({"Accept-Encoding": "gzip"})
         self._session.cookies.set_policy(_NoCookies())
         adapter = HTTPAdapter(pool_maxsize=settings.concurrency)
         self._session.mount("https://", adapter)
@@ -218,8 +266,8 @@ class Client:
         self._session.close()
         _CONNECTION_LOGGER.removeFilter(_without_queries)
 
-    def fetch(self, request: WindowRequest, reception: Reception) -> Answer:
-        """Asks for one window until the answer is complete.
+    def fetch(self, request: ApiRequest, reception: Reception) -> Answer:
+        """Sends one request until the answer is complete.
 
         Connection errors, time-outs, 429 and 5xx are tried again with growing waits.
 
@@ -259,14 +307,15 @@ class Client:
         logger.info("%s; trying again", again)
         return max(backoff, asked)
 
-    def _attempt(self, request: WindowRequest, reception: Reception) -> Answer:
+    def _attempt(self, request: ApiRequest, reception: Reception) -> Answer:
         with self._throttle.slot():
             started = time.monotonic()
             try:
                 response = self._session.request(
-                    request.endpoint.method,
-                    self._base_url + _path(request),
-                    params=self._query(request),
+                    request.method,
+                    self._base_url + request.path,
+                    params=request.parameters(self._settings.timestamp_format),
+                    headers={"Accept": request.accept},
                     json=request.body,
                     timeout=(self._settings.connect_timeout, self._settings.read_timeout),
                     allow_redirects=False,
@@ -306,15 +355,6 @@ class Client:
                     duration_ms=int((time.monotonic() - started) * SECOND),
                     request_id=context.request_id,
                 )
-
-    def _query(self, request: WindowRequest) -> dict[str, str]:
-        start, end = WINDOW_PARAMETERS[request.endpoint.window]
-        as_text = iso if self._settings.timestamp_format == "iso" else str
-        query = dict(request.query)
-        if request.endpoint.id_query:
-            query[request.endpoint.id_query] = request.scope
-        query |= {start: as_text(request.window.start), end: as_text(request.window.end)}
-        return query | {"sort": "asc"}
 
     def _check_status(self, response: requests.Response, context: RequestContext) -> None:
         status = response.status_code
@@ -521,10 +561,6 @@ def refuse_foreign_key(api_key: str) -> None:
             "The API key was found as API_KEY (or SOURCES__API_KEY), which may belong to another"
             " service. Name it SOURCES__NP6__API_KEY."
         )
-
-
-def _path(request: WindowRequest) -> str:
-    return request.endpoint.path.replace("{id}", quote(request.scope, safe=""))
 
 
 def _too_large(context: RequestContext, problem: str) -> WindowTooLarge:
