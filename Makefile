@@ -93,7 +93,7 @@ format: $(READY) ## Bring the code into shape
 	@$(BIN)/ruff format .
 
 docs: $(READY) ## Make the derived parts of the documentation anew
-	@$(BIN)/python -m np6_source.cli.documentation README.md llms.txt docs/*.md
+	@$(BIN)/python -m np6_source documentation README.md llms.txt docs/*.md
 
 bench: $(READY) ## Measure against other ways to do the same (ARGS=--quick: without installing them)
 	@$(BIN)/python tests/benchmarks/throughput.py $(ARGS)

@@ -6,7 +6,7 @@
 
 ``dlt init np6 duckdb --location FOLDER`` then copies code into a project that its owner can change,
 as it does for dlt's verified sources. It stands on its own: np6-source is not installed beside it.
-The sandbox and what makes this repository's documentation stay out.
+The sandbox stays out.
 
 The folder becomes a git repository, which ``dlt init`` asks for (dlt 1.31): it can also be pushed
 as it is, and its address given as the location.
@@ -26,7 +26,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parent.parent
 PACKAGE = "np6_source"
 NAME = "np6"
-LEFT_OUT = ("sandbox", "documentation.py", "__pycache__")
+LEFT_OUT = ("sandbox", "__pycache__")
 
 _IMPORT = re.compile(rf"^(\s*)from {PACKAGE}(?:\.([\w.]+))? import ", re.MULTILINE)
 

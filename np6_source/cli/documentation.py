@@ -1,13 +1,13 @@
-"""The parts of the documentation that are derived from the code.
+"""``np6-source documentation``: the parts of the documentation that are derived from the code.
 
-``python -m np6_source.cli.documentation FILE...`` makes them anew between their markers.
+It makes them anew between their markers.
 """
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import re
-import sys
 from pathlib import Path
 
 from .. import np6_source
@@ -127,7 +127,14 @@ def refreshed(text: str) -> str:
     return text
 
 
-if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        file = Path(argument)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.description = "Make the derived parts of Markdown files anew."
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Makes the files' derived parts anew; returns the exit status."""
+    for file in options.files:
         file.write_text(refreshed(file.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0

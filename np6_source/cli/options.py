@@ -1,4 +1,4 @@
-"""What the scripts' command lines share: options, the pipeline they name, what they print."""
+"""What the commands' options share, each named once."""
 
 from __future__ import annotations
 
@@ -12,24 +12,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import dlt
-from dlt.common.configuration.exceptions import ConfigFieldMissingException
 from dlt.extract import DltSource
-from rich.console import Console
-from rich.table import Table
+from rich_argparse import RawDescriptionRichHelpFormatter
 
 from .. import np6_source
 from ..endpoints import ENDPOINTS
 from ..errors import SettingError
-from ..lake import filesystem
-from ..loading import LoadReport
-from ..windows import iso
-
-FAILED = 1
-UNUSABLE = 2
-"""Exit status for options that cannot be used, as argparse has it."""
-TRY_AGAIN_LATER = 75
-"""Exit status of ``sysexits.h`` for "try again later"."""
+from .nearest import did_you_mean, nearest
 
 ID_OPTIONS = (
     "action_ids",
@@ -41,24 +30,46 @@ ID_OPTIONS = (
     "display_content_ids",
 )
 
-MISSING_KEY = """\
-No NP6 API key. Give it in one of three ways:
-  - in the environment:  export SOURCES__NP6__API_KEY=...
-  - in .dlt/secrets.toml (copy .dlt/example.secrets.toml):  [sources.np6] api_key = "..."
-  - in ~/.dlt/secrets.toml, the same, for every project of yours
-Without an account: `make demo` runs everything against a local NP6 API and needs none."""
+DATES = (
+    "Dates: 2024-05-01, 2024-05-01T10:00:00+02:00, or milliseconds since the epoch. Without an"
+    " offset they are UTC. A start is inclusive, an end exclusive."
+)
+"""What every help says of dates."""
+
+
+class Parser(argparse.ArgumentParser):
+    """``argparse``'s, which names the option that was probably meant."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", RawDescriptionRichHelpFormatter)
+        super().__init__(**options)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The options; refuses those it does not know."""
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            # The parser of a command reports to this one.
+            asked = getattr(options, "parser", self)
+            known = [*asked._option_string_actions]
+            close = {one: nearest(one.split("=")[0], known) for one in unknown if one[:1] == "-"}
+            hints = "".join(f" (did you mean {name}?)" for name in close.values() if name)
+            asked.error(f"unrecognized arguments: {' '.join(unknown)}{hints}")
+        return options
 
 
 def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
     """Options that say which pipeline, destination and dataset."""
     group = parser.add_argument_group("where to")
     group.add_argument(
-        "--pipeline", default="np6_to_duckdb", help="name of the dlt pipeline (%(default)s)"
+        "--pipeline",
+        default="np6_to_duckdb",
+        metavar="NAME",
+        help="name of the dlt pipeline (%(default)s)",
     )
     group.add_argument(
         "--destination",
-        default="duckdb",
-        help="any dlt destination, configured as dlt's documentation says (%(default)s)",
+        metavar="NAME",
+        help="any dlt destination, configured as dlt's documentation says (duckdb)",
     )
     group.add_argument(
         "--duckdb-file",
@@ -66,7 +77,9 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the DuckDB file; default: PIPELINE.duckdb in this folder",
     )
-    group.add_argument("--dataset", default="np6", help="dataset or schema (%(default)s)")
+    group.add_argument(
+        "--dataset", default="np6", metavar="NAME", help="dataset or schema (%(default)s)"
+    )
     group.add_argument(
         "--pipelines-dir",
         metavar="FOLDER",
@@ -76,64 +89,115 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
 
 def add_id_options(parser: argparse.ArgumentParser) -> None:
     """An option for each kind of id."""
-    group = parser.add_argument_group("ids (each selects the resources that load by it)")
+    group = parser.add_argument_group(
+        "ids",
+        "Each kind selects the resources that load by it, and only those. Ids stand side by side or"
+        " with commas between; @FILE takes them from a file and - from standard input, one a line.",
+    )
     for name in ID_OPTIONS:
         option = "--" + name.replace("_", "-")
         group.add_argument(option, nargs="+", default=None, metavar="ID", dest=name)
 
 
-def open_pipeline(options: argparse.Namespace, progress: Any = None) -> dlt.Pipeline:
-    """The pipeline that ``add_pipeline_options`` describe.
-
-    Raises:
-        SettingError: The DuckDB file and the dataset have the same name.
-    """
-    destination: Any = options.destination
-    catalog = options.duckdb_file.stem if options.duckdb_file else options.pipeline
-    if destination == "duckdb" and catalog == options.dataset:
-        # A DuckDB file is a catalog of its name, and dlt 1.31 leaves out the catalog.
-        raise SettingError(
-            f"The DuckDB file {catalog}.duckdb and the dataset {options.dataset!r} need different"
-            " names: DuckDB cannot tell them apart. Give --dataset or --duckdb-file."
-        )
-    if destination == "filesystem":
-        # The same, configured in the same way, but with every event once in Delta and Iceberg.
-        destination = filesystem()
-    if options.duckdb_file is not None:
-        destination = dlt.destinations.duckdb(str(options.duckdb_file))
-    return dlt.pipeline(
-        options.pipeline,
-        destination=destination,
-        dataset_name=options.dataset,
-        pipelines_dir=options.pipelines_dir,
-        progress=progress,
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say how much is printed, and in which form."""
+    group = parser.add_argument_group("output")
+    form = group.add_mutually_exclusive_group()
+    form.add_argument("--quiet", action="store_true", help="print nothing but failures")
+    form.add_argument(
+        "--json", action="store_true", help="print one JSON object, and nothing else, to stdout"
+    )
+    group.add_argument(
+        "--debug", action="store_true", help="log every request, window and attempt to stderr"
     )
 
 
 def given_ids(options: argparse.Namespace) -> dict[str, list[str]]:
-    """The ids of ``add_id_options`` that were given."""
-    return {name: ids for name in ID_OPTIONS if (ids := getattr(options, name)) is not None}
+    """The ids of ``add_id_options`` that were given.
+
+    Raises:
+        SettingError: A file cannot be read, holds no ids, or an id is no Unicode text.
+    """
+    return {
+        name: ids_of(texts, "--" + name.replace("_", "-"))
+        for name in ID_OPTIONS
+        if (texts := getattr(options, name)) is not None
+    }
+
+
+def ids_of(texts: Iterable[str], option: str) -> list[str]:
+    """The ids in an option's values, each once.
+
+    Args:
+        texts: ``A``, ``A,B``, ``@FILE`` or ``-``.
+        option: The option, for the message.
+
+    Raises:
+        SettingError: A file cannot be read, holds no ids, or an id is no Unicode text.
+    """
+    found: list[str] = []
+    for text in texts:
+        found.extend(_ids_of_one(text, option))
+    if not found:
+        raise SettingError(f"{option} holds no ids")
+    for one in found:
+        if not _is_unicode(one):
+            raise SettingError(f"{option}: {one!a} is no Unicode text")
+    return list(dict.fromkeys(found))
+
+
+def _ids_of_one(text: str, option: str) -> list[str]:
+    if text == "-":
+        return _lines(sys.stdin.read())
+    if not text.startswith("@"):
+        return [one for part in text.split(",") if (one := part.strip())]
+    file = Path(text[1:])
+    try:
+        ids = _lines(file.read_text("utf-8-sig"))
+    except OSError as error:
+        raise SettingError(f"{option}: {file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingError(f"{option}: {file} is no UTF-8 text") from None
+    if not ids:
+        raise SettingError(f"{option}: {file} holds no ids")
+    return ids
+
+
+def _lines(text: str) -> list[str]:
+    lines = text.removeprefix("\ufeff").splitlines()
+    return [one for line in lines if (one := line.strip())]
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def check_resources(resources: Iterable[str], known: Iterable[str] | None = None) -> None:
+    """Refuses names of resources that are not there.
+
+    Raises:
+        SettingError: Names the nearest.
+    """
+    names = [endpoint.name for endpoint in ENDPOINTS] if known is None else list(known)
+    for name in resources:
+        if name not in names:
+            listed = "\n  ".join(names)
+            raise SettingError(
+                f"No resource {name}{did_you_mean(name, names)}. There are:\n  {listed}"
+            )
 
 
 def make_source(resources: Iterable[str] | None = None, **arguments: Any) -> DltSource:
     """The source, with just these resources where any are named.
 
     Raises:
-        SystemExit: There is no key; says what to do.
         SettingError: A parameter cannot be used, or there is no such resource.
+        ConfigFieldMissingException: There is no key.
     """
-    try:
-        source = np6_source(**arguments)
-    except ConfigFieldMissingException as error:
-        if "api_key" not in error.fields:
-            raise
-        raise SystemExit(MISSING_KEY) from None
+    source = np6_source(**arguments)
     if resources is None:
         return source
-    unknown = sorted(set(resources) - set(source.resources))
-    if unknown:
-        known = "\n  ".join(endpoint.name for endpoint in ENDPOINTS)
-        raise SettingError(f"No resource {', '.join(unknown)}. There are:\n  {known}")
+    check_resources(resources, source.resources)
     return source.with_resources(*resources)
 
 
@@ -142,14 +206,14 @@ def ending_between_windows() -> Iterator[Callable[[], int]]:
     """Turns the first SIGTERM or Ctrl-C into a wish to stop; a second one ends at once.
 
     Yields:
-        A function that gives the number of the signal received, 0 for none.
+        A function that returns the number of the signal received, 0 for none.
     """
     received: list[int] = []
 
     def ask(number: int, _: FrameType | None) -> None:
         received.append(number)
         signal.signal(number, previous[number])
-        print("Stopping behind the current window; what is complete is loaded.", file=sys.stderr)
+        print("Stopping after the current window; what is complete is loaded.", file=sys.stderr)
 
     previous: dict[int, Any] = {
         number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
@@ -163,35 +227,8 @@ def ending_between_windows() -> Iterator[Callable[[], int]]:
             signal.signal(number, handler)
 
 
-def configure_logging() -> None:
-    """Warnings and errors go to standard error, one line each."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-
-
-def print_report(report: LoadReport, pipeline: dlt.Pipeline) -> None:
-    """Prints what an invocation did."""
-    console = Console(soft_wrap=True)
-    rows = Table("table", "rows written", title="Loaded", title_justify="left")
-    rows.columns[1].justify = "right"
-    for table, count in sorted(report.rows.items()):
-        rows.add_row(table, f"{count:,}")
-    console.print(rows)
-    resources = Table("resource", "windows", "complete up to", title_justify="left")
-    resources.columns[1].justify = "right"
-    for resource, count in sorted(report.windows.items()):
-        cursor = report.cursors.get(resource)
-        resources.add_row(resource, f"{count:,}", "" if cursor is None else iso(cursor))
-    console.print(resources)
-    console.print(
-        f"{report.packages} load packages into dataset {pipeline.dataset_name} of"
-        f" {pipeline.destination.destination_name}, {report.seconds:.1f} seconds"
-    )
-
-
-def exit_status(report: LoadReport) -> int:
-    """0 where everything asked for is loaded; prints the failures to standard error."""
-    for failure in report.failures:
-        print(f"{failure['kind']}: {failure['message']}", file=sys.stderr)
-    if any(failure["resume_at"] for failure in report.failures):
-        return TRY_AGAIN_LATER
-    return FAILED if report.failures else 0
+def configure_logging(options: argparse.Namespace) -> None:
+    """Warnings and errors go to standard error, one line each; ``--debug``: everything of ours."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", force=True)
+    if options.debug:
+        logging.getLogger("np6_source").setLevel(logging.DEBUG)

@@ -15,7 +15,7 @@ import requests
 from filelock import FileLock
 
 from np6_source.sandbox import Fault, Sandbox, account_from_events
-from np6_source.windows import SECOND, Window, gaps, merged
+from np6_source.windows import SECOND, Window, merged
 
 ALL = "actions_events"
 HOUR = 3600 * SECOND
@@ -124,7 +124,7 @@ class TestLoad:
 
 
 CASES: dict[str, tuple[list[str], dict[str, str], int, str]] = {
-    "no key": ([], {"SOURCES__NP6__API_KEY": ""}, 1, "SOURCES__NP6__API_KEY"),
+    "no key": ([], {"SOURCES__NP6__API_KEY": ""}, 2, "SOURCES__NP6__API_KEY"),
     "unknown option": (["--nonsense"], {}, 2, "--nonsense"),
     "unknown resource": (["--resources", "nonsense"], {}, 2, "No resource nonsense"),
     "start that is none": (["--start", "yesterday"], {}, 2, "start='yesterday'"),
@@ -214,7 +214,7 @@ class TestSignals:
         process.send_signal(number)
         ended = command_line.end_of(process)
         assert ended.returncode == status, ended.stderr
-        assert "Stopping behind the current window" in ended.stderr
+        assert "Stopping after the current window" in ended.stderr
         assert "Traceback" not in ended.stderr
         (covered,) = merged(warehouse.windows(ALL))
         assert covered.start == at("02-20")
@@ -222,77 +222,6 @@ class TestSignals:
         assert warehouse.places(ALL)["places"][""]["until"] == covered.end
         warehouse.load(lambda: source_of(sandbox, ALL, start="2024-02-20", on_error="keep"))
         assert warehouse.ids() == EVERY_ID
-
-
-class TestGaps:
-    """``python -m np6_source gaps``."""
-
-    SPAN = ("--start", "2024-03-01", "--end", "2024-03-02T12:00:00Z")
-
-    def gaps(self, command_line: Any, warehouse: Any, sandbox: Sandbox, *options: str) -> Any:
-        return command_line.run(
-            "-m np6_source",
-            "gaps",
-            *self.SPAN,
-            *command_line.where(warehouse),
-            *("--base-url", sandbox.url),
-            *options,
-            SOURCES__NP6__API_KEY=sandbox.key,
-        )
-
-    def test_holes_are_listed_and_filled(
-        self, command_line: Any, warehouse: Any, sandbox: Sandbox, source_of: TMake, at: TAt
-    ) -> None:
-        by_id = "action_events_activations"
-        unicity = "targets_events_hits_by_unicity"
-        address = "person1@example.com"
-        options = {"action_ids": ["000AA1"], "target_unicities": [address]}
-        warehouse.run(source_of(sandbox, ALL, by_id, unicity, window=6 * 3600, **options))
-        state = warehouse.state()
-        nothing = self.gaps(command_line, warehouse, sandbox)
-        assert (nothing.returncode, nothing.stdout.strip()) == (0, "Nothing is missing.")
-        before = warehouse.contents()
-        warehouse.execute(
-            "DELETE FROM np6.load_windows WHERE window_start = '2024-03-01 00:00:00Z'",
-            "DELETE FROM np6.events WHERE timestamp < '2024-03-01 06:00:00Z'",
-        )
-        listed = self.gaps(command_line, warehouse, sandbox)
-        assert listed.returncode == 3
-        for name in (ALL, by_id, unicity):
-            assert name in listed.stdout
-        assert address not in listed.stdout
-        assert "2024-03-01T06:00:00Z" in listed.stdout
-        sandbox.requests.clear()
-        refused = self.gaps(command_line, warehouse, sandbox, "--fill")
-        assert refused.returncode == 2
-        assert "give --target-unicities" in refused.stderr
-        filled = self.gaps(
-            command_line, warehouse, sandbox, "--fill", "--target-unicities", address
-        )
-        assert filled.returncode == 0, filled.stderr
-        assert warehouse.contents() == before
-        assert warehouse.state() == state
-        span = Window(at("03-01"), at("03-02T12:00"))
-        assert gaps(span, warehouse.windows(ALL)) == []
-        assert gaps(span, warehouse.windows(by_id, "000AA1")) == []
-        asked = {(r.path, r.query["start"], r.query["end"]) for r in sandbox.requests}
-        day = ("2024-03-01T00:00:00Z", "2024-03-01T06:00:00Z")
-        assert ("/actions/events", *day) in asked
-        assert {(start, end) for _, start, end in asked} == {day}
-
-    def test_what_was_never_loaded_is_missing_whole_where_it_is_asked_for(
-        self, command_line: Any, warehouse: Any, sandbox: Sandbox
-    ) -> None:
-        listed = self.gaps(
-            command_line, warehouse, sandbox, "--resources", ALL, "display_events_activations"
-        )
-        assert listed.returncode == 3, listed.stderr
-        assert listed.stdout.count("2024-03-02T12:00:00Z") == 2
-
-    def test_the_command_wants_a_span(self, command_line: Any) -> None:
-        ended = command_line.run("-m np6_source", "gaps", "--start", "2024-03-01")
-        assert ended.returncode == 2
-        assert "--end" in ended.stderr
 
 
 class TestScheduler:

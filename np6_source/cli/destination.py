@@ -1,0 +1,175 @@
+"""The pipeline that a command line names, checked before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dlt
+from dlt.common.destination.client import JobClientBase
+from dlt.common.destination.exceptions import UnknownDestinationModule
+from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration
+from dlt.destinations.job_client_impl import SqlJobClientBase
+
+from .. import lake
+from ..errors import SettingError
+from .nearest import did_you_mean
+
+DUCKDB_LIMITS = {"memory_limit": "350MB", "threads": 1}
+"""DuckDB takes most of a machine's memory unless told not to, and spills to disk beyond this.
+
+dlt writes tables side by side, a thread each; more threads help on machines with many cores.
+"""
+
+CLIENT_LIBRARIES = {"delta": "deltalake", "iceberg": "pyiceberg"}
+"""What dlt writes a table format on files with, which it asks for only in the load step."""
+
+
+class duckdb(dlt.destinations.duckdb):  # noqa: N801 - named as dlt names destinations
+    """``dlt.destinations.duckdb``, configured in the same way, within ``DUCKDB_LIMITS``.
+
+    dlt 1.31 takes limits from ``credentials`` alone, refuses those in ``config.toml``, and forgets
+    a configured file where they are given in code. Limits that are configured take precedence.
+    """
+
+    @property
+    def destination_type(self) -> str:
+        """Dlt's own, so that a pipeline's state names nothing of this package."""
+        return "dlt.destinations.duckdb"
+
+    def configuration(
+        self, initial_config: DuckDbClientConfiguration, accept_partial: bool = False
+    ) -> DuckDbClientConfiguration:
+        """The resolved configuration."""
+        config = super().configuration(initial_config, accept_partial)
+        given = config.credentials.global_config or {}
+        config.credentials.global_config = DUCKDB_LIMITS | given
+        return config
+
+
+def open_pipeline(options: argparse.Namespace, progress: Any = None) -> dlt.Pipeline:
+    """The pipeline that ``add_pipeline_options`` describe.
+
+    Raises:
+        SettingError: The destination, the file, the dataset or the folder cannot be used.
+        MissingDependencyException: The destination's client library is not installed.
+        ConfigurationException: The destination is not configured.
+    """
+    destination = _destination(options)
+    if options.pipelines_dir is not None:
+        _check_folder(Path(options.pipelines_dir), "--pipelines-dir")
+    if not options.dataset.strip():
+        raise SettingError("--dataset is empty: name the dataset")
+    _check_table_format(destination)
+    pipeline = dlt.pipeline(
+        options.pipeline,
+        destination=destination,
+        dataset_name=options.dataset,
+        pipelines_dir=options.pipelines_dir,
+        progress=progress,
+    )
+    client = pipeline.destination_client()
+    _check_dataset(client, options.dataset)
+    if isinstance(client.config, DuckDbClientConfiguration):
+        _check_file(Path(client.config.credentials.database), options.dataset)
+    return pipeline
+
+
+@contextmanager
+def looking(options: argparse.Namespace) -> Iterator[dlt.Pipeline]:
+    """The pipeline for reading: neither its folder nor the destination changes.
+
+    What dlt needs to know of the dataset comes from the dataset, into a folder that goes.
+    """
+    given = argparse.Namespace(**vars(options))
+    with tempfile.TemporaryDirectory(prefix="np6_look_") as folder:
+        given.pipelines_dir = folder
+        yield open_pipeline(given)
+
+
+def duckdb_file(pipeline: dlt.Pipeline) -> Path | None:
+    """The file of a pipeline into a DuckDB file; None for any other destination."""
+    config = pipeline.destination_client().config
+    if not isinstance(config, DuckDbClientConfiguration):
+        return None
+    return Path(config.credentials.database)
+
+
+def _destination(options: argparse.Namespace) -> Any:
+    name = options.destination or "duckdb"
+    try:
+        found = dlt.destination(name)
+    except UnknownDestinationModule:
+        known = [known for known in dlt.destinations.__all__ if known != "destination"]
+        raise SettingError(
+            f"--destination {name}: dlt knows no such destination{did_you_mean(name, known)}."
+            f" There are {', '.join(known)}, and any that destination.NAME.destination_type names."
+        ) from None
+    # dlt names a DuckDB file after a destination that has a name of its own.
+    is_named = found.destination_name != found.to_name(found.destination_type)
+    own_name: dict[str, Any] = {"destination_name": found.destination_name} if is_named else {}
+    if type(found) is dlt.destinations.duckdb:
+        file = options.duckdb_file
+        return duckdb(**own_name) if file is None else duckdb(str(file), **own_name)
+    if options.duckdb_file is not None:
+        raise SettingError(
+            f"--duckdb-file {options.duckdb_file} and --destination {name} contradict each other:"
+            " leave one out"
+        )
+    if type(found) is dlt.destinations.filesystem:
+        # The same, configured in the same way, but with every event once in Delta and Iceberg.
+        return lake.filesystem(**own_name)
+    return found
+
+
+def _check_table_format(destination: Any) -> None:
+    library = CLIENT_LIBRARIES.get(dlt.config.get("sources.np6.table_format", str) or "")
+    is_files = isinstance(destination, dlt.destinations.filesystem)
+    if is_files and library and importlib.util.find_spec(library) is None:
+        raise SettingError(
+            f"table_format needs the package {library}, which is not installed:"
+            f" pip install 'dlt[filesystem,{library}]'"
+        )
+
+
+def _check_dataset(client: JobClientBase, dataset: str) -> None:
+    """A name that the destination writes otherwise is one that its readers do not find."""
+    if not isinstance(client, SqlJobClientBase):
+        return
+    written = client.sql_client.dataset_name
+    if written is not None and written.casefold() != dataset.casefold():
+        raise SettingError(
+            f"--dataset {dataset}: the destination would call it {written}. Give that name."
+        )
+
+
+def _check_file(file: Path, dataset: str) -> None:
+    _check_folder(file.parent, f"The DuckDB file {file}")
+    if file.is_dir():
+        raise SettingError(f"The DuckDB file {file} is a folder: name a file in it")
+    # A DuckDB file is a catalog of its name up to the first dot, in any case, and dlt 1.31 leaves
+    # the catalog out.
+    catalog = file.name.split(".")[0]
+    if catalog.casefold() == dataset.casefold():
+        raise SettingError(
+            f"The DuckDB file {file.name} and the dataset {dataset!r} need different names:"
+            f" DuckDB calls the file {catalog} and cannot tell them apart. Give --dataset or"
+            " --duckdb-file."
+        )
+
+
+def _check_folder(folder: Path, what: str) -> None:
+    """A folder that may be written to, or could be made by dlt in one that is there."""
+    if folder.is_dir():
+        if not os.access(folder, os.W_OK):
+            raise SettingError(f"{what}: the folder {folder} cannot be written to")
+    elif folder.exists():
+        raise SettingError(f"{what}: {folder} is no folder")
+    elif what.startswith("The DuckDB file"):
+        raise SettingError(f"{what}: there is no folder {folder}. Make it first: mkdir -p {folder}")

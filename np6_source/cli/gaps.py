@@ -1,0 +1,190 @@
+"""``np6-source gaps``: the spans of time between two dates that no load covers."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import Any
+
+import dlt
+from dlt.destinations.sql_client import SqlClientBase
+from rich.table import Table
+
+from ..endpoints import ENDPOINTS, scope_label
+from ..errors import SettingError
+from ..ledger import Gap, coverage, missing
+from ..loading import LoadReport, load
+from ..settings import moment_ms
+from ..windows import Window, iso
+from .destination import duckdb_file, looking, open_pipeline
+from .nearest import did_you_mean
+from .options import (
+    DATES,
+    add_id_options,
+    add_output_options,
+    add_pipeline_options,
+    check_resources,
+    configure_logging,
+    given_ids,
+    make_source,
+)
+from .outcome import DONE, FOUND, NothingLoaded, Output
+from .report import print_failures, print_report, status_of
+
+SUMMARY = "list the spans of time between two dates that no load covers"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.description = (
+        "List what load_windows does not cover between two dates, per resource and id. Loads and"
+        " changes nothing, but with --fill."
+    )
+    parser.epilog = (
+        f"{DATES}\nExit status 0: nothing is missing. {FOUND}: something is. 4: nothing was ever"
+        " loaded here."
+    )
+    what = parser.add_argument_group("what")
+    what.add_argument(
+        "--start", required=True, metavar="DATE", help="first moment that should be covered"
+    )
+    what.add_argument(
+        "--end", required=True, metavar="DATE", help="moment up to which it should be, exclusive"
+    )
+    what.add_argument(
+        "--resources",
+        nargs="+",
+        metavar="NAME",
+        help="just these; one that was never loaded is missing whole."
+        " Default: every resource in load_windows",
+    )
+    what.add_argument("--fill", action="store_true", help="load just what is missing")
+    what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
+    add_id_options(parser)
+    add_pipeline_options(parser)
+    add_output_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit status."""
+    configure_logging(options)
+    asked = _asked_span(options)
+    if options.resources:
+        check_resources(options.resources)
+    with looking(options) as pipeline:
+        found = find_gaps(pipeline, asked, options)
+    console = Output(quiet=options.quiet)
+    if not found:
+        console.print("Nothing is missing.")
+        return DONE
+    table = Table("resource", "id", "missing from", "to (exclusive)")
+    for gap in found:
+        table.add_row(gap.resource, gap.scope_id, iso(gap.window.start), iso(gap.window.end))
+    console.print(table)
+    return fill_all(found, options) if options.fill else FOUND
+
+
+def _asked_span(options: argparse.Namespace) -> Window:
+    start, end = moment_ms(options.start, "--start"), moment_ms(options.end, "--end")
+    if start >= end:
+        raise SettingError(f"--start {options.start} must be before --end {options.end}")
+    return Window(start, end)
+
+
+def find_gaps(pipeline: dlt.Pipeline, asked: Window, options: argparse.Namespace) -> list[Gap]:
+    """What the options ask for and the ledger does not cover.
+
+    Raises:
+        NothingLoaded: The ledger is not there or empty.
+    """
+    covered = coverage_of(pipeline)
+    if options.resources:
+        covered = {key: spans for key, spans in covered.items() if key[0] in options.resources}
+        for key in _asked_scopes(options):
+            covered.setdefault(key, [])
+    return missing(asked, covered)
+
+
+def coverage_of(pipeline: dlt.Pipeline) -> dict[tuple[str, str], list[Window]]:
+    """The ledger's coverage; makes no file by looking.
+
+    Raises:
+        NothingLoaded: The database, the dataset or the ledger is not there, or the ledger is empty.
+    """
+    file = duckdb_file(pipeline)
+    where = f"dataset {pipeline.dataset_name} of {file or pipeline.destination.destination_name}"
+    if file is not None and not file.exists():
+        raise NothingLoaded(f"Nothing was ever loaded here: there is no file {file}.")
+    with pipeline.sql_client() as client:
+        if not client.has_dataset():
+            near = did_you_mean(str(pipeline.dataset_name), _datasets(client))
+            raise NothingLoaded(f"Nothing was ever loaded here: there is no {where}{near}.")
+    pipeline.sync_destination()
+    covered = coverage(pipeline)
+    if not covered:
+        raise NothingLoaded(f"Nothing was ever loaded here: no load into {where} was completed.")
+    return covered
+
+
+def _datasets(client: SqlClientBase[Any]) -> list[str]:
+    rows = client.execute_sql("SELECT schema_name FROM information_schema.schemata") or []
+    return [str(name) for (name,) in rows]
+
+
+def _asked_scopes(options: argparse.Namespace) -> Iterable[tuple[str, str]]:
+    ids = given_ids(options)
+    for endpoint in ENDPOINTS:
+        if endpoint.name not in options.resources:
+            continue
+        if endpoint.ids is None:
+            yield endpoint.name, ""
+        else:
+            for scope_id in ids.get(str(endpoint.ids), ()):
+                yield endpoint.name, scope_label(scope_id, endpoint.ids_are_personal)
+
+
+def fill_all(found: Iterable[Gap], options: argparse.Namespace) -> int:
+    """Loads every gap; returns the exit status of the first that is not whole."""
+    pipeline = open_pipeline(options)
+    status = DONE
+    for gap in found:
+        report = fill(pipeline, gap, options)
+        if not options.quiet:
+            print_report(report, pipeline)
+        print_failures(report)
+        status = status or status_of(report)
+    return status
+
+
+def fill(pipeline: dlt.Pipeline, gap: Gap, options: argparse.Namespace) -> LoadReport:
+    """Loads one gap as a backfill.
+
+    Raises:
+        SettingError: The ledger has only a digest of the id, and the id was not given.
+    """
+    endpoint = next((e for e in ENDPOINTS if e.name == gap.resource), None)
+    if endpoint is None:
+        raise SettingError(
+            f"{gap.resource} is not in the catalogue: fill it with np6_source(endpoints=…, start=…,"
+            " end=…) where its Endpoint is known"
+        )
+    ids: dict[str, list[str]] = {}
+    if isinstance(endpoint.ids, str):
+        candidates = [*given_ids(options).get(endpoint.ids, ()), gap.scope_id]
+        by_label = {scope_label(i, endpoint.ids_are_personal): i for i in candidates}
+        if gap.scope_id not in by_label:
+            option = "--" + endpoint.ids.replace("_", "-")
+            raise SettingError(f"{gap.resource}: give {option}; {gap.scope_id} is only a digest")
+        ids[endpoint.ids] = [by_label[gap.scope_id]]
+    arguments = {"base_url": options.base_url} if options.base_url else {}
+    return load(
+        pipeline,
+        lambda: make_source(
+            [gap.resource],
+            start=gap.window.start,
+            end=gap.window.end,
+            on_error="keep",
+            **ids,
+            **arguments,
+        ),
+    )

@@ -1,0 +1,143 @@
+"""``np6-source load``: loads NP6 events into DuckDB, or any dlt destination.
+
+Goes on where the last call ended. Whatever the exit status, what was loaded is complete and
+correct, and the next call goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from dlt.common.runtime.collector import LogCollector
+
+from ..errors import SettingError
+from ..loading import load
+from .destination import open_pipeline
+from .options import (
+    DATES,
+    Parser,
+    add_id_options,
+    add_output_options,
+    add_pipeline_options,
+    configure_logging,
+    ending_between_windows,
+    given_ids,
+    make_source,
+)
+from .outcome import SIGNALLED
+from .outcome import run as run_command
+from .report import print_failures, print_report, status_of
+
+SUMMARY = "load what is new, incrementally"
+EPILOG = f"""\
+{DATES}
+Exit status 0: everything asked for is loaded. 1: something failed. 2: an option or setting cannot
+be used. 75: try again later. 130, 143: ended by a signal. What is complete is loaded whatever
+it is."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.description = "Load NP6 events, incrementally."
+    parser.epilog = EPILOG
+    what = parser.add_argument_group("what")
+    what.add_argument(
+        "--start",
+        metavar="DATE",
+        help="first moment of a first load, inclusive; default: 30 days ago",
+    )
+    what.add_argument(
+        "--end",
+        metavar="DATE",
+        help="moment to load up to, exclusive. With --start: a backfill of just this range, beside"
+        " the schedule's cursor",
+    )
+    what.add_argument(
+        "--resources",
+        nargs="+",
+        metavar="NAME",
+        help="just these resources; default: actions_events, actions_reactivities, and those"
+        " whose ids are given",
+    )
+    what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
+    what.add_argument(
+        "--reload",
+        action="store_true",
+        help="drop the tables and forget how far every resource got, then load from --start",
+    )
+    what.add_argument(
+        "--checkpoint",
+        type=int,
+        default=1_000_000,
+        metavar="EVENTS",
+        help="commit a load package after so many events (%(default)s)",
+    )
+    add_id_options(parser)
+    add_pipeline_options(parser)
+    add_output_options(parser)
+    parser.add_argument(
+        "--progress",
+        choices=("log", "none", "tqdm", "enlighten", "alive_progress"),
+        default="log",
+        help="how dlt shows its progress (%(default)s)",
+    )
+
+
+def parse(arguments: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
+    """The options of a command line that has no other command."""
+    parser = Parser(prog=prog)
+    add_options(parser)
+    options: argparse.Namespace = parser.parse_args(arguments)
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """What a script of this command's own calls; returns the exit status."""
+    return run_command(run, parse(arguments))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the load; returns the exit status."""
+    configure_logging(options)
+    if options.reload and options.end is not None:
+        raise SettingError(
+            "--reload and --end contradict each other: everything would go, and only what is before"
+            " --end would come back"
+        )
+    # The command ends between windows by itself; dlt would drop what is complete (dlt 1.31).
+    os.environ["RUNTIME__INTERCEPT_SIGNALS"] = "false"
+    arguments: dict[str, Any] = {
+        "largest_load": options.checkpoint,
+        "on_error": "keep",
+        **given_ids(options),
+    }
+    # What is not given is left to dlt's configuration; None would be taken as given.
+    for name in ("start", "end", "base_url"):
+        if getattr(options, name) is not None:
+            arguments[name] = getattr(options, name)
+    with ending_between_windows() as signal_received:
+        arguments["stop_when"] = signal_received
+        # Refuses what cannot be used before anything starts.
+        make_source(options.resources, **arguments)
+        pipeline = open_pipeline(options, _progress(options))
+        report = load(
+            pipeline,
+            lambda: make_source(options.resources, **arguments),
+            signal_received,
+            reload=options.reload,
+        )
+    if not options.quiet:
+        print_report(report, pipeline)
+    print_failures(report)
+    return SIGNALLED + signal_received() if report.stopped else status_of(report)
+
+
+def _progress(options: argparse.Namespace) -> Any:
+    if options.progress == "none" or options.quiet or options.json:
+        return None
+    if options.progress == "log":
+        return LogCollector(5, sys.stderr, dump_system_stats=False)
+    return options.progress

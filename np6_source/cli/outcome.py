@@ -1,0 +1,193 @@
+"""From what happened to an exit status and a sentence: the only place that maps errors.
+
+| status | meaning |
+|---|---|
+| 0 | done: everything asked for is there |
+| 1 | failed: the message says what, where, and what to do |
+| 2 | an option or a setting that cannot be used; nothing started |
+| 3 | done, and found something: a gap, a difference |
+| 4 | nothing was ever loaded here |
+| 75 | later: NP6 asks to wait, a file is locked, another call runs |
+| 130, 143 | ended by Ctrl-C or SIGTERM |
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import duckdb
+from dlt.common.configuration.exceptions import (
+    ConfigFieldMissingException,
+    ConfigurationException,
+    LookupTrace,
+)
+from dlt.common.exceptions import DltException, MissingDependencyException
+from dlt.pipeline.exceptions import PipelineStepFailed
+from rich.console import Console
+
+from ..errors import Np6Error, SettingError, TryAgainLater
+from ..loading import AlreadyRunning
+
+DONE = 0
+FAILED = 1
+UNUSABLE = 2
+FOUND = 3
+NOTHING_LOADED = 4
+TRY_AGAIN_LATER = 75
+SIGNALLED = 128
+"""A process that signal n ended has the status 128 + n."""
+
+MISSING_KEY = """\
+No NP6 API key. Give it in one of three ways:
+  - in the environment:  export SOURCES__NP6__API_KEY=...
+  - in .dlt/secrets.toml (copy .dlt/example.secrets.toml):  [sources.np6] api_key = "..."
+  - in ~/.dlt/secrets.toml, the same, for every project of yours
+Without an account: `make demo` runs everything against a local NP6 API and needs none."""
+
+
+class NothingLoaded(Np6Error):
+    """The dataset is not there, or no load into it was ever completed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended.
+
+    Attributes:
+        status: The exit status.
+        message: What to say; empty where the command has said it.
+    """
+
+    status: int
+    message: str = ""
+
+
+class Output(Console):
+    """Standard output. A reader that has gone, such as ``head -1``, is no failure."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(soft_wrap=True, highlight=False, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Writes to nowhere from here on; rich would exit with 1."""
+        _discard(sys.stdout)
+
+
+def run(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Runs a command and says on standard error what went wrong.
+
+    Args:
+        command: Returns the exit status.
+        options: What it is called with.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        status = command(options)
+    except KeyboardInterrupt:
+        status = SIGNALLED + 2
+    except BrokenPipeError:
+        _discard(sys.stdout)
+        status = DONE
+    except Exception as error:
+        outcome = outcome_of(error)
+        if outcome is None:
+            raise
+        if getattr(options, "debug", False):
+            traceback.print_exception(error)
+        print(outcome.message, file=sys.stderr)
+        status = outcome.status
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard(sys.stdout)
+    return status
+
+
+def outcome_of(error: BaseException) -> Outcome | None:
+    """What an error means for the caller; None where it is a defect of this program."""
+    for cause in _chain(error):
+        found = _outcome_of_one(cause)
+        if found is not None:
+            return found
+    if isinstance(error, PipelineStepFailed):
+        cause = error.__cause__ or error
+        return Outcome(
+            FAILED,
+            f"dlt's {error.step} step failed: {_first_line(cause)}\nNothing of this step was"
+            " committed; the next call goes on from the last committed package. --debug shows"
+            " where it failed.",
+        )
+    if isinstance(error, (DltException, duckdb.Error, OSError)):
+        return Outcome(FAILED, f"{type(error).__name__}: {_first_line(error)}")
+    return None
+
+
+def _outcome_of_one(error: BaseException) -> Outcome | None:
+    if isinstance(error, SettingError):
+        return Outcome(UNUSABLE, str(error))
+    if isinstance(error, NothingLoaded):
+        return Outcome(NOTHING_LOADED, str(error))
+    if isinstance(error, (AlreadyRunning, TryAgainLater)):
+        return Outcome(TRY_AGAIN_LATER, str(error))
+    if isinstance(error, Np6Error):
+        return Outcome(FAILED, str(error))
+    if isinstance(error, MissingDependencyException):
+        packages = " ".join(f"'{name}'" for name in error.dependencies)
+        return Outcome(UNUSABLE, f"A package is missing: pip install {packages}")
+    if isinstance(error, ConfigFieldMissingException):
+        return Outcome(UNUSABLE, _missing_fields(error))
+    if isinstance(error, ConfigurationException):
+        return Outcome(UNUSABLE, _first_line(error))
+    if "Could not set lock on file" in str(error):
+        return Outcome(TRY_AGAIN_LATER, _locked(str(error)))
+    if isinstance(error, duckdb.Error):
+        return Outcome(FAILED, f"DuckDB: {_first_line(error)}")
+    return None
+
+
+def _missing_fields(error: ConfigFieldMissingException) -> str:
+    if "api_key" in error.fields:
+        return MISSING_KEY
+    variables = [
+        next((look.key for look in looks if isinstance(look, LookupTrace)), field)
+        for field, looks in error.traces.items()
+    ]
+    return (
+        f"Not configured: {', '.join(error.fields)}. Give {' and '.join(variables)} in the"
+        " environment, or the same in .dlt/secrets.toml."
+    )
+
+
+def _locked(message: str) -> str:
+    start = message.index("Could not set lock on file")
+    return (
+        f"Another process has the DuckDB file open, and nothing was changed: {message[start:]}"
+    ).splitlines()[0]
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _discard(stream: TextIO) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

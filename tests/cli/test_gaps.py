@@ -1,0 +1,137 @@
+"""``np6-source gaps``, as a process: what is missing, and what cannot be told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from np6_source.sandbox import Sandbox
+from np6_source.windows import SECOND, Window, gaps
+
+ALL = "actions_events"
+HOUR = 3600 * SECOND
+TMake = Callable[..., Any]
+TAt = Callable[[str], int]
+
+
+@pytest.fixture
+def sandbox(serve: TMake, event: TMake, at: TAt) -> Sandbox:
+    sandbox: Sandbox = serve((event(n, at("03-01") + n * HOUR) for n in range(48)), now=at("03-03"))
+    return sandbox
+
+
+class TestGaps:
+    """``python -m np6_source gaps``."""
+
+    SPAN = ("--start", "2024-03-01", "--end", "2024-03-02T12:00:00Z")
+
+    def gaps(self, command_line: Any, warehouse: Any, sandbox: Sandbox, *options: str) -> Any:
+        return command_line.run(
+            "-m np6_source",
+            "gaps",
+            *self.SPAN,
+            *command_line.where(warehouse),
+            *("--base-url", sandbox.url),
+            *options,
+            SOURCES__NP6__API_KEY=sandbox.key,
+        )
+
+    def test_holes_are_listed_and_filled(
+        self, command_line: Any, warehouse: Any, sandbox: Sandbox, source_of: TMake, at: TAt
+    ) -> None:
+        by_id = "action_events_activations"
+        unicity = "targets_events_hits_by_unicity"
+        address = "person1@example.com"
+        options = {"action_ids": ["000AA1"], "target_unicities": [address]}
+        warehouse.run(source_of(sandbox, ALL, by_id, unicity, window=6 * 3600, **options))
+        state = warehouse.state()
+        nothing = self.gaps(command_line, warehouse, sandbox)
+        assert (nothing.returncode, nothing.stdout.strip()) == (0, "Nothing is missing.")
+        before = warehouse.contents()
+        warehouse.execute(
+            "DELETE FROM np6.load_windows WHERE window_start = '2024-03-01 00:00:00Z'",
+            "DELETE FROM np6.events WHERE timestamp < '2024-03-01 06:00:00Z'",
+        )
+        listed = self.gaps(command_line, warehouse, sandbox)
+        assert listed.returncode == 3
+        for name in (ALL, by_id, unicity):
+            assert name in listed.stdout
+        assert address not in listed.stdout
+        assert "2024-03-01T06:00:00Z" in listed.stdout
+        sandbox.requests.clear()
+        refused = self.gaps(command_line, warehouse, sandbox, "--fill")
+        assert refused.returncode == 2
+        assert "give --target-unicities" in refused.stderr
+        filled = self.gaps(
+            command_line, warehouse, sandbox, "--fill", "--target-unicities", address
+        )
+        assert filled.returncode == 0, filled.stderr
+        assert warehouse.contents() == before
+        assert warehouse.state() == state
+        span = Window(at("03-01"), at("03-02T12:00"))
+        assert gaps(span, warehouse.windows(ALL)) == []
+        assert gaps(span, warehouse.windows(by_id, "000AA1")) == []
+        asked = {(r.path, r.query["start"], r.query["end"]) for r in sandbox.requests}
+        day = ("2024-03-01T00:00:00Z", "2024-03-01T06:00:00Z")
+        assert ("/actions/events", *day) in asked
+        assert {(start, end) for _, start, end in asked} == {day}
+
+    def test_a_resource_that_was_never_loaded_is_missing_whole_where_it_is_asked_for(
+        self, command_line: Any, warehouse: Any, sandbox: Sandbox, source_of: TMake
+    ) -> None:
+        warehouse.run(source_of(sandbox, ALL))
+        listed = self.gaps(
+            command_line, warehouse, sandbox, "--resources", ALL, "display_events_activations"
+        )
+        assert listed.returncode == 3, listed.stderr
+        assert ALL not in listed.stdout
+        assert listed.stdout.count("2024-03-02T12:00:00Z") == 1
+
+    def test_the_command_wants_a_span(self, command_line: Any) -> None:
+        ended = command_line.run("-m np6_source", "gaps", "--start", "2024-03-01")
+        assert ended.returncode == 2
+        assert "--end" in ended.stderr
+
+    def test_an_empty_dataset_is_an_answer_of_its_own(
+        self, command_line: Any, warehouse: Any, sandbox: Sandbox, source_of: TMake
+    ) -> None:
+        no_file = self.gaps(command_line, warehouse, sandbox)
+        assert (no_file.returncode, no_file.stdout) == (4, "")
+        assert f"there is no file {warehouse.database}" in no_file.stderr
+        assert not warehouse.database.exists()
+        assert not warehouse.pipelines_dir.exists()
+        warehouse.run(source_of(sandbox, ALL))
+        mistyped = self.gaps(command_line, warehouse, sandbox, "--dataset", "nq6")
+        assert (mistyped.returncode, mistyped.stdout) == (4, "")
+        assert "there is no dataset nq6" in mistyped.stderr
+        assert "did you mean np6?" in mistyped.stderr
+        warehouse.execute("DELETE FROM np6.load_windows")
+        empty = self.gaps(command_line, warehouse, sandbox)
+        assert (empty.returncode, empty.stdout) == (4, "")
+        assert "no load into dataset np6" in empty.stderr
+        schemas = {name for (name,) in warehouse.query("SELECT schema_name FROM duckdb_schemas()")}
+        assert "nq6" not in schemas
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (("--resources", "action_events"), "No resource action_events (did you mean"),
+            (("--start", "2024-03-03"), "--start 2024-03-03 must be before --end"),
+            (("--start", "tomorrow"), "--start='tomorrow' is not an ISO date"),
+        ],
+        ids=["resource", "end before start", "no date"],
+    )
+    def test_what_cannot_be_used_is_refused(
+        self,
+        command_line: Any,
+        warehouse: Any,
+        sandbox: Sandbox,
+        options: tuple[str, ...],
+        words: str,
+    ) -> None:
+        ended = self.gaps(command_line, warehouse, sandbox, *options)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert words in ended.stderr
+        assert "Traceback" not in ended.stderr
