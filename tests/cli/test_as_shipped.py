@@ -17,7 +17,7 @@ import duckdb
 import pytest
 
 from np6_source.sandbox import Sandbox, generated_account
-from tests.conftest import ROOT
+from tests.support import ROOT
 
 TCall = Callable[..., subprocess.CompletedProcess[str]]
 
