@@ -1,1 +1,240 @@
-"""SQL views for analysts, one file each."""
+"""Views for analysts: one SQL file each, made in the destination in its own dialect.
+
+``make`` makes them, or makes them anew where anything about them has changed; ``drop`` takes them
+away. Neither touches anything that this package did not make.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dlt
+from dlt.destinations.exceptions import DatabaseException
+from dlt.destinations.job_client_impl import SqlJobClientBase
+
+from ..destinations import kind_of_destination
+from ..errors import Np6Error
+from ..schema import TABLES
+from .base_tables import BASE_TABLES, DIMENSIONS
+from .definitions import View, texts, views
+from .descriptions import COMMON, OF_VIEW, described
+from .destination import Catalog, catalog_of
+from .translation import ENDINGS, FUNCTIONS, Names, quoted, translated
+
+logger = logging.getLogger(__name__)
+
+FORMAT = "1"
+"""Part of the fingerprint: another number where views are made in another way."""
+
+__all__ = ["Made", "View", "ViewsFailed", "drop", "make", "statements", "views"]
+
+
+class ViewsFailed(Np6Error):
+    """The views could not be made or dropped; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What ``make`` did.
+
+    Attributes:
+        views: Names of the views that are there now; empty where the destination has none.
+        changed: Whether any of them was made anew.
+    """
+
+    views: tuple[str, ...]
+    changed: bool
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the views of a pipeline are."""
+
+    client: SqlJobClientBase
+    names: Names
+    catalog: Catalog
+
+
+def make(pipeline: dlt.Pipeline) -> Made:
+    """Makes the views of the tables that a pipeline loads, where they are not as they should be.
+
+    Tables and columns that are not there are read as empty, so that every view has its columns
+    everywhere. Loads into the dataset should wait meanwhile, see ``dataset_lock``.
+
+    Args:
+        pipeline: The pipeline. Where its destination has no views (files), nothing happens.
+
+    Raises:
+        ViewsFailed: A view's name is taken, a view of somebody else's reads one that has changed,
+            or the destination refuses.
+    """
+    with _place(pipeline) as place:
+        if place is None:
+            return Made((), changed=False)
+        names = list(texts())
+        wanted = fingerprint(place.names)
+        there = place.catalog.relations(names)
+        if len(there) == len(names) and all(r.fingerprint == wanted for r in there.values()):
+            return Made(tuple(names), changed=False)
+        taken = [name for name, relation in there.items() if relation.fingerprint is None]
+        if taken:
+            raise ViewsFailed(
+                f"Dataset {pipeline.dataset_name!r} has {_listed(taken)} already, which np6_source"
+                " did not make: no view was made. Rename it, or load with --views off."
+            )
+        _refuse_readers(place, list(there), "The views have changed")
+        with _transaction(place):
+            _execute(place, [*_drops(place, there), *_creates(place, wanted)])
+        return Made(tuple(names), changed=True)
+
+
+def drop(pipeline: dlt.Pipeline, for_reload: bool = False) -> tuple[str, ...]:
+    """Drops the views that ``make`` has made; gives their names.
+
+    Args:
+        pipeline: The pipeline.
+        for_reload: The tables will be dropped next: views of others that read them are in the way
+            too.
+
+    Raises:
+        ViewsFailed: A view of somebody else's reads what would be dropped, and the destination
+            would refuse; nothing was dropped.
+    """
+    with _place(pipeline) as place:
+        if place is None:
+            return ()
+        there = place.catalog.relations(list(texts()))
+        ours = [name for name, relation in there.items() if relation.fingerprint is not None]
+        tables = [table.name for table in TABLES] if for_reload else []
+        _refuse_readers(place, [*ours, *tables], "Nothing was dropped")
+        if ours:
+            with _transaction(place):
+                _execute(place, [*_drops(place, ours), *place.catalog.unmarking()])
+        return tuple(ours)
+
+
+def statements(names: Names) -> Iterator[tuple[str, str]]:
+    """Name and ``CREATE VIEW`` statement of every view, each after those it reads."""
+    ending = " WITH NO SCHEMA BINDING" if names.dialect == "redshift" else ""
+    for view in views():
+        path = quoted(names.path(view.name), names.dialect)
+        yield view.name, f"CREATE VIEW {path} AS {translated(view.query, names)}{ending}"
+
+
+def fingerprint(names: Names) -> str:
+    """What the views depend on, as a digest: equal ones are equal views."""
+    digest = hashlib.sha256()
+    parts: list[Any] = [FORMAT, names.dialect, names.path("messages"), sorted(texts().items())]
+    parts.append(sorted((table, sorted(columns)) for table, columns in names.present.items()))
+    parts.append([COMMON, OF_VIEW, [(c.name, c.description) for t in TABLES for c in t.columns]])
+    parts.append([FUNCTIONS[names.dialect], ENDINGS.get(names.dialect)])
+    digest.update(repr(parts).encode())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _place(pipeline: dlt.Pipeline) -> Iterator[_Place | None]:
+    """Connects to where the views belong; None where the destination has none."""
+    nothing = (
+        f"Nothing is loaded into dataset {pipeline.dataset_name!r} yet: there is nothing to view."
+    )
+    client = pipeline.destination_client()
+    if not isinstance(client, SqlJobClientBase):
+        yield None
+        return
+    file = getattr(client.sql_client.credentials, "database", None)
+    if kind_of_destination(pipeline) == "duckdb" and not Path(str(file)).exists():
+        raise ViewsFailed(nothing)  # Connecting would make the file.
+    with client:
+        try:
+            names = _names(client)
+            if not names.present:
+                raise ViewsFailed(nothing)
+            yield _Place(client, names, catalog_of(client, names))
+        except DatabaseException as error:
+            first, *_ = str(error).splitlines()
+            raise ViewsFailed(f"The destination refuses the views: {first}") from error
+
+
+def _names(client: SqlJobClientBase) -> Names:
+    sql_client = client.sql_client
+    schema = client.schema
+    naming = schema.naming
+    dialect = client.capabilities.sqlglot_dialect or ""
+    if dialect not in FUNCTIONS:
+        raise ViewsFailed(f"There are no views for {dialect or 'this destination'} yet.")
+
+    def table(name: str) -> str:
+        return naming.normalize_tables_path(name)
+
+    def column(name: str) -> str:
+        return client.capabilities.casefold_identifier(naming.normalize_path(name))
+
+    def path(name: str) -> list[str]:
+        parts = sql_client.make_qualified_table_name_path(table(name), quote=False)
+        # A DuckDB file that is renamed or attached is another catalog.
+        return parts[-2:] if dialect == "duckdb" else parts
+
+    asked = [n for n in BASE_TABLES if n not in DIMENSIONS or table(n) in schema.tables]
+    logical = {table(name): name for name in asked}
+    present = {}
+    for found, columns in client.get_storage_tables(list(logical)):
+        if columns:
+            expected = BASE_TABLES[logical[found]]
+            present[logical[found]] = frozenset(n for n in expected if column(n) in columns)
+    return Names(dialect, path, column, present)
+
+
+def _creates(place: _Place, wanted: str) -> Iterator[str]:
+    for _, statement in statements(place.names):
+        yield statement
+    yield from place.catalog.marking({v.name: v.description for v in views()}, wanted)
+    for view in views():
+        columns = {name: column.comment for name, column in described(view).items()}
+        yield from place.catalog.describing(view.name, columns)
+    for table in TABLES:
+        if present := place.names.present.get(table.name):
+            columns = {c.name: c.description for c in table.columns if c.name in present}
+            yield from place.catalog.describing(table.name, columns)
+
+
+def _drops(place: _Place, there: Any) -> Iterator[str]:
+    for view in reversed(views()):
+        if view.name in there:
+            yield f"DROP VIEW {quoted(place.names.path(view.name), place.names.dialect)}"
+
+
+def _refuse_readers(place: _Place, names: list[str], what: str) -> None:
+    readers = place.catalog.readers(names)
+    if readers:
+        listed = ", ".join(f"{reader} (reads {read})" for reader, read in sorted(readers.items()))
+        raise ViewsFailed(
+            f"{what}, but the destination cannot drop what other views read: {listed}. Drop those,"
+            " run this again, and make them anew."
+        )
+
+
+def _transaction(place: _Place) -> AbstractContextManager[Any]:
+    """One transaction for all statements where the destination takes DDL in one."""
+    if not place.client.capabilities.supports_ddl_transactions:
+        return nullcontext()
+    return place.client.sql_client.begin_transaction()
+
+
+def _execute(place: _Place, statements: list[str]) -> None:
+    if place.names.dialect in ("duckdb", "postgres"):
+        # These take several at once: one trip in place of hundreds.
+        place.client.sql_client.execute_sql(";\n".join(statements))
+        return
+    for statement in statements:
+        place.client.sql_client.execute_sql(statement)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(sorted(names))

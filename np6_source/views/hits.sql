@@ -1,0 +1,42 @@
+-- One row per hit: an open, a click, a mirror page, a form or an unsubscription.
+SELECT
+    e.id AS event_id,
+    e.timestamp AS happened_at,
+    UTC_DAY(e.timestamp) AS happened_on,
+    e.channel,
+    e.action_id,
+    e.action_kind,
+    e.action_version,
+    e.message_id,
+    e.message_thread_id,
+    e.message_set_id,
+    e.contact_id,
+    e.contact_hash,
+    e.recipient,
+    e.recipient_domain,
+    COALESCE(h.link_type, e.subtype) AS link_type,
+    h.link_label,
+    h.link_source,
+    h.link_destination,
+    CASE WHEN e.subtype = 'form' THEN h.link_value END AS form_id,
+    CASE WHEN r.event_id IS NULL THEN FALSE ELSE TRUE END AS is_robot,
+    r.robot_class,
+    h.client_type,
+    h.client_ip_version,
+    h.client_ip,
+    h.user_agent,
+    h.browser_type,
+    h.browser_name,
+    h.browser_version,
+    h.browser_vendor,
+    h.os_name,
+    h.os_family,
+    h.os_vendor,
+    h.device_type,
+    h.device_name,
+    h.device_brand,
+    e.requested_at
+FROM events AS e
+LEFT JOIN events__hits AS h ON h.event_id = e.id
+LEFT JOIN events__robots AS r ON r.event_id = e.id
+WHERE e.type = 'hit'

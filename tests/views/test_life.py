@@ -1,0 +1,194 @@
+"""Views are made, stay, are made anew and go, and touch nothing of anybody else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import dlt
+import duckdb
+import pytest
+
+from np6_source import views
+from np6_source.sandbox import Sandbox
+from tests.support import Warehouse, at, event
+
+NAMES = {view.name for view in views.views()}
+TMake = Callable[..., Any]
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def pipeline(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    serve: TMake,
+    source_of: TMake,
+) -> dlt.Pipeline:
+    """A pipeline that has loaded two events, into DuckDB or PostgreSQL."""
+    made = Warehouse(tmp_path).pipeline
+    if request.param == "postgres":
+        socket = request.getfixturevalue("postgres_socket")
+        made = dlt.pipeline(
+            "np6_views",
+            destination=dlt.destinations.postgres(
+                f"postgresql://postgres:x@{quote(socket, safe='')}/postgres"
+            ),
+            dataset_name=f"np6_{abs(hash(request.node.name)) % 10**8}",
+            pipelines_dir=str(tmp_path / "pipelines"),
+        )
+    sandbox: Sandbox = serve(
+        [event(1, at("03-01T10:00")), event(2, at("03-01T11:00"))],
+        now=at("03-02"),
+    )
+    made.run(source_of(sandbox, "actions_events"))
+    return made
+
+
+def query(pipeline: dlt.Pipeline, sql: str) -> list[tuple[Any, ...]]:
+    with pipeline.sql_client() as client:
+        return [tuple(row) for row in client.execute_sql(sql) or ()]
+
+
+def test_all_are_made_once(pipeline: dlt.Pipeline) -> None:
+    first, second = views.make(pipeline), views.make(pipeline)
+
+    assert (set(first.views), first.changed) == (NAMES, True)
+    assert (set(second.views), second.changed) == (NAMES, False)
+    assert query(pipeline, "SELECT count_sent FROM action_performance") == [(2,)]
+
+
+def test_a_view_that_was_dropped_is_made_again(pipeline: dlt.Pipeline) -> None:
+    views.make(pipeline)
+    query(pipeline, "DROP VIEW data_quality")
+
+    assert views.make(pipeline).changed
+    assert len(query(pipeline, "SELECT * FROM data_quality")) == 11
+
+
+def test_they_change_with_the_columns_that_are_there(pipeline: dlt.Pipeline) -> None:
+    """A database that the version before has filled lacks columns, until it has them."""
+    with pipeline.sql_client() as client:
+        client.execute_sql("ALTER TABLE events DROP COLUMN message_set_id")
+    views.make(pipeline)
+    assert query(pipeline, "SELECT message_set_id FROM messages") == [(None,), (None,)]
+
+    query(pipeline, "ALTER TABLE events ADD COLUMN message_set_id VARCHAR")
+    query(pipeline, "UPDATE events SET message_set_id = 'set'")
+
+    assert views.make(pipeline).changed
+    assert query(pipeline, "SELECT message_set_id FROM messages") == [("set",), ("set",)]
+
+
+def test_dropping_leaves_the_tables(pipeline: dlt.Pipeline) -> None:
+    views.make(pipeline)
+
+    assert set(views.drop(pipeline)) == NAMES
+    assert views.drop(pipeline) == ()
+    assert query(pipeline, "SELECT count(*) FROM events") == [(2,)]
+
+
+@pytest.mark.parametrize("kind", ["TABLE", "VIEW"])
+def test_a_name_that_is_taken_stops_everything(pipeline: dlt.Pipeline, kind: str) -> None:
+    query(pipeline, f"CREATE {kind} messages AS SELECT 1 AS mine")
+
+    with pytest.raises(views.ViewsFailed, match="has messages already"):
+        views.make(pipeline)
+    assert views.drop(pipeline) == ()
+    assert query(pipeline, "SELECT mine FROM messages") == [(1,)]
+
+
+def test_a_view_that_somebody_put_in_place_of_ours_is_theirs(pipeline: dlt.Pipeline) -> None:
+    views.make(pipeline)
+    query(pipeline, "DROP VIEW data_quality")
+    query(pipeline, "CREATE VIEW data_quality AS SELECT 1 AS mine")
+
+    with pytest.raises(views.ViewsFailed, match="data_quality already"):
+        views.make(pipeline)
+    assert "data_quality" not in views.drop(pipeline)
+    assert query(pipeline, "SELECT mine FROM data_quality") == [(1,)]
+
+
+def test_a_view_of_somebody_elses_on_top_is_named_and_nothing_dropped(
+    pipeline: dlt.Pipeline,
+) -> None:
+    views.make(pipeline)
+    query(pipeline, "CREATE VIEW my_own AS SELECT message_id FROM messages")
+    if pipeline.destination.destination_type.endswith("duckdb"):
+        views.drop(pipeline)
+        assert views.make(pipeline).changed
+    else:
+        with pytest.raises(views.ViewsFailed, match=r"\.my_own \(reads messages\)"):
+            views.drop(pipeline)
+    assert len(query(pipeline, "SELECT message_id FROM my_own")) == 2
+    query(pipeline, "DROP VIEW my_own")
+
+
+def test_a_view_of_somebody_elses_on_a_table_is_in_the_way_of_a_reload_only(
+    pipeline: dlt.Pipeline,
+) -> None:
+    views.make(pipeline)
+    query(pipeline, "CREATE VIEW my_own AS SELECT id FROM events")
+    if pipeline.destination.destination_type.endswith("postgres"):
+        with pytest.raises(views.ViewsFailed, match=r"\.my_own \(reads events\)"):
+            views.drop(pipeline, for_reload=True)
+        assert views.make(pipeline) == views.Made(views.make(pipeline).views, changed=False)
+
+    assert set(views.drop(pipeline)) == NAMES
+    assert len(query(pipeline, "SELECT id FROM my_own")) == 2
+    query(pipeline, "DROP VIEW my_own")
+
+
+def test_views_and_columns_are_described_in_the_destination(pipeline: dlt.Pipeline) -> None:
+    views.make(pipeline)
+    if pipeline.destination.destination_type.endswith("duckdb"):
+        sql = (
+            "SELECT comment FROM duckdb_columns() WHERE schema_name = 'np6'"
+            " AND table_name = '{}' AND column_name = '{}'"
+        )
+    else:
+        sql = (
+            "SELECT col_description(a.attrelid, a.attnum) FROM pg_attribute AS a"
+            " WHERE a.attrelid = '{}'::regclass AND a.attname = '{}'"
+        )
+
+    assert query(pipeline, sql.format("messages", "was_opened")) == [
+        ("Whether a person opened it",)
+    ]
+    assert query(pipeline, sql.format("events", "id")) == [("The event's uuid",)]
+
+
+def test_a_renamed_and_attached_file_has_them(
+    tmp_path: Path, serve: TMake, source_of: TMake
+) -> None:
+    warehouse = Warehouse(tmp_path)
+    sandbox = serve([event(1, at("03-01T10:00"))], now=at("03-02"))
+    warehouse.run(source_of(sandbox, "actions_events"))
+    views.make(warehouse.pipeline)
+    renamed = warehouse.database.rename(tmp_path / "renamed.duckdb")
+
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{renamed}' AS theirs (READ_ONLY)")
+        for name in NAMES:
+            connection.execute(f"SELECT * FROM theirs.np6.{name}").fetchall()
+        assert connection.execute("SELECT count(*) FROM theirs.np6.messages").fetchall() == [(1,)]
+
+
+def test_nothing_is_made_where_nothing_is_loaded(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path)
+    with pytest.raises(views.ViewsFailed, match="Nothing is loaded into dataset 'np6' yet"):
+        views.make(warehouse.pipeline)
+    assert not warehouse.database.exists()
+
+
+def test_files_have_no_views(tmp_path: Path) -> None:
+    pipeline = dlt.pipeline(
+        "files",
+        destination=dlt.destinations.filesystem(str(tmp_path / "lake")),
+        dataset_name="np6",
+        pipelines_dir=str(tmp_path / "pipelines"),
+    )
+
+    assert views.make(pipeline) == views.Made((), changed=False)
+    assert views.drop(pipeline) == ()
