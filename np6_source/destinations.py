@@ -17,24 +17,20 @@ import dlt
 
 from .schema import Table
 
-TReplaces = Literal["keys", "merge key", "scope", "scope in time", "by itself"]
+TReplaces = Literal["keys", "merge key", "scope", "versions", "by itself"]
 """By what the rows go that newer ones replace.
 
 ``keys``: by their primary key, as dlt has it.
 
-``merge key``: rows that go all together, by dlt's merge key. dlt 1.31 deletes by "primary key OR
-merge key" in a subquery; PostgreSQL reduces it, the merge key being part of the primary key, to the
-merge key. On Snowflake dlt deletes twice.
+``merge key``: rows that go all together, by dlt's merge key: dlt 1.31 deletes twice.
 
 ``scope``: such rows by a condition in place of the keys: one delete where dlt would run two that
 cost money or a mutation each (BigQuery, ClickHouse), or an OR whose plan is not known (Databricks,
 Redshift). The condition names columns unquoted, as these destinations take them whatever the naming
 convention.
 
-``scope in time``: all rows by a condition that also has the range of time of the new ones, for
-destinations that skip the parts of a table whose times lie outside a range of which they learn
-while the statement runs. A merge then costs what the increment does; by the keys alone, as dlt 1.31
-writes it, it reads the whole table's.
+``versions``: all rows by statements of our own, in one transaction that leaves newer rows alone,
+see ``tables.merge``.
 
 ``by itself``: the destination has no delete-insert (dlt 1.31). Delta and Iceberg tables are merged
 by key, see ``lake``; plain files are appended to.
@@ -96,6 +92,11 @@ class Destination:
     Attributes:
         kind: dlt's short type of it: ``postgres``.
         replaces: By what rows go that newer ones replace.
+        skips_by_time: Whether it skips the parts of a table whose times lie outside a range of
+            which it learns while the statement runs. Where timestamps are final, a merge then costs
+            what the increment does, and does not read the whole table's keys.
+        quotes: Whether statements quote names, in the case of the schema's naming convention.
+        lock_table: Statement that keeps other merges from a table until the transaction ends.
         file_format: Loader file format to take, where dlt's own choice changes values.
         refuses: Loader file formats that it takes and spoils, with the reason.
         layout: Lays out a table by its column of time. None: as rows come. Snowflake's
@@ -111,6 +112,9 @@ class Destination:
 
     kind: str
     replaces: TReplaces = "keys"
+    skips_by_time: bool = False
+    quotes: bool = False
+    lock_table: str | None = None
     file_format: str | None = None
     refuses: Mapping[str, str] = field(default_factory=dict)
     layout: Callable[[Table, str], Layout] | None = None
@@ -138,18 +142,26 @@ DESTINATIONS = (
     Destination("bigquery", replaces="scope", layout=_bigquery),
     Destination("clickhouse", replaces="scope", layout=_clickhouse),
     Destination("databricks", replaces="scope", layout=_databricks),
-    Destination("duckdb", replaces="scope in time", refuses=_SPOILED_BY_DUCKDB, lock="file"),
-    Destination("ducklake", replaces="scope in time"),
+    Destination(
+        "duckdb",
+        replaces="versions",
+        skips_by_time=True,
+        refuses=_SPOILED_BY_DUCKDB,
+        lock="file",
+    ),
+    Destination("ducklake", replaces="versions", skips_by_time=True),
     Destination(
         "filesystem",
         replaces="by itself",
         merges_into=frozenset({"delta", "iceberg"}),
         one_writer=frozenset({"iceberg"}),
     ),
-    Destination("motherduck", replaces="scope in time", refuses=_SPOILED_BY_DUCKDB),
+    Destination("motherduck", replaces="versions", skips_by_time=True, refuses=_SPOILED_BY_DUCKDB),
     Destination(
         "postgres",
-        replaces="merge key",
+        replaces="versions",
+        quotes=True,
+        lock_table="LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE",
         # dlt 1.31's Parquet way fails on an empty table.
         file_format="insert_values",
         refuses={"csv": "dlt copies it with FORCE_NULL, which turns empty texts into NULL"},

@@ -23,6 +23,7 @@ from ..errors import SettingError
 from ..lake import check_format
 from ..schema import TABLES, Table
 from . import hints
+from .merge import TName
 
 ROW_HINTS = ("data_type", "primary_key", "merge_key", "hard_delete", "dedup_sort", "row_key")
 """Column hints that decide which rows a table holds, or whether they can be loaded at all."""
@@ -50,8 +51,9 @@ def declare_tables(
     table_format = table_format or whole.get("table_format")
     check_format(dlt.current.pipeline().destination, table_format)
     schema = dlt.current.source_schema()
+    name = _names_in_sql(schema)
     for table in TABLES:
-        own = hints.table_hints(table, destination.kind, timestamps_are_final)
+        own = hints.table_hints(table, destination.kind, timestamps_are_final, name)
         given = resource.compute_table_schema(meta=TableNameMeta(table.name))
         columns = {
             name: column for name, column in whole["columns"].items() if name in own["columns"]
@@ -63,7 +65,7 @@ def declare_tables(
         }
         if "variant_name" in given:
             # A source may be run again, to another destination: what stands there then is ours.
-            _check_disposition(resource, given, hints.dispositions(table))
+            _check_disposition(resource, given, hints.dispositions(table, name))
             columns |= given["columns"]
             layout |= _layout(given)
         # A variant begins as a copy of the resource's hints: take away what not all tables have.
@@ -84,6 +86,17 @@ def declare_tables(
         _check_format(resource, declared.get("file_format"), destination)
         _check_contract(resource, schema, declared)
     return table_format
+
+
+def _names_in_sql(schema: Schema) -> TName:
+    """Gives columns' names as the pipeline's destination has them, quoted."""
+    destination = dlt.current.pipeline().destination
+    if destination is None:
+        return str
+    capabilities = destination.capabilities()
+    return lambda name: capabilities.escape_identifier(
+        capabilities.casefold_identifier(schema.naming.normalize_path(name))
+    )
 
 
 def _layout(given: Mapping[str, Any]) -> dict[str, Any]:

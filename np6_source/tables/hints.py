@@ -6,11 +6,15 @@ from typing import Any
 
 from .. import destinations
 from ..destinations import Destination
-from ..schema import EVENTS, REQUESTED_AT, TIMESTAMP, Column, Table
+from ..schema import EVENTS, REQUESTED_AT, Column, Table
+from .merge import TName, destination_scope
 
 
 def table_hints(
-    table: Table, destination: str | None = None, timestamps_are_final: bool = True
+    table: Table,
+    destination: str | None = None,
+    timestamps_are_final: bool = True,
+    name: TName = str,
 ) -> dict[str, Any]:
     """Arguments of a resource's ``apply_hints`` for a table.
 
@@ -21,6 +25,7 @@ def table_hints(
         table: The table.
         destination: Short type of the destination, where it is known.
         timestamps_are_final: A newer version of a row has the same timestamp.
+        name: Gives a column's name as the destination's SQL has it.
     """
     row = destinations.destination(destination)
     layout = row.lay_out(table)
@@ -31,7 +36,7 @@ def table_hints(
             for column in table.columns
         },
         "primary_key": list(table.key),
-        "write_disposition": _disposition(table, row, timestamps_are_final),
+        "write_disposition": _disposition(table, row, timestamps_are_final, name),
     }
     if table.replaced_by and row.replaces == "merge key":
         hints["merge_key"] = table.replaced_by
@@ -50,31 +55,20 @@ def table_hints(
     return hints
 
 
-def dispositions(table: Table) -> list[Any]:
+def dispositions(table: Table, name: TName = str) -> list[Any]:
     """Every write disposition that ``table_hints`` gives a table, whatever the destination."""
     rows = (Destination(""), *destinations.DESTINATIONS)
-    return [_disposition(table, row, final) for row in rows for final in (True, False)]
+    return [_disposition(table, row, final, name) for row in rows for final in (True, False)]
 
 
-def _disposition(table: Table, row: Destination, timestamps_are_final: bool) -> Any:
+def _disposition(table: Table, row: Destination, timestamps_are_final: bool, name: TName) -> Any:
     if table.disposition != "merge" or row.replaces == "by itself":
         return table.disposition
     disposition = {"disposition": "merge", "strategy": "delete-insert"}
-    if scope := _scope(table, row, timestamps_are_final):
+    scope = destination_scope(table, row, timestamps_are_final, name if row.quotes else str)
+    if scope:
         disposition["destination_scope"] = scope
     return disposition
-
-
-def _scope(table: Table, row: Destination, timestamps_are_final: bool) -> str | None:
-    """SQL for the rows that the staged ones replace, where keys do not say it best."""
-    columns = (table.replaced_by,) if table.replaced_by else table.key
-    key = ", ".join(columns)
-    scope = f"{f'({key})' if len(columns) > 1 else key} IN (SELECT {key} FROM {{staging_table}})"
-    if row.replaces == "scope in time":
-        time = TIMESTAMP.name
-        least, most = (f"(SELECT {f}({time}) FROM {{staging_table}})" for f in ("min", "max"))
-        return f"{scope} AND {time} BETWEEN {least} AND {most}" if timestamps_are_final else scope
-    return scope if table.replaced_by and row.replaces == "scope" else None
 
 
 def _column_hints(column: Column, table: Table) -> dict[str, Any]:

@@ -122,6 +122,15 @@ class Store(ABC):
             pipelines_dir=str(self.folder / "pipelines"),
         )
 
+    def named(self, name: str) -> dlt.Pipeline:
+        """Another pipeline that loads into the same tables."""
+        return dlt.pipeline(
+            name,
+            destination=self.destination,
+            dataset_name=DATASET,
+            pipelines_dir=str(self.folder / name),
+        )
+
     def rows(self, table: Table) -> list[dict[str, Any]]:
         """A table's rows as a user reads them, in the order of its key."""
         found = self.stored(table)
@@ -162,6 +171,7 @@ def plain_value(value: Any) -> Any:
 
 
 class DuckDBStore(Store):
+    text_type = "VARCHAR"
     forgets_old_keys = True
     script_name = "duckdb"
 
@@ -182,6 +192,11 @@ class DuckDBStore(Store):
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("USE events")
         return connection
+
+    def execute(self, statement: str) -> None:
+        """Changes the database."""
+        with self.connect() as connection:
+            connection.execute(statement)
 
     def stored(self, table: Table) -> pa.Table | None:
         with self.connect() as connection:
@@ -251,6 +266,7 @@ class DuckLakeStore(DuckDBStore):
 
 
 class PostgresStore(Store):
+    text_type = "varchar"
     forgets_old_keys = True
     script_name = "postgres"
 

@@ -211,7 +211,7 @@ class TestTheSameEventTwice:
         warehouse.run(source_of(sandbox, *names, action_ids=["000AA1", "000AA2"], concurrency=1))
         assert [row["action_id"] for row in warehouse.rows("events")] == ["000AA2"]
 
-    def test_a_merge_reads_only_the_part_of_a_table_in_the_increment_s_range_of_time(
+    def test_a_merge_reads_only_the_increment_s_range_of_time_if_timestamps_are_final(
         self, warehouse: Warehouse, serve: TMake, source_of: TMake, event: TMake, at: TAt
     ) -> None:
         events = [event(n, at("03-01T12:00") + n * SECOND) for n in range(3)]
@@ -223,15 +223,15 @@ class TestTheSameEventTwice:
             "INSERT INTO np6.events SELECT * REPLACE (timestamp - INTERVAL 1 DAY AS timestamp)"
             " FROM np6.events WHERE id = 'event-00001'"
         )
-        warehouse.run(source_of(sandbox, ALL, **day))
+        warehouse.run(source_of(sandbox, ALL, **day, timestamps_are_final=True))
         assert warehouse.ids() == ["event-00000", "event-00001", "event-00001", "event-00002"]
-        warehouse.run(source_of(sandbox, ALL, **day, timestamps_are_final=False))
+        warehouse.run(source_of(sandbox, ALL, **day))
         assert warehouse.ids() == ["event-00000", "event-00001", "event-00002"]
 
-    def test_an_event_that_gets_another_timestamp_is_one_row_if_that_is_expected(
+    def test_an_event_that_gets_another_timestamp_is_one_row(
         self, warehouse: Warehouse, serve: TMake, source_of: TMake, event: TMake, at: TAt
     ) -> None:
-        span = {"start": at("03-01"), "end": at("03-03"), "timestamps_are_final": False}
+        span = {"start": at("03-01"), "end": at("03-03")}
         for moment in ("03-01T12:00", "03-02T12:00"):
             sandbox = serve([event(1, at(moment))], now=at("03-05"))
             warehouse.run(source_of(sandbox, ALL, **span))

@@ -1,0 +1,94 @@
+"""The SQL of a merge, as one transaction that leaves newer rows alone.
+
+dlt 1.31 writes ``DELETE FROM table WHERE {destination_scope};`` and then the INSERT of the staged
+rows, a file that it cuts at semicolons. Three things it does not do stand in the condition:
+
+- On DuckDB, MotherDuck and DuckLake it runs the statements one by one, unless the SQL has a word
+  like CREATE: then it opens a transaction. The comment at the end has it. A merge that is stopped
+  between DELETE and INSERT would otherwise take the rows with it.
+- A row that was requested earlier and is loaded later would replace the newer one: staged rows that
+  are older than the table's are deleted from staging first.
+- Two merges into one PostgreSQL table at once would each see nothing to delete, and insert the same
+  event twice: the table is locked until the transaction ends. Readers are not held up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..destinations import Destination
+from ..schema import REQUESTED_AT, TIMESTAMP, Table
+
+IN_ONE_TRANSACTION = "/* CREATE nothing: this word makes dlt open a transaction */"
+"""Makes dlt 1.31 run a merge in a transaction (``SqlLoadJob.maybe_transaction``)."""
+
+CLOCK_NOISE = "INTERVAL '5 seconds'"
+"""By how much a row must be newer to be called so: both times come from clocks of which a ``Date``
+header tells the second."""
+
+TName = Callable[[str], str]
+"""A column's name as the destination's SQL has it."""
+
+
+def destination_scope(
+    table: Table, destination: Destination, timestamps_are_final: bool, name: TName = str
+) -> str | None:
+    """The value of dlt's merge option ``destination_scope``.
+
+    Args:
+        table: The table.
+        destination: Where it is.
+        timestamps_are_final: A newer version of a row has the same timestamp.
+        name: Gives a column's name as the destination's SQL has it.
+
+    Returns:
+        SQL with dlt's placeholders ``{table}`` and ``{staging_table}``, in one line. None where
+        dlt's own way, by the keys, is as good.
+    """
+    columns = [
+        name(column) for column in ((table.replaced_by,) if table.replaced_by else table.key)
+    ]
+    scope = _replaced(columns)
+    if destination.replaces == "scope":
+        return scope if table.replaced_by else None
+    if destination.replaces != "versions":
+        return None
+    if destination.skips_by_time and timestamps_are_final:
+        scope = f"{scope} AND {_in_range_of_time(name(TIMESTAMP.name))}"
+    before = [f"DELETE FROM {{staging_table}} WHERE {_stale(columns, name(REQUESTED_AT.name))}"]
+    if destination.lock_table:
+        before.insert(0, destination.lock_table)
+    return "; ".join(
+        ("1 = 0", *before, f"DELETE FROM {{table}} WHERE {scope} {IN_ONE_TRANSACTION}")
+    )
+
+
+def _replaced(columns: list[str]) -> str:
+    """The rows of the table that staged ones replace."""
+    key = ", ".join(columns)
+    return f"{_tuple(columns)} IN (SELECT {key} FROM {{staging_table}})"
+
+
+def _in_range_of_time(column: str) -> str:
+    least, most = (f"(SELECT {f}({column}) FROM {{staging_table}})" for f in ("min", "max"))
+    return f"{column} BETWEEN {least} AND {most}"
+
+
+def _stale(columns: list[str], requested_at: str) -> str:
+    """The staged rows of which the table has newer ones.
+
+    Nothing in the table is newer than the oldest staged row, but where two processes load at once:
+    the last condition lets the destination skip nearly all of the table.
+    """
+    same = " AND ".join(f"t.{column} = s.{column}" for column in columns)
+    pairs = ", ".join(f"s.{column}" for column in (*columns, requested_at))
+    return (
+        f"{_tuple([*columns, requested_at])} IN (SELECT {pairs} FROM {{staging_table}} s"
+        f" JOIN {{table}} t ON {same} WHERE t.{requested_at} > s.{requested_at} + {CLOCK_NOISE}"
+        f" AND t.{requested_at} > (SELECT min({requested_at}) FROM {{staging_table}})"
+        f" + {CLOCK_NOISE})"
+    )
+
+
+def _tuple(columns: list[str]) -> str:
+    return columns[0] if len(columns) == 1 else f"({', '.join(columns)})"
