@@ -13,7 +13,7 @@ from .merge import TName, destination_scope
 def table_hints(
     table: Table,
     destination: str | None = None,
-    timestamps_are_final: bool = True,
+    timestamps_are_final: bool = False,
     name: TName = str,
 ) -> dict[str, Any]:
     """Arguments of a resource's ``apply_hints`` for a table.

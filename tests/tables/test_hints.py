@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from np6_source.destinations import DESTINATIONS
-from np6_source.schema import EXECUTION_DATA_TABLE, TABLES, Table
+from np6_source.schema import CAMPAIGNS, EVENTS, EXECUTION_DATA_TABLE, TABLES, Table
 from np6_source.tables.hints import table_hints
 
 EACH_TABLE = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
@@ -24,28 +24,67 @@ def beside_the_plain(table: Table, destination: str) -> dict[str, Any]:
     return {name: value for name, value in hints.items() if plain.get(name) != value}
 
 
+EACH_WITH_VERSIONS = pytest.mark.parametrize("destination", that_replace_by("versions"))
+
+
+def statements(table: Table, destination: str, **options: Any) -> list[str]:
+    """What a merge runs before its INSERT, as dlt puts it together and cuts it again."""
+    disposition = table_hints(table, destination, **options)["write_disposition"]
+    scope = disposition["destination_scope"]
+    assert "\n" not in scope
+    return [part.strip() for part in f"DELETE FROM {{table}} WHERE {scope}".split(";")]
+
+
 @EACH_TABLE
-@pytest.mark.parametrize("destination", that_replace_by("scope in time"))
-def test_hints_for_duckdb_are_the_plain_ones_and_the_range_of_time(
+@EACH_WITH_VERSIONS
+def test_hints_with_versions_are_the_plain_ones_and_the_statements(
     table: Table, destination: str
 ) -> None:
     beside = beside_the_plain(table, destination)
+    beside.pop("file_format", None)
     if table.disposition == "append":
         assert beside == {}
-        return
-    scope = beside.pop("write_disposition")["destination_scope"]
-    assert beside == {}
-    keys, _, times = scope.partition(" AND ")
-    key = ", ".join([table.replaced_by] if table.replaced_by else table.key)
-    assert keys.replace("(event_id, campaign_id)", "event_id, campaign_id") == (
-        f"{key} IN (SELECT {key} FROM {{staging_table}})"
+    else:
+        assert set(beside) == {"write_disposition"}
+
+
+@EACH_WITH_VERSIONS
+def test_a_merge_deletes_nothing_before_it_has_left_out_what_the_table_has_newer(
+    destination: str,
+) -> None:
+    first, *lock, stale, replaced = statements(EVENTS, destination)
+
+    assert first == "DELETE FROM {table} WHERE 1 = 0"
+    assert stale.startswith("DELETE FROM {staging_table} WHERE (id, requested_at) IN (SELECT s.id")
+    assert replaced.startswith(
+        "DELETE FROM {table} WHERE id IN (SELECT id FROM {staging_table}) /* CREATE"
     )
-    assert times == (
+    locks = ["LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"] if destination == "postgres" else []
+    assert lock == locks
+
+
+def test_rows_of_an_event_that_go_together_go_by_the_event() -> None:
+    *_, replaced = statements(EXECUTION_DATA_TABLE, "duckdb")
+    assert "WHERE event_id IN (SELECT event_id FROM {staging_table})" in replaced
+    *_, replaced = statements(CAMPAIGNS, "duckdb")
+    assert "WHERE (event_id, campaign_id) IN (SELECT event_id, campaign_id FROM" in replaced
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "ducklake", "motherduck"])
+def test_final_timestamps_bound_what_is_read(destination: str) -> None:
+    *_, whole = statements(EVENTS, destination, timestamps_are_final=False)
+    *_, bounded = statements(EVENTS, destination, timestamps_are_final=True)
+
+    assert "timestamp" not in whole
+    assert (
         "timestamp BETWEEN (SELECT min(timestamp) FROM {staging_table})"
         " AND (SELECT max(timestamp) FROM {staging_table})"
-    )
-    whole = table_hints(table, destination, timestamps_are_final=False)
-    assert whole["write_disposition"]["destination_scope"] == keys
+    ) in bounded
+
+
+def test_names_are_quoted_where_the_destination_wants_them_so() -> None:
+    *_, replaced = statements(EVENTS, "postgres", name=lambda name: f'"{name}"')
+    assert 'WHERE "id" IN (SELECT "id" FROM {staging_table})' in replaced
 
 
 @pytest.mark.parametrize("destination", that_replace_by("scope"))
