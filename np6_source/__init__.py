@@ -9,11 +9,11 @@ import dlt
 from dlt.common.schema.typing import TTableFormat
 from dlt.extract import DltResource
 
-from .api.client import (
-    ClientSettings,
-    TTimestampFormat,
+from .api.credentials import (
+    MaskedKey,
     checked_base_url,
     checked_key,
+    key_origin,
     refuse_foreign_key,
 )
 from .endpoints import ENDPOINTS, ID_ARGUMENTS, Endpoint, default_items_events
@@ -21,9 +21,11 @@ from .errors import Np6Error, RequestFailed, SettingError, TryAgainLater
 from .extract.resource import make_resource
 from .extract.session import ExtractSession
 from .settings import (
+    ClientSettings,
     Settings,
     TMoment,
     TOnError,
+    TTimestampFormat,
     at_least_one,
     classes,
     ids,
@@ -77,6 +79,7 @@ def np6_source(
     longest_wait: float = 600.0,
     connect_timeout: float = 10.0,
     read_timeout: float = 120.0,
+    request_timeout: float | None = None,
     timestamp_format: TTimestampFormat = "iso",
     timestamps_are_final: bool = False,
     on_error: TOnError = "raise",
@@ -123,6 +126,8 @@ def np6_source(
         longest_wait: Seconds a run may wait at once because the API asks it to.
         connect_timeout: Seconds to wait for a connection.
         read_timeout: Seconds to wait for the next bytes.
+        request_timeout: Seconds that a request may take from its beginning to the last byte, after
+            which its window is halved. None: ten times ``read_timeout``.
         timestamp_format: ``iso`` or ``ms``: how window bounds are sent.
         timestamps_are_final: NP6 never gives an event another timestamp; the reference calls it
             that of the publication, and says no more. True: merges into DuckDB, MotherDuck and
@@ -141,6 +146,8 @@ def np6_source(
     Raises:
         SettingError: A parameter cannot be used.
     """
+    # The frames of an error show it as stars.
+    api_key = MaskedKey(api_key) if isinstance(api_key, str) else api_key
     refuse_foreign_key(api_key)
     own_concurrency = max(
         1, at_least_one(concurrency, "concurrency") // at_least_one(workers, "workers")
@@ -170,6 +177,7 @@ def np6_source(
         api_key=checked_key(api_key),
         connect_timeout=connect_timeout,
         read_timeout=read_timeout,
+        request_timeout=request_timeout,
         attempts=at_least_one(attempts, "attempts"),
         backoff=backoff,
         longest_wait=longest_wait,
@@ -177,6 +185,7 @@ def np6_source(
         concurrency=own_concurrency,
         interval=interval_between(requests_per_minute) * workers,
         timestamp_format=timestamp_format,
+        key_origin=key_origin(api_key),
     )
     given_ids = dict(
         zip(

@@ -10,7 +10,7 @@ import pyarrow as pa
 from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
-from .api.client import Answer
+from .api.client import ResponseFacts
 from .errors import SettingError
 from .schema import LOAD_WINDOWS
 from .tables.naming import name_of
@@ -86,7 +86,7 @@ def ledger_row(
     resource: str,
     scope_label: str,
     window: Window,
-    response: Answer,
+    response: ResponseFacts,
     event_count: int,
     load_id: str,
 ) -> pa.Table:

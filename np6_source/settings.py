@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from typing import Any, Literal
 
@@ -17,6 +17,8 @@ from .windows import SECOND, to_ms
 TMoment = datetime | date | str | int
 """A datetime, a date, an ISO 8601 text, or milliseconds since the epoch. Naive values are UTC."""
 
+TTimestampFormat = Literal["iso", "ms"]
+
 TOnError = Literal["raise", "keep"]
 
 DEFAULT_HISTORY = timedelta(days=30)
@@ -24,6 +26,48 @@ DEFAULT_HISTORY = timedelta(days=30)
 
 _LATEST = to_ms(datetime(9999, 12, 31, tzinfo=timezone.utc))
 _EARLIEST = to_ms(datetime(2000, 1, 1, tzinfo=timezone.utc))
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """How to talk to the API. Times are seconds.
+
+    Attributes:
+        base_url: Root of the API.
+        api_key: Sent in the ``X-Key`` header, to the host of ``base_url`` only.
+        connect_timeout: How long to wait for a connection.
+        read_timeout: How long to wait for the next bytes.
+        request_timeout: How long a request may take from its beginning to the last byte. None: ten
+            times ``read_timeout``.
+        attempts: How often a request is tried.
+        backoff: How long to wait before the second attempt; doubles with each further one.
+        longest_wait: How long the run may wait at once because the API asks it to.
+        largest_answer: Bytes (uncompressed) that one response may have.
+        concurrency: Requests that may run at once.
+        interval: From one request's start to the next, at least.
+        timestamp_format: How window bounds are sent, ISO 8601 or milliseconds. The reference
+            takes both and says the unit of neither.
+        key_origin: Where the key was found, for messages; None: it was given in code.
+    """
+
+    base_url: str
+    api_key: str = field(repr=False)
+    connect_timeout: float = 10.0
+    read_timeout: float = 120.0
+    request_timeout: float | None = None
+    attempts: int = 5
+    backoff: float = 1.0
+    longest_wait: float = 600.0
+    largest_answer: int = 4 * 1024**3
+    concurrency: int = 8
+    interval: float = 0.0
+    timestamp_format: TTimestampFormat = "iso"
+    key_origin: str | None = None
+
+    @property
+    def deadline(self) -> float:
+        """Seconds from a request's beginning to the last byte of its response, at most."""
+        return 10 * self.read_timeout if self.request_timeout is None else self.request_timeout
 
 
 @dataclass(frozen=True)

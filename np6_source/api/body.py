@@ -1,7 +1,7 @@
 """A body becomes files while it comes in, so that it is read beside the download and by several.
 
 Each file, a piece, is a JSON array of its own, of events that follow each other. A long body is cut
-between two events: where a comma stands between a closing and an opening brace, and the key behind
+between two events: where a comma stands between a closing and an opening brace, and the key after
 it is the one that the body's first event begins with. Within a text there is no such place, its
 quotes would be escaped; but there can be one in a list within an event. Then the piece before it is
 no JSON, because what is open there is never closed: DuckDB refuses it, and ``join`` gives the body
@@ -10,14 +10,24 @@ back to be read as a whole.
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
-from ..events.json_file import NUL_ESCAPE
+from ..errors import RequestContext, SpoolFailed
 
+CHUNK = 1024 * 1024
+"""Bytes of a body that are in memory at once, before and after inflating."""
+
+NUL_ESCAPE = b"\\u0000"
+"""The escape of the NUL character, which many destinations refuse in text."""
+
+GZIP_MAGIC = b"\x1f\x8b"
 SMALLEST = 1024 * 1024
 """Bytes of the first piece: the sooner one is read, the sooner the shapes of events are known."""
 LARGEST = 16 * 1024 * 1024
@@ -33,7 +43,7 @@ _BEGINNING = re.compile(
 
 @dataclass(frozen=True)
 class Piece:
-    """A file with events of an answer, as a JSON array.
+    """A file with events of a body, as a JSON array.
 
     Attributes:
         file: The file. Whoever takes the piece deletes it.
@@ -133,6 +143,199 @@ def _between(head: bytes) -> re.Pattern[bytes] | None:
         return None
     key = re.escape(beginning[1])
     return re.compile(rb"\}%b,%b(?=\{%b%b%b:)" % (_BLANK, _BLANK, _BLANK, key, _BLANK))
+
+
+class BodySink(Protocol):
+    """Takes a body while it comes in."""
+
+    def start(self, requested_at: int, context: RequestContext) -> None:
+        """A body begins; what came of an earlier attempt, if any, is void.
+
+        Args:
+            requested_at: When the request was sent, milliseconds since the epoch on the server.
+            context: What the body is for, for messages.
+
+        Raises:
+            RequestFailed: The body is not wanted.
+        """
+
+    def add(self, chunk: bytes) -> None:
+        """The next bytes of the body, inflated, in UTF-8."""
+
+    def finish(self) -> None:
+        """The body is complete."""
+
+    def discard(self) -> None:
+        """The body will not be complete."""
+
+
+class BodyInMemory:
+    """A sink for short bodies.
+
+    Attributes:
+        content: The body so far.
+    """
+
+    def __init__(self) -> None:
+        """Starts empty."""
+        self.content = bytearray()
+
+    def start(self, requested_at: int, context: RequestContext) -> None:
+        """See ``BodySink``."""
+        self.content = bytearray()
+
+    def add(self, chunk: bytes) -> None:
+        """See ``BodySink``."""
+        self.content += chunk
+
+    def finish(self) -> None:
+        """See ``BodySink``."""
+
+    def discard(self) -> None:
+        """See ``BodySink``."""
+        self.content = bytearray()
+
+
+class PieceReader(Protocol):
+    """Takes the pieces of a body as they are complete."""
+
+    def start(self, requested_at: int, context: RequestContext) -> None:
+        """See ``BodySink``."""
+
+    def add(self, piece: Piece) -> None:
+        """A piece of the body; its file is the reader's to delete."""
+
+
+class BodyInPieces:
+    """A sink that writes a body to pieces and hands each to a reader as soon as it is complete."""
+
+    def __init__(self, folder: Path, name: str, reader: PieceReader) -> None:
+        """Prepares for a body.
+
+        Args:
+            folder: Folder for the files.
+            name: Distinguishes this body's files from those of others.
+            reader: Takes the pieces.
+        """
+        self._folder = folder
+        self._name = name
+        self._reader = reader
+        self._attempt = 0
+        self._context = RequestContext("", "", "")
+        self._writer: PieceWriter | None = None
+
+    def start(self, requested_at: int, context: RequestContext) -> None:
+        """See ``BodySink``.
+
+        Raises:
+            SpoolFailed: The first file cannot be made.
+        """
+        self._context = context
+        self._reader.start(requested_at, context)
+        self._attempt += 1
+        with self._writing():
+            name = f"{self._name}-{self._attempt}"
+            self._writer = PieceWriter(self._folder, name, self._reader.add)
+
+    def add(self, chunk: bytes) -> None:
+        """See ``BodySink``.
+
+        Raises:
+            SpoolFailed: It cannot be written.
+        """
+        assert self._writer is not None
+        with self._writing():
+            self._writer.write(chunk)
+
+    def finish(self) -> None:
+        """See ``BodySink``.
+
+        Raises:
+            SpoolFailed: It cannot be written.
+        """
+        assert self._writer is not None
+        with self._writing():
+            self._writer.finish()
+        self._writer = None
+
+    def discard(self) -> None:
+        """See ``BodySink``: removes the piece that is not complete."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with self._writing():
+                writer.discard()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror
+        else:
+            return
+        raise SpoolFailed(
+            self._context,
+            f"the response could not be written to {self._folder}: {reason}",
+            "Nothing of it was loaded; make room and run again.",
+        )
+
+
+def inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Inflates a body that is gzip, whatever its headers say; others pass as they are.
+
+    Inflates piece by piece, so that a small body that inflates to a huge one is stopped by the
+    size limit before it fills memory.
+
+    Raises:
+        zlib.error: The gzip is broken or breaks off.
+    """
+    first = next(chunks, b"")
+    while len(first) < len(GZIP_MAGIC) and (more := next(chunks, b"")):
+        first += more
+    if not first.startswith(GZIP_MAGIC):
+        if first:
+            yield first
+        yield from chunks
+        return
+    inflate = zlib.decompressobj(wbits=31)
+    pending = first
+    while True:
+        piece = inflate.decompress(pending, CHUNK)
+        yield piece
+        if inflate.eof:
+            pending = inflate.unused_data or next(chunks, b"")
+            if not pending:
+                return
+            inflate = zlib.decompressobj(wbits=31)
+            continue
+        pending = inflate.unconsumed_tail
+        if not pending and len(piece) < CHUNK and not (pending := next(chunks, b"")):
+            raise zlib.error("incomplete gzip")
+
+
+def in_utf8(chunks: Iterable[bytes], charset: str | None) -> Iterator[bytes]:
+    """A body in UTF-8, decoded by the charset that its header names.
+
+    What is UTF-8 by its header, or by the lack of one, passes byte by byte as it is.
+
+    Raises:
+        LookupError: There is no such charset for text.
+        UnicodeError: The body is not in that charset.
+    """
+    if charset is None or codecs.lookup(charset).name in ("utf-8", "ascii", "utf-8-sig"):
+        yield from chunks
+        return
+    if codecs.lookup(charset).name in _NO_CHARSETS:
+        raise LookupError(charset)
+    "".encode(charset)  # Refuses codecs that are not between text and bytes.
+    decoder = codecs.getincrementaldecoder(charset)(errors="strict")
+    for chunk in chunks:
+        yield decoder.decode(chunk).encode("utf-8")
+    yield decoder.decode(b"", final=True).encode("utf-8")
+
+
+_NO_CHARSETS = ("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7")
+"""Codecs of Python for text that no HTTP body is declared to be in."""
 
 
 def join(pieces: Sequence[Path], whole: Path) -> None:

@@ -17,9 +17,6 @@ _BYTE_ORDER_MARK = codecs.BOM_UTF8
 _CHUNK = 1024 * 1024
 _SHORT = 64
 
-NUL_ESCAPE = b"\\u0000"
-"""The escape of the NUL character, which many destinations refuse in text."""
-
 _ESCAPES = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair of surrogates
     "|(?P<bad>[\udc80-\udcff]+"  # a byte that is not UTF-8, by surrogateescape

@@ -27,6 +27,7 @@ from ..errors import (
     RUN_ENDING,
     NotSettled,
     SettingError,
+    Stopped,
     WindowTooLarge,
     failure_metrics,
 )
@@ -345,6 +346,10 @@ class ResourceRun:
         failure = step.failure
         if isinstance(failure, NotSettled) and not self._is_backfill:
             logger.warning("%s", failure)
+            return
+        if isinstance(failure, Stopped):
+            logger.warning("%s", failure)
+            self._session.ended_by = failure
             return
         if isinstance(failure, WindowTooLarge):
             self._failures_in_a_row += 1

@@ -13,11 +13,12 @@ from pathlib import Path
 import dlt
 import pyarrow as pa
 
-from ..api.client import Client, ClientSettings
+from ..api.client import Client
 from ..api.server_clock import ServerClock
+from ..dlt_internals import is_stop_requested
 from ..errors import RequestFailed
 from ..events.reader import PARSES_AT_ONCE, EventReader
-from ..settings import Settings
+from ..settings import ClientSettings, Settings
 from .spool import spool_folder
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class ExtractSession:
         stack.callback(pa.default_memory_pool().release_unused)
         parent = Path(dlt.current.pipeline().working_dir) / "np6_spool"
         spool = stack.enter_context(spool_folder(parent))
-        client = Client(self._client_settings, spool, self.clock)
+        client = Client(self._client_settings, self.clock, self.should_stop)
         stack.callback(client.close)
         reader = EventReader(spool)
         stack.callback(reader.close)
@@ -110,6 +111,10 @@ class ExtractSession:
         if text not in self._said:
             self._said.add(text)
             logger.warning(text)
+
+    def should_stop(self) -> bool:
+        """Whether the host's ``stop_when``, or a signal that dlt received, asks the run to end."""
+        return bool(self.settings.stop_when()) or is_stop_requested()
 
     def is_full(self) -> bool:
         """Whether the run has loaded as many events as it may."""

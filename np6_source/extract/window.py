@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..api.body import Piece, join
-from ..api.client import Answer, WindowRequest
+from ..api.body import BodyInPieces, Piece, join
+from ..api.client import ResponseFacts, WindowRequest
+from ..api.responses import fewer_than_announced
 from ..errors import (
     BadAnswer,
     NotSettled,
@@ -39,7 +41,7 @@ class LoadableWindow:
     """
 
     window: Window
-    answer: Answer
+    answer: ResponseFacts
     contents: AnswerContents
     stash: TableStash
     counted: tuple[Window, ...]
@@ -76,9 +78,15 @@ def load_window(
         RequestFailed: The kind says what it means, see ``errors``. Nothing is left behind.
     """
     reception = _Reception(tools, request, settle, must_be_whole, probe)
+    name = f"{time.monotonic_ns()}-{id(reception)}"
     try:
-        answer = tools.client.fetch(request, reception)
+        answer = tools.client.fetch(request, BodyInPieces(tools.spool, name, reception))
         contents, stash = reception.finished()
+        row_count = contents.event_count + contents.outside
+        incomplete = fewer_than_announced(answer.total_count, row_count, reception.context)
+        if incomplete is not None:
+            stash.discard()
+            raise incomplete
     finally:
         reception.clear()
     window = reception.window
@@ -127,8 +135,8 @@ class _Reception:
         self._readings: list[Future[AnswerContents]] = []
         self._stash: TableStash | None = None
 
-    def begin(self, requested_at: int, context: RequestContext) -> None:
-        """See ``client.Reception``.
+    def start(self, requested_at: int, context: RequestContext) -> None:
+        """See ``body.PieceReader``.
 
         Raises:
             NotSettled: The window is not over, by the server's clock.
@@ -146,8 +154,8 @@ class _Reception:
         self.window = Window(asked.start, min(asked.end, settled))
         self.counting = self._probe.counting()
 
-    def take(self, piece: Piece) -> None:
-        """See ``client.Reception``."""
+    def add(self, piece: Piece) -> None:
+        """See ``body.PieceReader``."""
         if self._stash is None:
             self._stash = TableStash(self._tools.spool, piece.file.stem)
         self._files.append(piece.file)

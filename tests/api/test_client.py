@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from np6_source.api.body import Piece
-from np6_source.api.client import CHUNK, Answer, Client, ClientSettings, WindowRequest
+from np6_source.api.body import CHUNK, BodyInMemory, BodyInPieces, Piece
+from np6_source.api.client import Client, ResponseFacts, WindowRequest
 from np6_source.api.server_clock import ServerClock
 from np6_source.endpoints import Endpoint
 from np6_source.errors import (
@@ -26,6 +26,7 @@ from np6_source.errors import (
     WindowTooLarge,
 )
 from np6_source.sandbox import Fault, RateLimit, Sandbox
+from np6_source.settings import ClientSettings
 from np6_source.windows import SECOND, Window, to_ms
 
 TMake = Callable[..., Any]
@@ -34,31 +35,31 @@ ROW = Endpoint("/actions/events")
 
 
 @pytest.fixture
-def client_of(tmp_path: Path) -> Iterator[TMake]:
-    """Makes clients with a spool folder of their own."""
+def client_of() -> Iterator[TMake]:
+    """Makes clients that end with the test."""
     with ExitStack() as stack:
 
-        def make(api: Any, **settings: Any) -> Client:
+        def make(api: Any, should_stop: Any = lambda: False, **settings: Any) -> Client:
             options = {"base_url": api.url, "api_key": api.key, "backoff": 0.01} | settings
-            client = Client(ClientSettings(**options), tmp_path, ServerClock())
+            client = Client(ClientSettings(**options), ServerClock(), should_stop)
             stack.callback(client.close)
             return client
 
         yield make
 
 
-class Collecting:
-    """A reception that keeps the pieces of each attempt."""
+class Pieces:
+    """A reader that keeps the pieces of each attempt."""
 
     def __init__(self) -> None:
         self.attempts: list[list[Piece]] = []
         self.requested_at = 0
 
-    def begin(self, requested_at: int, context: RequestContext) -> None:
+    def start(self, requested_at: int, context: RequestContext) -> None:
         self.attempts.append([])
         self.requested_at = requested_at
 
-    def take(self, piece: Piece) -> None:
+    def add(self, piece: Piece) -> None:
         self.attempts[-1].append(piece)
 
     @property
@@ -73,21 +74,30 @@ def request_of(at: TAt) -> Callable[..., WindowRequest]:
     return lambda start="03-01", end="03-02": WindowRequest(ROW, Window(at(start), at(end)))
 
 
-def test_an_answer_becomes_a_file_with_its_facts(
+def test_a_response_becomes_a_body_with_its_facts(
     client_of: TMake, serve: TMake, event: TMake, at: TAt, request_of: TMake
 ) -> None:
     sandbox: Sandbox = serve([event(1, at("03-01T12:00"))])
     before = int(time.time()) * SECOND
-    received = Collecting()
-    answer: Answer = client_of(sandbox).fetch(request_of(), received)
+    received = BodyInMemory()
+    facts: ResponseFacts = client_of(sandbox).fetch(request_of(), received)
     (seen,) = sandbox.requests
-    body = received.piece.file.read_bytes()
-    assert body.startswith(b"[{")
-    assert (answer.byte_count, answer.request_id) == (len(body), seen.request_id)
-    assert before <= answer.requested_at <= to_ms(sandbox.now)
-    assert received.requested_at == answer.requested_at
-    assert 0 <= answer.duration_ms < 60_000
-    assert not received.piece.has_nul
+    assert received.content.startswith(b"[{")
+    assert (facts.byte_count, facts.request_id) == (len(received.content), seen.request_id)
+    assert before <= facts.requested_at <= to_ms(sandbox.now)
+    assert 0 <= facts.duration_ms < 60_000
+
+
+def test_a_body_in_pieces_is_files_of_its_reader(
+    client_of: TMake, serve: TMake, event: TMake, at: TAt, request_of: TMake, tmp_path: Path
+) -> None:
+    sandbox: Sandbox = serve([event(1, at("03-01T12:00"))])
+    pieces = Pieces()
+    facts = client_of(sandbox).fetch(request_of(), BodyInPieces(tmp_path, "body", pieces))
+    assert pieces.piece.file.parent == tmp_path
+    assert pieces.piece.file.stat().st_size == facts.byte_count
+    assert pieces.requested_at == facts.requested_at
+    assert not pieces.piece.has_nul
 
 
 @pytest.mark.parametrize("gzip_sent", [True, False])
@@ -102,33 +112,33 @@ def test_a_body_is_inflated_and_may_come_in_any_pieces(
     sent = gzip.compress(body[:500]) + gzip.compress(body[500:]) if gzip_sent else body
     headers = {"Content-Encoding": "gzip"} if gzip_sent else {}
     server = raw_server(answer_with(sent, headers=headers))
-    received = Collecting()
-    answer = client_of(server).fetch(request_of(), received)
-    assert received.piece.file.read_bytes() == body
-    assert answer.byte_count == len(body)
+    received = BodyInMemory()
+    facts = client_of(server).fetch(request_of(), received)
+    assert received.content == body
+    assert facts.byte_count == len(body)
 
 
 def test_nul_escapes_are_noticed_wherever_they_stand(
-    client_of: TMake, raw_server: TMake, answer_with: TMake, request_of: TMake
+    client_of: TMake, raw_server: TMake, answer_with: TMake, request_of: TMake, tmp_path: Path
 ) -> None:
     for blanks in (0, CHUNK - 4, CHUNK - 1):
         body = b"[" + b" " * blanks + b'"\\u0000"]'
         server = raw_server(answer_with(body))
-        received = Collecting()
-        client_of(server).fetch(request_of(), received)
-        assert received.piece.has_nul
+        pieces = Pieces()
+        client_of(server).fetch(request_of(), BodyInPieces(tmp_path, str(blanks), pieces))
+        assert pieces.piece.has_nul
 
 
 def test_an_attempt_after_one_that_broke_off_begins_anew(
-    client_of: TMake, serve: TMake, event: TMake, at: TAt, request_of: TMake
+    client_of: TMake, serve: TMake, event: TMake, at: TAt, request_of: TMake, tmp_path: Path
 ) -> None:
     sandbox = serve(event(n, at("03-01T12:00") + n) for n in range(50))
-    received = Collecting()
+    pieces = Pieces()
     with sandbox.faults.during(Fault("abort_body", 400, times=1)):
-        client_of(sandbox).fetch(request_of(), received)
-    assert len(received.attempts) == 2
-    assert received.attempts[0] == []
-    assert len(json.loads(received.piece.file.read_bytes())) == 50
+        client_of(sandbox).fetch(request_of(), BodyInPieces(tmp_path, "body", pieces))
+    assert len(pieces.attempts) == 2
+    assert pieces.attempts[0] == []
+    assert len(json.loads(pieces.piece.file.read_bytes())) == 50
 
 
 @pytest.mark.parametrize(
@@ -146,8 +156,9 @@ def test_a_failed_request_leaves_no_file(
     kind: type[Exception],
 ) -> None:
     sandbox = serve(event(n, at("03-01T12:00") + n) for n in range(50))
+    client = client_of(sandbox, attempts=2, largest_answer=1_000_000)
     with sandbox.faults.during(fault), pytest.raises(kind):
-        client_of(sandbox, attempts=2, largest_answer=1_000_000).fetch(request_of(), Collecting())
+        client.fetch(request_of(), BodyInPieces(tmp_path, "body", Pieces()))
     assert list(tmp_path.glob("*.json")) == []
 
 
@@ -157,7 +168,7 @@ def test_attempts_are_counted_and_waits_grow(
     sandbox = serve([])
     started = time.monotonic()
     with sandbox.faults.during("status=503"), pytest.raises(WindowTooLarge):
-        client_of(sandbox, attempts=4, backoff=0.1).fetch(request_of(), Collecting())
+        client_of(sandbox, attempts=4, backoff=0.1).fetch(request_of(), BodyInMemory())
     # At least 0.1 + 0.2 + 0.4 seconds.
     assert time.monotonic() - started >= 0.7
     assert len(sandbox.requests) == 4
@@ -169,7 +180,7 @@ def test_what_asking_again_does_not_change_is_asked_once(
 ) -> None:
     sandbox = serve([])
     with sandbox.faults.during(f"status={status}"), pytest.raises(RequestFailed) as raised:
-        client_of(sandbox).fetch(request_of(), Collecting())
+        client_of(sandbox).fetch(request_of(), BodyInMemory())
     assert len(sandbox.requests) == 1
     assert raised.value.context.status == status
     assert raised.value.context.request_id == sandbox.requests[0].request_id
@@ -180,7 +191,7 @@ def test_nobody_listening_is_unreachable(client_of: TMake, raw_server: TMake, at
     api = type("Api", (), {"url": f"http://127.0.0.2:{server.port}/", "key": "some-key"})
     with pytest.raises(Unreachable, match="check the network and base_url"):
         client_of(api, attempts=2).fetch(
-            WindowRequest(ROW, Window(at("03-01"), at("03-02"))), Collecting()
+            WindowRequest(ROW, Window(at("03-01"), at("03-02"))), BodyInMemory()
         )
 
 
@@ -190,7 +201,7 @@ def test_the_time_to_come_back_is_the_server_s(
     sandbox = serve([], now=at("03-05"))
     fault = Fault("status", 429, retry_after="date:3600")
     with sandbox.faults.during(fault), pytest.raises(TryAgainLater) as raised:
-        client_of(sandbox).fetch(request_of(), Collecting())
+        client_of(sandbox).fetch(request_of(), BodyInMemory())
     assert abs(to_ms(raised.value.resume_at) - at("03-05T01:00")) <= 3 * SECOND
 
 
@@ -211,7 +222,7 @@ def test_no_more_requests_run_at_once_than_allowed(
 
     client = client_of(raw_server(answers), concurrency=2)
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda _: client.fetch(request_of(), Collecting()), range(8)))
+        list(pool.map(lambda _: client.fetch(request_of(), BodyInMemory()), range(8)))
     assert most == 2
 
 
@@ -220,10 +231,10 @@ def test_threads_share_the_wait_that_the_api_asks_for(
 ) -> None:
     sandbox = serve([], rate_limit=RateLimit(3, seconds=0.4))
     client = client_of(sandbox, attempts=10, concurrency=4)
-    received = [Collecting() for _ in range(9)]
+    received = [BodyInMemory() for _ in range(9)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda each: client.fetch(request_of(), each), received))
-    assert len({each.piece.file for each in received}) == 9
+    assert all(each.content == b"[]" for each in received)
     assert sum(request.status == 200 for request in sandbox.requests) == 9
 
 

@@ -43,7 +43,6 @@ FAULTS = {
     "404": ("status=404", "NotFound", "status 404"),
     "400": ("status=400", "UnexpectedStatus", "status 400"),
     "405": ("status=405", "UnexpectedStatus", "status 405"),
-    "204": ("status=204", "UnexpectedStatus", "status 204"),
     "html": ("html", "BadAnswer", "a page of HTML"),
     "object": ("object", "BadAnswer", "a JSON object"),
     "empty": ("empty", "BadAnswer", "the body is empty"),
