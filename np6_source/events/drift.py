@@ -1,69 +1,31 @@
-"""What of an event the contract does not know.
+"""Finds what an event holds beyond the contract.
 
 ``leftover`` decides it for one event, in Python. It is only called where counting does not prove
-that there is nothing (see ``accounting``), and only for events whose *shape* was not seen to be
-clean before: two events have the same shape when the known objects have the same
-keys, the known fields the same JSON types and the discriminators the same values, so that nothing
-is left of either or something is left of both. ``projection`` has the shapes in SQL.
+that there is nothing (see ``proof``), and only for events whose *shape* was not seen to be clean
+before: two events have the same shape when the known objects have the same keys, the known fields
+the same JSON types and the discriminators the same values, so that nothing is left of either or
+something is left of both. ``queries`` has the shapes in SQL; ``Shapes`` remembers the clean ones.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from ..schema import (
-    EVENT_TABLES,
-    EXECUTION_DATA,
-    EXPECTED_VALUES,
-    Column,
-    Path,
-    TDataType,
-)
+import pyarrow as pa
+import pyarrow.compute as pc
 
-EARLIEST_MS = -62_135_596_800_000
-"""Milliseconds of 0001-01-01, the first instant that every destination can hold."""
-LATEST_MS = 253_402_300_799_999
-"""Milliseconds of the end of 9999, the last instant that every destination can hold."""
+from ..schema import EXECUTION_DATA, EXPECTED_VALUES, Column, Path, TDataType
+from .columns import with_column
+from .contract import CONTAINERS, EARLIEST_MS, LATEST_MS, LEAVES, MAPPED_COLUMNS, alias
+from .queries import RAW, SHAPE
 
-MAPPED_COLUMNS: tuple[Column, ...] = tuple(
-    {
-        column.paths: column
-        for table in EVENT_TABLES
-        for column in table.columns
-        if column.paths and not column.derived
-    }.values()
-)
-"""The columns that account for payload paths, each once."""
-
-LEAVES: dict[str, TDataType] = {
-    **{path.path: column.data_type for column in MAPPED_COLUMNS for path in column.paths},
-    **{path.path: "text" for path, _ in EXPECTED_VALUES},
-    EXECUTION_DATA: "json",
-}
-"""Every payload path the contract knows a value at, with the type expected there."""
-
-CONTAINERS: tuple[str, ...] = tuple(
-    dict.fromkeys(
-        ".".join(keys[:depth])
-        for keys in (leaf.split(".") for leaf in LEAVES)
-        for depth in range(1, len(keys))
-    )
-)
-"""Every payload path the contract expects an object at, outermost first."""
-
-DISCRIMINATORS: tuple[str, ...] = tuple(
-    dict.fromkeys(
-        [
-            *(path.when[0] for column in MAPPED_COLUMNS for path in column.paths if path.when),
-            *(path.path for path, _ in EXPECTED_VALUES),
-        ]
-    )
-)
-"""Paths whose value, not only type, decides what is known."""
+MOST_SHAPES = 2_000
+"""How many clean shapes are remembered; further ones are looked at again each time."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +42,59 @@ class Leftover:
     unmapped: str | None
     paths: tuple[str, ...] = ()
     rejected: frozenset[Column] = frozenset()
+
+
+class Shapes:
+    """The shapes of events that were seen to be clean. Safe for threads.
+
+    Attributes:
+        clean: Their hashes.
+    """
+
+    def __init__(self) -> None:
+        """Knows none."""
+        self.clean: frozenset[int] = frozenset()
+
+    def unmapped(self, wide: pa.Table, paths: Counter[str]) -> tuple[pa.Array, pa.Table]:
+        """Takes what no column holds out of a batch.
+
+        Args:
+            wide: From ``columns.of_examined``.
+            paths: Counts the events by the payload path of what is left.
+
+        Returns:
+            The values of ``events.unmapped``, and the batch without values that columns cannot
+            take.
+        """
+        texts: dict[int, str | None] = {}
+        rejected: dict[Column, list[int]] = {}
+        rows = pc.indices_nonzero(pc.is_valid(wide[RAW]))
+        suspicious = wide.select([SHAPE, RAW]).take(rows)
+        for shape in suspicious[SHAPE].unique().to_pylist():
+            of_shape = pc.equal(suspicious[SHAPE], pa.scalar(shape, pa.uint64()))
+            first = leftover(suspicious[RAW][pc.index(of_shape, True).as_py()].as_py())
+            if first.unmapped is None and not first.rejected:
+                if len(self.clean) < MOST_SHAPES:
+                    self.clean |= {shape}
+                continue
+            for row, raw in zip(
+                rows.filter(of_shape).to_pylist(),
+                suspicious[RAW].filter(of_shape).to_pylist(),
+                strict=True,
+            ):
+                rest = leftover(raw)
+                texts[row] = rest.unmapped
+                paths.update(rest.paths)
+                for column in rest.rejected:
+                    rejected.setdefault(column, []).append(row)
+        for column, bad_rows in rejected.items():
+            wide = _blank(wide, alias(column), bad_rows)
+        return pa.array(map(texts.get, range(wide.num_rows)), pa.string()), wide
+
+
+def _blank(wide: pa.Table, name: str, rows: list[int]) -> pa.Table:
+    bad = pc.is_in(pa.array(range(wide.num_rows)), pa.array(rows))
+    return with_column(wide, name, pc.if_else(bad, None, wide[name]))
 
 
 class _RepeatedKeys(dict[str, Any]):

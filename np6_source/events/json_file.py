@@ -26,11 +26,11 @@ _ESCAPES = re.compile(
 _LONGEST_ESCAPE = 12
 
 
-class UnreadableAnswer(ValueError):
+class UnreadableResponse(ValueError):
     """The file is not a complete JSON array of events; the message says why."""
 
 
-class AnswerTooLarge(UnreadableAnswer):
+class ResponseTooLarge(UnreadableResponse):
     """The file needs more memory than there is for it; a smaller window may not."""
 
 
@@ -38,19 +38,19 @@ def check_brackets(file: Path) -> None:
     """Makes sure that the body begins and ends as a JSON array does.
 
     Raises:
-        UnreadableAnswer: It does not; the message says what it looks like instead.
+        UnreadableResponse: It does not; the message says what it looks like instead.
     """
     first, last = _edge(file, from_end=False), _edge(file, from_end=True)
     if not first:
-        raise UnreadableAnswer("the body is empty")
+        raise UnreadableResponse("the body is empty")
     if first == b"<":
-        raise UnreadableAnswer("the body is a page of HTML or XML")
+        raise UnreadableResponse("the body is a page of HTML or XML")
     if first == b"{":
-        raise UnreadableAnswer("the body is a JSON object")
+        raise UnreadableResponse("the body is a JSON object")
     if first != b"[":
-        raise UnreadableAnswer("the body is not JSON")
+        raise UnreadableResponse("the body is not JSON")
     if last != b"]":
-        raise UnreadableAnswer("the JSON array breaks off before its end")
+        raise UnreadableResponse("the JSON array breaks off before its end")
 
 
 def is_empty_array(file: Path) -> bool:

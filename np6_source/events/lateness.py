@@ -6,8 +6,12 @@ stretch again; where it finds more, events became readable after their timestamp
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..windows import SECOND, Window
 
@@ -19,6 +23,37 @@ BUCKETS = 60
 
 EDGE = 0.5
 """Share of the overlap beyond which lateness deserves a warning."""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Which events of a response are counted per bucket of time.
+
+    Attributes:
+        spans: Spans of time to count in.
+        width: Milliseconds per bucket.
+    """
+
+    spans: tuple[Window, ...]
+    width: int
+
+    def counts(self, timestamps: pa.ChunkedArray) -> Counter[int]:
+        """Events per bucket number (timestamp divided by the width).
+
+        Args:
+            timestamps: Milliseconds since the epoch, none NULL.
+        """
+        buckets: Counter[int] = Counter()
+        for span in self.spans:
+            inside = timestamps.filter(inside_of(timestamps, span))
+            for entry in pc.divide(inside, self.width).value_counts().to_pylist():
+                buckets[entry["values"]] += entry["counts"]
+        return buckets
+
+
+def inside_of(timestamps: pa.ChunkedArray, window: Window) -> pa.ChunkedArray:
+    """Whether each timestamp lies in a window."""
+    return pc.and_(pc.greater_equal(timestamps, window.start), pc.less(timestamps, window.end))
 
 
 @dataclass(frozen=True)

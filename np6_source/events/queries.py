@@ -1,62 +1,44 @@
-"""An answer's events projected onto columns, derived from ``schema``.
+"""The SQL with which DuckDB reads a response's file, derived from ``contract``.
 
-One pass of DuckDB over the file gives each event's JSON beside a struct with the known fields; that
-is all an event costs of which every part is accounted for (see ``accounting``). What is not is
-examined by a second query, which hashes the event's shape and so tells the events that hold
-something unknown (see ``drift``). Arrow takes the columns out of the struct: it does so without
-copying, and a SELECT of as many expressions would take DuckDB longer to plan than a small answer
-takes to read.
+``select_known`` reads the known fields alone, which is all that most files need.
+``select_events`` reads each event's JSON beside them, and ``select_examined`` looks at every key
+and type of the events that hold something unknown. Arrow takes the columns out of the struct of
+known fields (see ``columns``): it does so without copying, and a SELECT of as many expressions
+would take DuckDB longer to plan than a small response takes to read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from ..schema import (
-    EVENT_ID,
-    EVENT_TABLES,
-    EXECUTION_DATA,
-    TIMESTAMP,
-    Column,
-    Path,
+from ..schema import EXECUTION_DATA
+from .contract import (
+    CONTAINERS,
+    DATES,
+    DISCRIMINATORS,
+    EARLIEST_MS,
+    ID_ALIAS,
+    LATEST_MS,
+    LEAVES,
+    TIMESTAMP_ALIAS,
 )
-from .drift import CONTAINERS, DISCRIMINATORS, EARLIEST_MS, LATEST_MS, LEAVES
 
 RAW = "raw"
 """The event's JSON; of examined events NULL where their shape is known to be clean."""
 KNOWN = "known"
 """The struct with the known fields. Dates are JSON, to tell numbers from texts."""
 REPEATS = "repeats"
-"""Whether a key of the free data object stands more than once."""
+"""Whether a key of the free data object occurs more than once."""
 SHAPE = "shape"
 """Hash of the event's shape."""
 DATA = "data"
 """The free data object of an execution, as JSON text."""
 
-DATES = tuple(leaf for leaf, data_type in LEAVES.items() if data_type == "timestamp")
-"""The payload paths of dates."""
-
-_SOURCED: dict[tuple[Path, ...], Column] = {
-    column.paths: column for table in EVENT_TABLES for column in table.columns if column.paths
-}
-_ALIASES = {paths: f"c{number}" for number, paths in enumerate(_SOURCED)}
-
-
-def alias(column: Column) -> str:
-    """Name of the projection's column that fills a table column.
-
-    Columns of several tables that stand at the same payload paths share one.
-    """
-    return _ALIASES[column.paths] if column.paths else column.name
-
 
 def select_known(file: str, largest_event: int) -> str:
-    """SQL that reads an answer's file and gives what is known of each event.
+    """SQL that reads what is known of each event of a response.
 
     Args:
         file: Path of the file, one JSON array.
@@ -77,7 +59,7 @@ def select_known(file: str, largest_event: int) -> str:
 
 
 def select_events(file: str, largest_event: int) -> str:
-    """SQL that reads an answer's file and gives a row per event.
+    """SQL that reads a row per event of a response.
 
     Args:
         file: Path of the file, one JSON array.
@@ -105,7 +87,7 @@ def select_examined(events: str, clean_shapes: Iterable[int]) -> str:
         clean_shapes: Shapes of which nothing is left; their events come without ``RAW``.
 
     Returns:
-        A SELECT for ``examined``.
+        A SELECT for ``columns.of_examined``.
     """
     clean = ", ".join(map(str, clean_shapes))
     is_unclean = f"{SHAPE} NOT IN ({clean})" if clean else "true"
@@ -115,14 +97,14 @@ def select_examined(events: str, clean_shapes: Iterable[int]) -> str:
     """
 
 
-def select_execution_data(rows: str) -> str:
-    """SQL that gives a row per key of the ``DATA`` of the events in the relation ``rows``.
+def select_execution_data(events: str) -> str:
+    """SQL for a row per key of the ``DATA`` of the events in a relation.
 
-    Of a key that stands more than once the first value counts, as everywhere.
+    Of a key that occurs more than once the first value counts, as everywhere.
     """
     return f"""
         SELECT
-            {alias(EVENT_ID)}, {alias(TIMESTAMP)}, entry.key,
+            {ID_ALIAS}, {TIMESTAMP_ALIAS}, entry.key,
             entry.value ->> '$' AS value,
             CASE
                 WHEN entry.type IN ('UBIGINT', 'BIGINT', 'HUGEINT', 'UHUGEINT') THEN 'integer'
@@ -132,9 +114,9 @@ def select_execution_data(rows: str) -> str:
                 WHEN entry.type = 'VARCHAR' THEN 'string'
                 ELSE lower(entry.type)
             END AS value_type
-        FROM {rows}, json_each({rows}.{DATA}) AS entry
+        FROM {events}, json_each({events}.{DATA}) AS entry
         QUALIFY row_number() OVER (
-            PARTITION BY {alias(EVENT_ID)}, entry.key ORDER BY entry.id
+            PARTITION BY {ID_ALIAS}, entry.key ORDER BY entry.id
         ) = 1
     """
 
@@ -171,90 +153,6 @@ def _repeats(path: str) -> str:
             THEN len(json_keys({data})) > len(list_distinct(json_keys({data})))
         END
     """
-
-
-def known_fields(batch: pa.RecordBatch) -> pa.StructArray:
-    """``KNOWN`` from a batch of ``select_known``."""
-    names = [name for name in batch.schema.names if name != REPEATS]
-    return pa.StructArray.from_arrays([batch[name] for name in names], names=names)
-
-
-def known_values(known: pa.StructArray) -> dict[str, pa.Array]:
-    """The values of the known fields, and the objects they stand in, by payload path.
-
-    Paths at which no event of the batch has a value are left out.
-    """
-    found: dict[str, pa.Array] = {}
-    _collect(known, "", found)
-    return found
-
-
-def _collect(node: pa.StructArray, prefix: str, found: dict[str, pa.Array]) -> None:
-    for entry, values in zip(node.type, node.flatten(), strict=True):
-        if values.null_count < len(values):
-            path = f"{prefix}{entry.name}"
-            found[path] = values
-            if pa.types.is_struct(entry.type):
-                _collect(values, f"{path}.", found)
-
-
-def examined(batch: pa.RecordBatch) -> pa.Table:
-    """The columns of a batch of ``select_examined``.
-
-    Returns:
-        As ``columns``, with ``SHAPE`` and ``RAW``.
-    """
-    values = known_values(batch[KNOWN])
-    for path, name in _EXTRACTED.items():
-        values[path] = batch[name]
-    wide = columns(values, len(batch))
-    return wide.append_column(SHAPE, batch[SHAPE]).append_column(RAW, batch[RAW])
-
-
-def columns(values: Mapping[str, pa.Array], length: int) -> pa.Table:
-    """Columns from the values at payload paths.
-
-    Args:
-        values: The values by path; a path that is not there has none.
-        length: Number of events.
-
-    Returns:
-        A table with a column for each ``alias`` (text, or milliseconds since the epoch) and
-        ``DATA``.
-    """
-    arrays = [_column_values(values, column, length) for column in _SOURCED.values()]
-    data = values.get(EXECUTION_DATA)
-    if data is None:
-        data = pa.nulls(length, pa.string())
-    else:
-        data = pc.if_else(pc.starts_with(data, "{"), data, None)
-    return pa.table([*arrays, data], names=[*_ALIASES.values(), DATA])
-
-
-def _column_values(values: Mapping[str, pa.Array], column: Column, length: int) -> pa.Array:
-    """The first of a column's paths that has a value, event by event."""
-    alternatives = [array for _, array in alternative_values(values, column)]
-    if not alternatives:
-        return pa.nulls(length, pa.int64() if column.data_type == "timestamp" else pa.string())
-    return alternatives[0] if len(alternatives) == 1 else pc.coalesce(*alternatives)
-
-
-def alternative_values(
-    values: Mapping[str, pa.Array], column: Column
-) -> list[tuple[Path, pa.Array]]:
-    """The values at each of a column's paths that has some."""
-    return [
-        (path, array) for path in column.paths if (array := _path_values(values, path)) is not None
-    ]
-
-
-def _path_values(values: Mapping[str, pa.Array], path: Path) -> pa.Array | None:
-    found = values.get(path.path)
-    if found is None or path.when is None:
-        return found
-    discriminator, expected = path.when
-    kind = values.get(discriminator)
-    return None if kind is None else pc.if_else(pc.equal(kind, expected), found, None)
 
 
 def _field(path: str) -> str:
@@ -298,7 +196,7 @@ def _literal(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-_EXTRACTED = {
+EXTRACTED = {
     path: f"x{number}"
     for number, path in enumerate(
         leaf
@@ -309,5 +207,5 @@ _EXTRACTED = {
 """Columns of ``select_examined`` for dates, and for the paths within fields that stay JSON."""
 
 _EXAMINED = ", ".join(
-    [*(f"{_value(path)} AS {name}" for path, name in _EXTRACTED.items()), f"{_shape()} AS {SHAPE}"]
+    [*(f"{_value(path)} AS {name}" for path, name in EXTRACTED.items()), f"{_shape()} AS {SHAPE}"]
 )

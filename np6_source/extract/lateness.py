@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from ..events import lateness
-from ..events.lateness import Lateness
-from ..events.reader import Counting
+from ..events.lateness import Histogram, Lateness
 from ..windows import Window, gaps, merged
 from .progress import Progress
 
@@ -43,7 +42,7 @@ class LatenessProbe:
         self._counts: Counter[int] = Counter()
         self._counted: list[Window] = []
 
-    def counting(self) -> Counting | None:
+    def counting(self) -> Histogram | None:
         """What to count in a response; asked once the response begins."""
         if not self._overlap:
             return None
@@ -51,7 +50,7 @@ class LatenessProbe:
         spans = [Window(end - self._overlap - self._width, end)]
         if self._read_again is not None:
             spans.append(self._read_again)
-        return Counting(tuple(merged(spans)), self._width)
+        return Histogram(tuple(merged(spans)), self._width)
 
     def add(self, counts: Mapping[int, int], counted: Iterable[Window]) -> None:
         """Gathers the counts of a complete window, and the spans they are of."""

@@ -18,8 +18,9 @@ from ..errors import (
     SpoolFailed,
     WindowTooLarge,
 )
-from ..events.json_file import AnswerTooLarge, UnreadableAnswer, repair
-from ..events.reader import AnswerContents, Counting
+from ..events.json_file import ResponseTooLarge, UnreadableResponse, repair
+from ..events.lateness import Histogram
+from ..events.reader import ResponseContents
 from ..windows import SECOND, Window, iso
 from .lateness import LatenessProbe
 from .session import Tools
@@ -42,7 +43,7 @@ class LoadableWindow:
 
     window: Window
     answer: ResponseFacts
-    contents: AnswerContents
+    contents: ResponseContents
     stash: TableStash
     counted: tuple[Window, ...]
 
@@ -128,11 +129,11 @@ class _Reception:
         self._request = request
         self._settle = settle
         self._must_be_whole = must_be_whole
-        self.counting: Counting | None = None
+        self.counting: Histogram | None = None
         self._probe = probe
         self._requested_at = 0
         self._files: list[Path] = []
-        self._readings: list[Future[AnswerContents]] = []
+        self._readings: list[Future[ResponseContents]] = []
         self._stash: TableStash | None = None
 
     def start(self, requested_at: int, context: RequestContext) -> None:
@@ -161,7 +162,7 @@ class _Reception:
         self._files.append(piece.file)
         self._readings.append(self._tools.parsers.submit(self._read_piece, piece, self._stash))
 
-    def finished(self) -> tuple[AnswerContents, TableStash]:
+    def finished(self) -> tuple[ResponseContents, TableStash]:
         """Waits until everything is read.
 
         Raises:
@@ -172,19 +173,19 @@ class _Reception:
         assert self._stash is not None
         try:
             try:
-                contents = AnswerContents()
+                contents = ResponseContents()
                 for reading in self._readings:
                     contents.add(reading.result())
-            except AnswerTooLarge:
+            except ResponseTooLarge:
                 raise
-            except UnreadableAnswer as problem:
+            except UnreadableResponse as problem:
                 self._stop_reading()
                 contents = self._read_as_a_whole(problem, self._stash)
-        except AnswerTooLarge as error:
+        except ResponseTooLarge as error:
             raise WindowTooLarge(
                 self.context, str(error), "Nothing of the window was loaded."
             ) from None
-        except UnreadableAnswer as error:
+        except UnreadableResponse as error:
             raise BadAnswer(
                 self.context, str(error), "Nothing of the window was loaded; its place is kept."
             ) from None
@@ -213,7 +214,7 @@ class _Reception:
         wait(self._readings)
         self._readings.clear()
 
-    def _read_as_a_whole(self, problem: UnreadableAnswer, stash: TableStash) -> AnswerContents:
+    def _read_as_a_whole(self, problem: UnreadableResponse, stash: TableStash) -> ResponseContents:
         """Reads the body once more, in one piece, and repaired if it has to be."""
         file = self._files[0]
         if len(self._files) > 1:
@@ -223,22 +224,22 @@ class _Reception:
             stash.discard()
             try:
                 return self._read(file, stash)
-            except AnswerTooLarge:
+            except ResponseTooLarge:
                 raise
-            except UnreadableAnswer as error:
+            except UnreadableResponse as error:
                 problem = error
         if not repair(file):
             raise problem
         stash.discard()
         return self._read(file, stash)
 
-    def _read_piece(self, piece: Piece, stash: TableStash) -> AnswerContents:
+    def _read_piece(self, piece: Piece, stash: TableStash) -> ResponseContents:
         if piece.has_nul:
             repair(piece.file)
         return self._read(piece.file, stash)
 
-    def _read(self, file: Path, stash: TableStash) -> AnswerContents:
-        contents = AnswerContents()
+    def _read(self, file: Path, stash: TableStash) -> ResponseContents:
+        contents = ResponseContents()
         endpoint = self._request.endpoint
         is_campaign = endpoint.path.startswith("/campaigns/{id}")
         for tables in self._tools.reader.read(
@@ -248,7 +249,7 @@ class _Reception:
             contents,
             event_type=endpoint.event_type,
             campaign_id=self._request.scope if is_campaign else None,
-            counting=self.counting,
+            histogram=self.counting,
         ):
             stash.add(tables)
         return contents

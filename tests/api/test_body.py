@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from np6_source.api import body
 from np6_source.api.body import Piece, PieceWriter, join
-from np6_source.events.json_file import UnreadableAnswer
-from np6_source.events.reader import AnswerContents, EventReader
+from np6_source.events.json_file import UnreadableResponse
+from np6_source.events.reader import EventReader, ResponseContents
 from np6_source.windows import Window
 
 NAMES = count()
@@ -130,8 +130,8 @@ FREE = st.recursive(
 
 def is_refused(reader: EventReader, file: Path) -> bool:
     try:
-        list(reader.read(file, Window(0, 2**43), 0, AnswerContents()))
-    except UnreadableAnswer:
+        list(reader.read(file, Window(0, 2**43), 0, ResponseContents()))
+    except UnreadableResponse:
         return True
     return False
 

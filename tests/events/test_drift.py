@@ -8,7 +8,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from np6_source.events.drift import CONTAINERS, LATEST_MS, LEAVES, leftover
+from np6_source.events.contract import CONTAINERS, LATEST_MS, LEAVES
+from np6_source.events.drift import leftover
 from np6_source.events.queries import RAW, SHAPE, select_events, select_examined
 
 FULL: dict[str, Any] = {

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from np6_source.events.json_file import UnreadableAnswer, repair
-from np6_source.events.reader import AnswerContents, EventReader
+from np6_source.events.json_file import UnreadableResponse, repair
+from np6_source.events.reader import EventReader, ResponseContents
 from np6_source.sandbox import EventRow, Sandbox, account_from_events
 from np6_source.windows import Window
 
@@ -77,10 +77,10 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> EventReader:
 def outcome(reader: EventReader, file: Path) -> int | None:
     """How many events a body gives; None where it is refused with a message."""
     for is_repaired in (False, True):
-        contents = AnswerContents()
+        contents = ResponseContents()
         try:
             list(reader.read(file, Window(0, 2**43), 0, contents))
-        except UnreadableAnswer:
+        except UnreadableResponse:
             if not is_repaired:
                 repair(file)
             continue

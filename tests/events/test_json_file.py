@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import np6_source.events.json_file
-from np6_source.events.json_file import UnreadableAnswer, check_brackets, repair
+from np6_source.events.json_file import UnreadableResponse, check_brackets, repair
 
 PIECES = st.lists(
     st.sampled_from(
@@ -94,11 +94,11 @@ class TestBrackets:
         ],
     )
     def test_anything_else_is_named(self, tmp_path: Path, content: bytes, message: str) -> None:
-        with pytest.raises(UnreadableAnswer, match=message):
+        with pytest.raises(UnreadableResponse, match=message):
             check_brackets(body(tmp_path, content))
 
     def test_nothing_of_the_body_is_quoted(self, tmp_path: Path) -> None:
-        with pytest.raises(UnreadableAnswer) as caught:
+        with pytest.raises(UnreadableResponse) as caught:
             check_brackets(body(tmp_path, b"example@np6.com"))
 
         assert "np6.com" not in str(caught.value)

@@ -9,9 +9,12 @@ import pyarrow as pa
 import pytest
 
 from np6_source.events import proof
-from np6_source.events.drift import CONTAINERS, LATEST_MS, LEAVES, leftover
-from np6_source.events.proof import Marks, accounted_for, marks_in_file
+from np6_source.events.contract import CONTAINERS, LATEST_MS, LEAVES
+from np6_source.events.drift import leftover
+from np6_source.events.proof import Counts, counts_in_file
 from np6_source.events.queries import DATA, select_events
+from np6_source.events.reader import proven_columns
+from tests.events.support import SAMPLES
 from tests.events.test_drift import FULL, LITERALS, changed
 from tests.events.test_reader import SAMPLES
 
@@ -27,7 +30,7 @@ def batch(text: str, folder: Path) -> pa.RecordBatch:
 
 
 def is_proven(text: str, folder: Path) -> bool:
-    return accounted_for(batch(text, folder)) is not None
+    return proven_columns(batch(text, folder)) is not None
 
 
 def hit(**fields: Any) -> dict[str, Any]:
@@ -58,7 +61,9 @@ def test_what_is_proven_has_nothing_left(tmp_path: Path) -> None:
     proven = [
         text
         for number, text in enumerate(texts)
-        if accounted_for(events.slice(number, 1)) is not None
+        if proven_columns(events.slice(number, 1)) is not None
+        for number, text in enumerate(texts)
+        if proven_columns(events.slice(number, 1)) is not None
     ]
 
     found = {text: leftover(text) for text in proven}
@@ -75,14 +80,14 @@ def test_two_events_never_make_up_for_each_other(tmp_path: Path) -> None:
         for literal in LITERALS
     ]  # fmt: skip
     events = batch(f"[{','.join(odd)}]", tmp_path)
-    alone = [accounted_for(events.slice(number, 1)) is not None for number in range(len(odd))]
+    alone = [proven_columns(events.slice(number, 1)) is not None for number in range(len(odd))]
     odd_ones = [number for number, is_fine in enumerate(alone) if not is_fine]
 
     together = {
         (one, other)
         for one in odd_ones
         for other in odd_ones[:: len(odd_ones) // 40]
-        if accounted_for(
+        if proven_columns(
             pa.Table.from_batches([events.slice(one, 1), events.slice(other, 1)])
             .combine_chunks()
             .to_batches()[0]
@@ -156,7 +161,7 @@ def test_any_text_without_a_backslash_is_proven_and_stays(
     data = {"source": {"detail": {"execution": {"data": {value: value, "b": 1}}}}}
     text = json.dumps([hit(type=value), hit(**data)], ensure_ascii=ascii_only)
 
-    wide = accounted_for(batch(text, tmp_path))
+    wide = proven_columns(batch(text, tmp_path))
 
     assert wide is not None
     assert value in [column[0].as_py() for column in wide.columns]
@@ -166,10 +171,10 @@ def test_any_text_without_a_backslash_is_proven_and_stays(
 def test_a_part_of_a_batch_is_counted_by_itself(tmp_path: Path) -> None:
     events = batch(json.dumps([FULL, hit(surprise=1), FULL, hit(), hit(surprise=2)]), tmp_path)
 
-    proven = [accounted_for(events.slice(number, 1)) is not None for number in range(len(events))]
+    proven = [proven_columns(events.slice(number, 1)) is not None for number in range(len(events))]
 
     assert proven == [True, False, True, True, False]
-    assert accounted_for(events.slice(2, 2)) is not None
+    assert proven_columns(events.slice(2, 2)) is not None
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3, 7, 64, 4096])
@@ -183,14 +188,14 @@ def test_counts_do_not_depend_on_the_parts_a_file_is_counted_in(
         text = json.dumps(payload, **style)
         file.write_text(text)
         bare = text.replace('\\"', "..")
-        expected = Marks(
+        expected = Counts(
             keys=bare.count('":'),
             texts=bare.count('":"') + bare.count('": "'),
             quotes=bare.count('"'),
         )
 
         monkeypatch.setattr(proof, "_AT_ONCE", at_once)
-        assert marks_in_file(file) == expected
+        assert counts_in_file(file) == expected
         monkeypatch.undo()
 
 
@@ -204,4 +209,4 @@ def test_an_escaped_backslash_is_seen_wherever_a_part_ends(
     for shift in range(8):
         file.write_text(json.dumps([hit(type="x" * shift + "\\")]))
 
-        assert marks_in_file(file) is None
+        assert counts_in_file(file) is None
