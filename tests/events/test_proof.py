@@ -16,7 +16,6 @@ from np6_source.events.queries import DATA, select_events
 from np6_source.events.reader import proven_columns
 from tests.events.support import SAMPLES
 from tests.events.test_drift import FULL, LITERALS, changed
-from tests.events.test_reader import SAMPLES
 
 
 def batch(text: str, folder: Path) -> pa.RecordBatch:
@@ -60,8 +59,6 @@ def test_what_is_proven_has_nothing_left(tmp_path: Path) -> None:
     events = batch(f"[{','.join(texts)}]", tmp_path)
     proven = [
         text
-        for number, text in enumerate(texts)
-        if proven_columns(events.slice(number, 1)) is not None
         for number, text in enumerate(texts)
         if proven_columns(events.slice(number, 1)) is not None
     ]

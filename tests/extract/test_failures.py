@@ -57,12 +57,12 @@ FAULTS = {
     "an event without id": (
         "without_id=3",
         "BadAnswer",
-        "event 4 of the answer has no usable 'id'",
+        "event 4 of the response has no usable 'id'",
     ),
     "an event without timestamp": (
         "without_timestamp=0",
         "BadAnswer",
-        "event 1 of the answer has no usable 'timestamp'",
+        "event 1 of the response has no usable 'timestamp'",
     ),
     "gzip said but plain": ("gzip_claimed", None, ""),
     "gzip not said": ("gzip_hidden", None, ""),

@@ -109,8 +109,8 @@ def test_what_is_not_unicode_is_repaired_in_its_piece_or_in_the_whole(
         ("cut_byte=9000", "breaks off"),
         ("cut_event=77", "breaks off"),
         ("cut_comma=77", "breaks off"),
-        ("without_id=123", "event 124 of the answer has no usable 'id'"),
-        ("without_timestamp=5", "event 6 of the answer has no usable 'timestamp'"),
+        ("without_id=123", "event 124 of the response has no usable 'id'"),
+        ("without_timestamp=5", "event 6 of the response has no usable 'timestamp'"),
     ],
 )
 def test_a_bad_answer_loads_nothing_and_leaves_no_file(

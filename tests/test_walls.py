@@ -1,0 +1,124 @@
+"""The walls of the package: who may know what. Read from the imports, by ``ast``."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "np6_source"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+FACTS = {"schema", "windows", "errors", "endpoints", "dimensions", "destinations", "settings"}
+"""Modules at the top that only state facts: every folder may know them."""
+
+MAY_KNOW_DLT = {
+    *("__init__", "__main__", "cli", "tables", "extract", "views", "dlt_internals"),
+    *("loading", "isolation", "parts", "orchestration", "ledger", "lake", "dataset_lock"),
+    "destinations",
+}
+"""Folders and modules that may import dlt."""
+
+FOLDERS: dict[str, set[str]] = {
+    "events": {"schema", "windows"},
+    "api": {*FACTS, "dlt_internals"} - {"schema", "destinations"},
+    "tables": {*FACTS, "dlt_internals", "lake", "dataset_lock"},
+    "extract": {*FACTS, "dlt_internals", "api", "events", "tables", "ledger", "lake"},
+    "views": {*FACTS, "deduplication"},
+    "sandbox": {"endpoints", "dimensions"},
+}
+"""Which other parts of the package a folder may import. ``cli`` may import any but ``sandbox``."""
+
+FOREIGN = {
+    "events": {"dlt", "requests", "tenacity", "filelock", "pendulum"},
+    "api": {"dlt", "duckdb", "pyarrow"},
+    "views": {"duckdb", "pyarrow", "requests"},
+    "sandbox": {"dlt", "requests", "tenacity"},
+}
+"""Packages that a folder may not import."""
+
+EXCEPTIONS: dict[tuple[str, str], str] = {
+    ("api.body", "events.json_file"): "NUL_ESCAPE belongs to api.body",
+    ("api.client", "dlt"): "looks up where a key comes from; belongs to dlt_internals",
+    ("settings", "dlt"): "the name of a type, TTableFormat",
+}
+"""Imports that break a rule, (module, import), with the reason; the list only gets shorter."""
+
+
+def imports_of(file: Path) -> Iterator[tuple[str, bool]]:
+    """What a module imports: the name from the package's root, and whether it is in the package."""
+    folders = file.relative_to(PACKAGE).parts[:-1]
+    tree = ast.parse(file.read_text("utf-8"))
+    for block in [node for node in tree.body if isinstance(node, ast.If)]:
+        if ast.unparse(block.test) == "TYPE_CHECKING":
+            tree.body.remove(block)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for entry in node.names:
+                yield entry.name.split(".")[0], False
+        elif isinstance(node, ast.ImportFrom):
+            module = (node.module or "").split(".") if node.module else []
+            if node.level:
+                module = [*folders[: len(folders) - node.level + 1], *module]
+                names = [] if module and node.module else [entry.name for entry in node.names]
+                for name in names or [None]:
+                    yield ".".join([*module, *([name] if name else [])]), True
+            elif module[0] == "np6_source":
+                yield ".".join(module[1:]) or "__init__", True
+            else:
+                yield module[0], False
+
+
+def module_name(file: Path) -> str:
+    return ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def part(name: str) -> str:
+    """The folder or module at the top that a name belongs to."""
+    first = name.split(".")[0]
+    is_there = (PACKAGE / first).is_dir() or (PACKAGE / f"{first}.py").exists()
+    return first if is_there else "__init__"
+
+
+def breaches() -> Iterator[tuple[str, str]]:
+    for file in FILES:
+        name = module_name(file)
+        own = part(name)
+        for imported, is_inside in imports_of(file):
+            if is_inside:
+                other = part(imported)
+                allowed = FOLDERS.get(own)
+                is_allowed = other == own or allowed is None or other in allowed
+                if other == "sandbox" and own not in ("sandbox", "cli"):
+                    is_allowed = False
+                if other == "cli" and own not in ("cli", "__main__"):
+                    is_allowed = False
+            else:
+                is_allowed = imported not in FOREIGN.get(own, set())
+                if imported == "dlt" and own not in MAY_KNOW_DLT:
+                    is_allowed = False
+            if not is_allowed:
+                yield name, imported
+
+
+def test_every_import_keeps_the_walls() -> None:
+    found = set(breaches())
+
+    assert found - set(EXCEPTIONS) == set()
+
+
+def test_no_module_imports_itself_over_others() -> None:
+    inside = {
+        module_name(file): {name for name, is_inside in imports_of(file) if is_inside}
+        for file in FILES
+    }
+
+    TopologicalSorter(inside).prepare()  # Raises an error with the circle, if there is one.
+
+
+@pytest.mark.parametrize("folder", sorted(FOLDERS))
+def test_every_folder_of_the_rules_is_there(folder: str) -> None:
+    assert (PACKAGE / folder / "__init__.py").exists()
