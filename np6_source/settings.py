@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from dlt.common.schema.typing import TTableFormat
 from .errors import SettingError
 from .windows import SECOND, to_ms
 
-TMoment = datetime | date | str | int
+TMoment = str | datetime | date | int
 """A datetime, a date, an ISO 8601 text, or milliseconds since the epoch. Naive values are UTC."""
 
 TTimestampFormat = Literal["iso", "ms"]
@@ -212,6 +213,11 @@ def classes(value: str | Sequence[str] | None) -> str | None:
 def ids(values: Sequence[str | int] | str | int | None, name: str) -> tuple[str, ...]:
     """Ids as they are sent: text, each once, in the order given.
 
+    Args:
+        values: The ids; a text, as it comes from the environment, is a JSON list or has commas
+            between them.
+        name: The parameter, for the message.
+
     Raises:
         SettingError: One is empty or cannot be an id.
     """
@@ -219,7 +225,9 @@ def ids(values: Sequence[str | int] | str | int | None, name: str) -> tuple[str,
         return ()
     if isinstance(values, bytes):
         raise SettingError(f"{name}: {values!r} is not a list of ids")
-    if isinstance(values, (str, int)):
+    if isinstance(values, str):
+        values = _listed(values, name)
+    if isinstance(values, int):
         values = [values]
     result: dict[str, None] = {}
     for value in values:
@@ -230,3 +238,14 @@ def ids(values: Sequence[str | int] | str | int | None, name: str) -> tuple[str,
             raise SettingError(f"{name}: {value!r} is not an id")
         result[text] = None
     return tuple(result)
+
+
+def _listed(text: str, name: str) -> list[str | int]:
+    """The ids in one text."""
+    if not text.strip().startswith("["):
+        return [*text.split(",")]
+    try:
+        listed: list[str | int] = json.loads(text)
+    except ValueError:
+        raise SettingError(f'{name}={text!r} is no JSON list like ["000PE4"]') from None
+    return listed

@@ -105,6 +105,8 @@ def test_what_is_no_span_is_refused_by_name(value: Any) -> None:
         pytest.param(None, (), id="none"),
         pytest.param([], (), id="empty"),
         pytest.param("000PE4", ("000PE4",), id="a single text"),
+        pytest.param("000PE4,000PE5", ("000PE4", "000PE5"), id="commas, as in the environment"),
+        pytest.param('["000PE4", 28]', ("000PE4", "28"), id="JSON, as in the environment"),
         pytest.param(156, ("156",), id="a single number"),
         pytest.param([156, "157"], ("156", "157"), id="numbers and text"),
         pytest.param((" 000PE4 ", "000PE5"), ("000PE4", "000PE5"), id="blanks around"),
@@ -121,6 +123,41 @@ def test_ids_are_sent_as_text(values: Any, sent: tuple[str, ...]) -> None:
 def test_what_is_no_id_is_refused_by_name(value: Any) -> None:
     with pytest.raises(SettingError, match="action_ids"):
         ids(["000PE4", value], "action_ids")
+
+
+def test_a_list_that_is_no_json_is_refused_by_name() -> None:
+    with pytest.raises(SettingError, match="action_ids"):
+        ids('["000PE4"', "action_ids")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "selects"),
+    [
+        ("ACTION_IDS", "000PO6", "action_events_bounces"),
+        ("ACTION_IDS", "000PO6,000PO7", "action_events_bounces"),
+        ("ACTION_IDS", '["000PO6"]', "action_events_bounces"),
+        ("NOTIFICATION_IDS", "156", "notification_events_executions"),
+    ],
+)
+def test_ids_are_taken_from_the_environment_in_any_form(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, selects: str
+) -> None:
+    monkeypatch.setenv(f"SOURCES__NP6__{name}", text)
+    assert selects in np6_source("a-key").selected_resources
+
+
+@pytest.mark.parametrize("start", ["2026-11-01", "1793491200000"])
+def test_a_start_is_taken_from_the_environment_in_any_form(
+    monkeypatch: pytest.MonkeyPatch, start: str
+) -> None:
+    monkeypatch.setenv("SOURCES__NP6__START", start)
+    assert np6_source("a-key").selected_resources
+
+
+def test_a_start_in_another_order_of_the_day_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__NP6__START", "01/11/2026")
+    with pytest.raises(SettingError, match="start='01/11/2026' is not an ISO date"):
+        np6_source("a-key")
 
 
 def test_a_bytes_value_is_not_taken_for_a_list_of_numbers() -> None:

@@ -67,6 +67,7 @@ def open_pipeline(options: argparse.Namespace, progress: Any = None) -> dlt.Pipe
     if not options.dataset.strip():
         raise SettingError("--dataset is empty: name the dataset")
     _check_table_format(destination)
+    _ = destination.client_class  # which imports the client library
     pipeline = dlt.pipeline(
         options.pipeline,
         destination=destination,

@@ -16,6 +16,7 @@ from ..ledger import Gap, coverage, missing
 from ..loading import LoadReport, load
 from ..settings import moment_ms
 from ..windows import Window, iso
+from .configuration import check_names
 from .destination import duckdb_file, looking, open_pipeline
 from .nearest import did_you_mean
 from .options import (
@@ -68,6 +69,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     configure_logging(options)
+    check_names()
     asked = _asked_span(options)
     if options.resources:
         check_resources(options.resources)

@@ -7,6 +7,7 @@ correct, and the next call goes on from there.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 from typing import Any
@@ -15,6 +16,7 @@ from dlt.common.runtime.collector import LogCollector
 
 from ..errors import SettingError
 from ..loading import load
+from .configuration import check_names
 from .destination import open_pipeline
 from .options import (
     DATES,
@@ -31,6 +33,8 @@ from .outcome import SIGNALLED
 from .outcome import run as run_command
 from .report import print_failures, print_report, status_of
 
+PROGRESS_BARS = ("tqdm", "enlighten", "alive_progress")
+"""dlt's progress bars, each a package of that name."""
 SUMMARY = "load what is new, incrementally"
 EPILOG = f"""\
 {DATES}
@@ -80,9 +84,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output_options(parser)
     parser.add_argument(
         "--progress",
-        choices=("log", "none", "tqdm", "enlighten", "alive_progress"),
+        choices=("log", "none", *PROGRESS_BARS),
         default="log",
-        help="how dlt shows its progress (%(default)s)",
+        help="how progress is shown: lines on stderr, nothing, or dlt's bars (%(default)s)",
     )
 
 
@@ -102,6 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Runs the load; returns the exit status."""
     configure_logging(options)
+    check_names()
+    progress = _progress(options)
     if options.reload and options.end is not None:
         raise SettingError(
             "--reload and --end contradict each other: everything would go, and only what is before"
@@ -122,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
         arguments["stop_when"] = signal_received
         # Refuses what cannot be used before anything starts.
         make_source(options.resources, **arguments)
-        pipeline = open_pipeline(options, _progress(options))
+        pipeline = open_pipeline(options, progress)
         report = load(
             pipeline,
             lambda: make_source(options.resources, **arguments),
@@ -140,4 +146,10 @@ def _progress(options: argparse.Namespace) -> Any:
         return None
     if options.progress == "log":
         return LogCollector(5, sys.stderr, dump_system_stats=False)
+    there = [name for name in PROGRESS_BARS if importlib.util.find_spec(name) is not None]
+    if options.progress not in there:
+        raise SettingError(
+            f"--progress {options.progress}: the package is not installed; what can be shown is"
+            f" {', '.join(['log', 'none', *there])}"
+        )
     return options.progress

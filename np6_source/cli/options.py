@@ -16,19 +16,9 @@ from dlt.extract import DltSource
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from .. import np6_source
-from ..endpoints import ENDPOINTS
+from ..endpoints import ENDPOINTS, ID_ARGUMENTS
 from ..errors import SettingError
 from .nearest import did_you_mean, nearest
-
-ID_OPTIONS = (
-    "action_ids",
-    "campaign_ids",
-    "target_ids",
-    "target_unicities",
-    "target_hashes",
-    "notification_ids",
-    "display_content_ids",
-)
 
 DATES = (
     "Dates: 2024-05-01, 2024-05-01T10:00:00+02:00, or milliseconds since the epoch. Without an"
@@ -94,7 +84,7 @@ def add_id_options(parser: argparse.ArgumentParser) -> None:
         "Each kind selects the resources that load by it, and only those. Ids stand side by side or"
         " with commas between; @FILE takes them from a file and - from standard input, one a line.",
     )
-    for name in ID_OPTIONS:
+    for name in ID_ARGUMENTS:
         option = "--" + name.replace("_", "-")
         group.add_argument(option, nargs="+", default=None, metavar="ID", dest=name)
 
@@ -120,7 +110,7 @@ def given_ids(options: argparse.Namespace) -> dict[str, list[str]]:
     """
     return {
         name: ids_of(texts, "--" + name.replace("_", "-"))
-        for name in ID_OPTIONS
+        for name in ID_ARGUMENTS
         if (texts := getattr(options, name)) is not None
     }
 

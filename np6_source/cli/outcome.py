@@ -17,15 +17,17 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeGuard
 
 import duckdb
 from dlt.common.configuration.exceptions import (
     ConfigFieldMissingException,
     ConfigurationException,
+    ConfigValueCannotBeCoercedException,
     LookupTrace,
+    LookupTraces,
 )
 from dlt.common.exceptions import DltException, MissingDependencyException
 from dlt.pipeline.exceptions import PipelineStepFailed
@@ -144,6 +146,14 @@ def _outcome_of_one(error: BaseException) -> Outcome | None:
         return Outcome(UNUSABLE, f"A package is missing: pip install {packages}")
     if isinstance(error, ConfigFieldMissingException):
         return Outcome(UNUSABLE, _missing_fields(error))
+    if isinstance(error, ConfigValueCannotBeCoercedException):
+        name = error.field_name
+        return Outcome(
+            UNUSABLE,
+            f"{name}={error.field_value!r} is configured, and cannot be used as {name}: it stands"
+            f" in the environment (SOURCES__NP6__{name.upper()}) or in [sources.np6] of config.toml"
+            " or secrets.toml.",
+        )
     if isinstance(error, ConfigurationException):
         return Outcome(UNUSABLE, _first_line(error))
     if "Could not set lock on file" in str(error):
@@ -156,14 +166,26 @@ def _outcome_of_one(error: BaseException) -> Outcome | None:
 def _missing_fields(error: ConfigFieldMissingException) -> str:
     if "api_key" in error.fields:
         return MISSING_KEY
-    variables = [
-        next((look.key for look in looks if isinstance(look, LookupTrace)), field)
-        for field, looks in error.traces.items()
-    ]
+    variables = list(_variables(error.traces))
     return (
-        f"Not configured: {', '.join(error.fields)}. Give {' and '.join(variables)} in the"
-        " environment, or the same in .dlt/secrets.toml."
+        f"Not configured: {', '.join(error.fields)}. Give {', '.join(variables)} in the"
+        " environment, or the same in .dlt/secrets.toml, as dlt's documentation says."
     )
+
+
+def _variables(traces: Mapping[str, Sequence[LookupTrace | LookupTraces]]) -> Iterator[str]:
+    """For each value that is missing, the variable for this destination and any pipeline."""
+    for looks in traces.values():
+        keys = [(-len(look.sections), len(look.key), look.key) for look in looks if _is_leaf(look)]
+        if keys:
+            yield min(keys)[2]
+        for look in looks:
+            if isinstance(look, LookupTraces):
+                yield from _variables(look.traces)
+
+
+def _is_leaf(look: LookupTrace | LookupTraces) -> TypeGuard[LookupTrace]:
+    return isinstance(look, LookupTrace)
 
 
 def _locked(message: str) -> str:

@@ -6,15 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 from filelock import FileLock
 
-from np6_source.sandbox import Fault, Sandbox, account_from_events
+from np6_source.sandbox import Fault, Sandbox
 from np6_source.windows import SECOND, Window, merged
 
 ALL = "actions_events"
@@ -121,64 +120,6 @@ class TestLoad:
         ended = call(*START, "--reload")
         assert ended.returncode == 0, ended.stderr
         assert warehouse.ids() == EVERY_ID
-
-
-CASES: dict[str, tuple[list[str], dict[str, str], int, str]] = {
-    "no key": ([], {"SOURCES__NP6__API_KEY": ""}, 2, "SOURCES__NP6__API_KEY"),
-    "unknown option": (["--nonsense"], {}, 2, "--nonsense"),
-    "unknown resource": (["--resources", "nonsense"], {}, 2, "No resource nonsense"),
-    "start that is none": (["--start", "yesterday"], {}, 2, "start='yesterday'"),
-    "empty range": (
-        ["--start", "2024-03-02", "--end", "2024-03-01"],
-        {},
-        2,
-        "2024-03-01",
-    ),
-    "dataset named as the file": (["--dataset", "events"], {}, 2, "need different names"),
-    "plain http": (["--base-url", "http://api.example.com/"], {}, 2, "must be https"),
-    "foreign key": (
-        [],
-        {"SOURCES__NP6__API_KEY": "", "API_KEY": "someone-elses"},
-        2,
-        "SOURCES__NP6__API_KEY",
-    ),
-}
-
-
-@pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """All cases, two processes at a time."""
-    from tests.support import CommandLine, Warehouse
-
-    with Sandbox(account_from_events([])) as sandbox, ThreadPoolExecutor(2) as pool:
-
-        def run(case: str) -> Any:
-            options, environment, _, _ = CASES[case]
-            folder = tmp_path_factory.mktemp("options")
-            command_line = CommandLine(folder)
-            variables = {"SOURCES__NP6__API_KEY": sandbox.key} | environment
-            return command_line.run(
-                SCRIPT,
-                *command_line.where(Warehouse(folder)),
-                *("--base-url", sandbox.url, "--progress", "none"),
-                *options,
-                **{name: value for name, value in variables.items() if value},
-            )
-
-        yield dict(zip(CASES, pool.map(run, CASES), strict=True))
-        assert sandbox.requests == []
-
-
-class TestOptions:
-    """What cannot be used is refused before anything is loaded."""
-
-    @pytest.mark.parametrize("case", CASES)
-    def test_it_is_named(self, ended: dict[str, Any], case: str) -> None:
-        _, _, status, words = CASES[case]
-        assert words in ended[case].stderr
-        assert "Traceback" not in ended[case].stderr
-        assert "someone-elses" not in ended[case].stderr
-        assert ended[case].returncode == status
 
 
 class TestSignals:

@@ -1,0 +1,58 @@
+"""What is configured for the source and would be read by nobody: a misspelt name."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from collections.abc import Iterator
+
+import dlt
+
+from .. import np6_source
+from ..endpoints import ENDPOINTS
+from ..errors import SettingError
+from .nearest import nearest
+
+logger = logging.getLogger(__name__)
+
+SECTION = "sources.np6"
+_PREFIX = "SOURCES__NP6__"
+_OF_DLT = ("max_table_nesting", "root_key", "schema", "schema_contract", "name", "section")
+"""What dlt itself reads in a source's section."""
+
+
+def check_names() -> None:
+    """Refuses a name in ``[sources.np6]`` or the environment that resembles a parameter.
+
+    One that resembles none is warned of: it may be another program's.
+
+    Raises:
+        SettingError: Names what is there and what was probably meant.
+    """
+    known = [*inspect.signature(np6_source).parameters, *_OF_DLT]
+    resources = {endpoint.name for endpoint in ENDPOINTS}
+    for name, where in _names():
+        if name in known or name in resources or name == "np6":
+            continue
+        meant = nearest(name, known)
+        if meant is not None:
+            written = _PREFIX + meant.upper() if where == name_in_environment(name) else meant
+            raise SettingError(f"{where} is read by nobody: did you mean {written}?")
+        logger.warning("%s is read by nobody: np6_source has no parameter %s", where, name)
+
+
+def name_in_environment(name: str) -> str:
+    """The variable that gives a parameter."""
+    return _PREFIX + name.upper()
+
+
+def _names() -> Iterator[tuple[str, str]]:
+    """Names that are configured, each with where it stands."""
+    for variable in os.environ:
+        if variable.startswith(_PREFIX):
+            name = variable.removeprefix(_PREFIX).split("__")[0].lower()
+            yield name, name_in_environment(name)
+    for provider, file in ((dlt.config, "config.toml"), (dlt.secrets, "secrets.toml")):
+        for name in provider.get(SECTION, dict) or {}:
+            yield name, f"{name} in [{SECTION}] of {file}"

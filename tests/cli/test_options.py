@@ -1,0 +1,169 @@
+"""What cannot be used is refused before anything starts: one sentence, status 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from np6_source.cli.options import ids_of
+from np6_source.errors import SettingError
+from np6_source.sandbox import Sandbox, account_from_events
+from tests.support import CommandLine
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command line, and what its message must say."""
+
+    says: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str | bytes] = field(default_factory=dict)
+
+
+CASES = {
+    "no key": Case(("SOURCES__NP6__API_KEY",), variables={"SOURCES__NP6__API_KEY": ""}),
+    "another's key": Case(
+        ("SOURCES__NP6__API_KEY",),
+        variables={"SOURCES__NP6__API_KEY": "", "API_KEY": "someone-elses"},
+    ),
+    "unknown option": Case(
+        ("--acton-ids", "did you mean --action-ids?"), ("--acton-ids", "000PE4")
+    ),
+    "unknown resource": Case(
+        ("No resource action_events (did you mean actions_events?)",),
+        ("--resources", "action_events"),
+    ),
+    "unknown destination": Case(
+        ("--destination duckdbb", "did you mean duckdb?"), ("--destination", "duckdbb")
+    ),
+    "destination and file": Case(
+        ("--duckdb-file x.duckdb and --destination postgres contradict",),
+        ("--destination", "postgres", "--duckdb-file", "x.duckdb"),
+    ),
+    "destination not configured": Case(
+        ("Not configured", "DESTINATION__POSTGRES__CREDENTIALS__HOST"),
+        ("--destination", "postgres"),
+    ),
+    "client library missing": Case(
+        ("A package is missing", "clickhouse"), ("--destination", "clickhouse")
+    ),
+    "table format's library missing": Case(
+        ("table_format needs the package deltalake",),
+        ("--destination", "filesystem"),
+        {"SOURCES__NP6__TABLE_FORMAT": "delta", "DESTINATION__FILESYSTEM__BUCKET_URL": "lake"},
+    ),
+    "dataset the destination writes otherwise": Case(
+        ("--dataset My-Events", "call it my_events"), ("--dataset", "My-Events")
+    ),
+    "empty dataset": Case(("--dataset is empty",), ("--dataset", "")),
+    "dataset named as the file": Case(
+        ("np6.duckdb and the dataset 'np6' need different names",),
+        ("--duckdb-file", "np6.duckdb"),
+    ),
+    "in another case": Case(("need different names",), ("--duckdb-file", "NP6.duckdb")),
+    "up to the first dot": Case(
+        ("np6.2024.duckdb and the dataset", "DuckDB calls the file np6"),
+        ("--duckdb-file", "np6.2024.duckdb"),
+    ),
+    "folder missing": Case(
+        ("there is no folder", "mkdir -p"), ("--duckdb-file", "not/there/x.duckdb")
+    ),
+    "file is a folder": Case((".dlt is a folder",), ("--duckdb-file", ".dlt")),
+    "start that is none": Case(("start='yesterday'",), ("--start", "yesterday")),
+    "empty range": Case(("must be before end",), ("--start", "2024-03-02", "--end", "2024-03-01")),
+    "reload up to an end": Case(
+        ("--reload and --end contradict",), ("--reload", "--end", "2024-03-01")
+    ),
+    "plain http": Case(("must be https",), ("--base-url", "http://api.example.com/")),
+    "bar not installed": Case(
+        ("--progress enlighten", "what can be shown is log, none"), ("--progress", "enlighten")
+    ),
+    "misspelt variable": Case(
+        ("SOURCES__NP6__STRAT is read by nobody: did you mean SOURCES__NP6__START?",),
+        variables={"SOURCES__NP6__STRAT": "2024-01-01"},
+    ),
+    "misspelt key": Case(
+        ("actions_ids in [sources.np6] of config.toml", "did you mean action_ids?"),
+        files={".dlt/config.toml": '[sources.np6]\nactions_ids = ["000PE4"]\n'},
+    ),
+    "number that is none": Case(
+        ("window='wide'", "SOURCES__NP6__WINDOW"), variables={"SOURCES__NP6__WINDOW": "wide"}
+    ),
+    "id that is no text": Case(("is no Unicode text",), ("--action-ids", "a\udcffb")),
+    "file of ids missing": Case(("ids.txt cannot be read",), ("--action-ids", "@ids.txt")),
+    "file of ids empty": Case(
+        ("empty.txt holds no ids",), ("--action-ids", "@empty.txt"), files={"empty.txt": "\n \n"}
+    ),
+    "quiet and JSON": Case(("not allowed with argument",), ("--quiet", "--json")),
+}
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """All cases, two processes at a time, in folders of their own."""
+    with Sandbox(account_from_events([])) as sandbox, ThreadPoolExecutor(2) as pool:
+
+        def run(name: str) -> Any:
+            case = CASES[name]
+            folder = tmp_path_factory.mktemp("options")
+            (folder / ".dlt").mkdir()
+            for file, contents in case.files.items():
+                (folder / file).write_text(str(contents))
+            variables = {
+                "SOURCES__NP6__API_KEY": sandbox.key,
+                "SOURCES__NP6__BASE_URL": sandbox.url,
+                "DLT_DATA_DIR": str(folder / "dlt-data"),
+            } | case.variables
+            return folder, CommandLine(folder).run(
+                "np6_to_duckdb",
+                *case.options,
+                **{name: value for name, value in variables.items() if value},
+            )
+
+        yield dict(zip(CASES, pool.map(run, CASES), strict=True))
+        assert sandbox.requests == []
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_refused(ended: dict[str, Any], name: str) -> None:
+    folder, process = ended[name]
+    for words in CASES[name].says:
+        assert words in process.stderr
+    assert "Traceback" not in process.stderr
+    assert "someone-elses" not in process.stderr
+    assert (process.returncode, process.stdout) == (2, "")
+    assert list(folder.glob("*.duckdb")) == []
+
+
+class TestIds:
+    @pytest.mark.parametrize(
+        ("texts", "ids"),
+        [
+            (["A", "B"], ["A", "B"]),
+            (["A,B", " C "], ["A", "B", "C"]),
+            (["A,,B,"], ["A", "B"]),
+            (["A", "B", "A"], ["A", "B"]),
+        ],
+    )
+    def test_they_stand_side_by_side_or_with_commas_between(
+        self, texts: list[str], ids: list[str]
+    ) -> None:
+        assert ids_of(texts, "--action-ids") == ids
+
+    def test_a_file_has_one_a_line(self, tmp_path: Path) -> None:
+        file = tmp_path / "ids.txt"
+        file.write_bytes(b"\xef\xbb\xbfA\r\n\r\n  B  \nDupont, Jean\n")
+        assert ids_of([f"@{file}", "C"], "--target-unicities") == ["A", "B", "Dupont, Jean", "C"]
+
+    def test_a_file_in_another_charset_is_refused(self, tmp_path: Path) -> None:
+        file = tmp_path / "ids.txt"
+        file.write_bytes(b"\xe9t\xe9\n")
+        with pytest.raises(SettingError, match=r"ids\.txt is no UTF-8 text"):
+            ids_of([f"@{file}"], "--target-unicities")
