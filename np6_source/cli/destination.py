@@ -67,7 +67,7 @@ def open_pipeline(options: argparse.Namespace, progress: Any = None) -> dlt.Pipe
     if not options.dataset.strip():
         raise SettingError("--dataset is empty: name the dataset")
     _check_table_format(destination)
-    _ = destination.client_class  # which imports the client library
+    _check_client_library(destination)
     pipeline = dlt.pipeline(
         options.pipeline,
         destination=destination,
@@ -127,6 +127,17 @@ def _destination(options: argparse.Namespace) -> Any:
         # The same, configured in the same way, but with every event once in Delta and Iceberg.
         return lake.filesystem(**own_name)
     return found
+
+
+def _check_client_library(destination: Any) -> None:
+    try:
+        _ = destination.client_class
+    except ModuleNotFoundError as error:
+        kind = destination.to_name(destination.destination_type)
+        raise SettingError(
+            f"--destination {destination.destination_name} needs the package {error.name}, which is"
+            f" not installed: pip install 'dlt[{kind}]'"
+        ) from None
 
 
 def _check_table_format(destination: Any) -> None:

@@ -51,7 +51,8 @@ CASES = {
         ("--destination", "postgres"),
     ),
     "client library missing": Case(
-        ("A package is missing", "clickhouse"), ("--destination", "clickhouse")
+        ("--destination clickhouse needs the package", "pip install 'dlt[clickhouse]'"),
+        ("--destination", "clickhouse"),
     ),
     "table format's library missing": Case(
         ("table_format needs the package deltalake",),
