@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from .. import lake
 from ..errors import SettingError
 from .nearest import did_you_mean
+
+logger = logging.getLogger(__name__)
 
 DUCKDB_LIMITS = {"memory_limit": "350MB", "threads": 1}
 """DuckDB takes most of a machine's memory unless told not to, and spills to disk beyond this.
@@ -78,7 +81,9 @@ def open_pipeline(options: argparse.Namespace, progress: Any = None) -> dlt.Pipe
     client = pipeline.destination_client()
     _check_dataset(client, options.dataset)
     if isinstance(client.config, DuckDbClientConfiguration):
-        _check_file(Path(client.config.credentials.database), options.dataset)
+        file = Path(client.config.credentials.database)
+        _check_file(file, options.dataset)
+        _warn_of_other_folder(pipeline, file)
     return pipeline
 
 
@@ -116,8 +121,11 @@ def _destination(options: argparse.Namespace) -> Any:
     is_named = found.destination_name != found.to_name(found.destination_type)
     own_name: dict[str, Any] = {"destination_name": found.destination_name} if is_named else {}
     if type(found) is dlt.destinations.duckdb:
+        # A relative file is relative to the folder of this call. dlt 1.31 takes the folder in which
+        # a pipeline of that name first ran, which may be another copy of the project.
+        settings = {**own_name, "local_dir": str(Path.cwd())}
         file = options.duckdb_file
-        return duckdb(**own_name) if file is None else duckdb(str(file), **own_name)
+        return duckdb(**settings) if file is None else duckdb(str(file), **settings)
     if options.duckdb_file is not None:
         raise SettingError(
             f"--duckdb-file {options.duckdb_file} and --destination {name} contradict each other:"
@@ -138,6 +146,19 @@ def _check_client_library(destination: Any) -> None:
             f"--destination {destination.destination_name} needs the package {error.name}, which is"
             f" not installed: pip install 'dlt[{kind}]'"
         ) from None
+
+
+def _warn_of_other_folder(pipeline: dlt.Pipeline, file: Path) -> None:
+    """A call from another folder begins a file of its own; the one before is left as it is."""
+    before = Path(pipeline.get_local_state_val("initial_cwd")) / file.name
+    if before != file and before.is_file() and not file.exists():
+        logger.warning(
+            "Pipeline %s loaded into %s before. This call begins %s; to go on with the other, call"
+            " from its folder or give --duckdb-file.",
+            pipeline.pipeline_name,
+            before,
+            file,
+        )
 
 
 def _check_table_format(destination: Any) -> None:

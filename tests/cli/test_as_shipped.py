@@ -98,6 +98,20 @@ def test_it_loads_as_printed(call: TCall, copy: Path, sandbox: Sandbox, name: st
     assert events_in(copy / file) == sum(sandbox.statistics()["served"].values()) > 0
 
 
+def test_a_second_copy_of_the_project_has_a_file_of_its_own(
+    call: TCall, copy: Path, tmp_path: Path, sandbox: Sandbox
+) -> None:
+    """Both have the same pipeline, whose state remembers the first folder (dlt 1.31)."""
+    assert call("python", "pipelines/np6_to_duckdb.py").returncode == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    script = str(copy / "pipelines" / "np6_to_duckdb.py")
+    ended = call("bash", "-c", f"cd '{other}' && python '{script}'")
+    assert ended.returncode == 0, ended.stderr
+    assert f"loaded into {copy.resolve() / 'np6_to_duckdb.duckdb'} before" in ended.stderr
+    assert events_in(other / "np6_to_duckdb.duckdb") == events_in(copy / "np6_to_duckdb.duckdb")
+
+
 def test_gaps_reads_what_the_script_has_loaded(call: TCall) -> None:
     assert call("python", "pipelines/np6_to_duckdb.py").returncode == 0
     end = datetime.now(timezone.utc) - timedelta(days=1)
