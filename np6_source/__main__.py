@@ -6,11 +6,11 @@ import argparse
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-from .cli import documentation, gaps, load
+from .cli import documentation, gaps, load, views
 from .cli.options import Parser
 from .cli.outcome import run
 
-COMMANDS = {"load": load, "gaps": gaps}
+COMMANDS = {"load": load, "gaps": gaps, "views": views}
 """The modules of the commands, each with ``SUMMARY``, ``add_options`` and ``run``."""
 INTERNAL = {"documentation": documentation}
 """Those that only this repository has a use for; the help does not list them."""

@@ -30,6 +30,7 @@ from .dataset_lock import TTurn, in_database
 from .destinations import destination_of
 from .errors import Np6Error
 from .tables.naming import filled, names
+from .views import TMode, after_load, make_way
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ def load(
     stop_when: Callable[[], object] = lambda: False,
     reload: bool = False,
     turn: TTurn = in_database,
+    views: TMode = "auto",
 ) -> LoadReport:
     """Loads until everything asked for is loaded.
 
@@ -85,8 +87,10 @@ def load(
         reload: Drop the tables first, and with them every cursor and place of the source: other
             resources have loaded into the same tables.
         turn: Waits until this process may load into the dataset, see ``turns``.
+        views: Whether to make the views for analysts after the load, see ``views.after_load``.
 
     Raises:
+        ViewsFailed: The views of others are in the way of a reload; nothing was changed.
         AlreadyRunning: Another process holds the pipeline.
         TableMissing: The destination has lost a table.
         PipelineStepFailed: A step of dlt's failed; what was committed before stays, and the next
@@ -100,6 +104,8 @@ def load(
         settle_pending(pipeline, turn)
         if not reload:
             _check_tables(pipeline)
+        if reload:
+            make_way(pipeline)
         once: DictStrAny = {"refresh": "drop_sources"} if reload else {}
         while True:
             source = make_source()
@@ -113,6 +119,9 @@ def load(
             report.stopped = bool(stop_when())
             if report.stopped or not full or report.failures:
                 break
+        if report.packages:
+            with turn(pipeline):
+                report.failures.extend(after_load(pipeline, views))
     report.seconds = time.monotonic() - started
     return report
 

@@ -10,12 +10,14 @@ import argparse
 import importlib.util
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from dlt.common.runtime.collector import LogCollector
 
 from ..errors import SettingError
 from ..loading import load
+from ..views.publishing import check_publishing, publish
 from .configuration import check_names
 from .destination import open_pipeline
 from .options import (
@@ -81,6 +83,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_id_options(parser)
     add_pipeline_options(parser)
+    analysts = parser.add_argument_group("for analysts")
+    analysts.add_argument(
+        "--views",
+        choices=("auto", "require", "off"),
+        default="auto",
+        help="make the views after the load; require: exit status 1 where that fails (%(default)s)",
+    )
+    analysts.add_argument(
+        "--publish",
+        type=Path,
+        metavar="FILE",
+        help="then copy the DuckDB file to FILE by rename, for readers whom a load would lock out",
+    )
     add_output_options(parser)
     parser.add_argument(
         "--progress",
@@ -129,12 +144,17 @@ def run(options: argparse.Namespace) -> int:
         # Refuses what cannot be used before anything starts.
         make_source(options.resources, **arguments)
         pipeline = open_pipeline(options, progress)
+        if options.publish:
+            check_publishing(pipeline, options.publish)
         report = load(
             pipeline,
             lambda: make_source(options.resources, **arguments),
             signal_received,
             reload=options.reload,
+            views=options.views,
         )
+    if options.publish:
+        publish(pipeline, options.publish)
     if not options.quiet:
         print_report(report, pipeline)
     print_failures(report)

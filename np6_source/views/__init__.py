@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dlt
 from dlt.destinations.exceptions import DatabaseException
@@ -24,7 +24,7 @@ from ..schema import TABLES
 from .base_tables import BASE_TABLES, DIMENSIONS
 from .definitions import View, texts, views
 from .descriptions import COMMON, OF_VIEW, described
-from .destination import Catalog, catalog_of
+from .destination import Catalog, Relation, catalog_of
 from .translation import ENDINGS, FUNCTIONS, Names, quoted, translated
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,19 @@ logger = logging.getLogger(__name__)
 FORMAT = "1"
 """Part of the fingerprint: another number where views are made in another way."""
 
-__all__ = ["Made", "View", "ViewsFailed", "drop", "make", "statements", "views"]
+TMode = Literal["auto", "require", "off"]
+
+__all__ = [
+    "Made",
+    "View",
+    "ViewsFailed",
+    "after_load",
+    "drop",
+    "make",
+    "make_way",
+    "statements",
+    "views",
+]
 
 
 class ViewsFailed(Np6Error):
@@ -77,6 +89,8 @@ def make(pipeline: dlt.Pipeline) -> Made:
     with _place(pipeline) as place:
         if place is None:
             return Made((), changed=False)
+        if not place.names.present:
+            raise ViewsFailed(_nothing(pipeline))
         names = list(texts())
         wanted = fingerprint(place.names)
         there = place.catalog.relations(names)
@@ -94,29 +108,62 @@ def make(pipeline: dlt.Pipeline) -> Made:
         return Made(tuple(names), changed=True)
 
 
-def drop(pipeline: dlt.Pipeline, for_reload: bool = False) -> tuple[str, ...]:
-    """Drops the views that ``make`` has made; gives their names.
+def drop(pipeline: dlt.Pipeline) -> tuple[str, ...]:
+    """Drops the views that ``make`` has made; returns their names.
 
     Args:
         pipeline: The pipeline.
-        for_reload: The tables will be dropped next: views of others that read them are in the way
-            too.
 
     Raises:
         ViewsFailed: A view of somebody else's reads what would be dropped, and the destination
             would refuse; nothing was dropped.
     """
     with _place(pipeline) as place:
-        if place is None:
+        if place is None or not place.names.present:
             return ()
         there = place.catalog.relations(list(texts()))
-        ours = [name for name, relation in there.items() if relation.fingerprint is not None]
-        tables = [table.name for table in TABLES] if for_reload else []
-        _refuse_readers(place, [*ours, *tables], "Nothing was dropped")
-        if ours:
-            with _transaction(place):
-                _execute(place, [*_drops(place, ours), *place.catalog.unmarking()])
-        return tuple(ours)
+        return _drop(place, _ours(there), [])
+
+
+def make_way(pipeline: dlt.Pipeline) -> None:
+    """Drops the views where the destination would not drop tables under them.
+
+    PostgreSQL does not, and dlt drops without CASCADE (dlt 1.31): a reload would leave a package
+    that can never be loaded. ``make`` makes the views again.
+
+    Args:
+        pipeline: The pipeline whose tables will be dropped next.
+
+    Raises:
+        ViewsFailed: Views of somebody else's read the tables; nothing was dropped.
+    """
+    with _place(pipeline) as place:
+        if place is None or not place.names.present or not place.catalog.readers_are_in_the_way:
+            return
+        there = place.catalog.relations(list(texts()))
+        _drop(place, _ours(there), [table.name for table in TABLES])
+
+
+def after_load(pipeline: dlt.Pipeline, mode: TMode) -> list[dict[str, Any]]:
+    """Makes the views after a load that has committed; what fails is said, and fails nothing else.
+
+    Args:
+        pipeline: The pipeline.
+        mode: ``off``: makes none. ``auto``: what fails is a warning. ``require``: a failure.
+
+    Returns:
+        Failures as ``errors.failure_metrics`` gives them.
+    """
+    if mode == "off":
+        return []
+    try:
+        make(pipeline)
+    except Exception as error:  # Whatever it is: the load has committed.
+        message = f"The load is complete, but the views are not up to date. {error}"
+        if mode == "require":
+            return [{"kind": type(error).__name__, "message": message, "resume_at": None}]
+        logger.warning("%s", message)
+    return []
 
 
 def statements(names: Names) -> Iterator[tuple[str, str]]:
@@ -141,21 +188,16 @@ def fingerprint(names: Names) -> str:
 @contextmanager
 def _place(pipeline: dlt.Pipeline) -> Iterator[_Place | None]:
     """Connects to where the views belong; None where the destination has none."""
-    nothing = (
-        f"Nothing is loaded into dataset {pipeline.dataset_name!r} yet: there is nothing to view."
-    )
     client = pipeline.destination_client()
     if not isinstance(client, SqlJobClientBase):
         yield None
         return
     file = getattr(client.sql_client.credentials, "database", None)
     if kind_of_destination(pipeline) == "duckdb" and not Path(str(file)).exists():
-        raise ViewsFailed(nothing)  # Connecting would make the file.
+        raise ViewsFailed(_nothing(pipeline))  # Connecting would make the file.
     with client:
         try:
             names = _names(client)
-            if not names.present:
-                raise ViewsFailed(nothing)
             yield _Place(client, names, catalog_of(client, names))
         except DatabaseException as error:
             first, *_ = str(error).splitlines()
@@ -210,6 +252,18 @@ def _drops(place: _Place, there: Any) -> Iterator[str]:
             yield f"DROP VIEW {quoted(place.names.path(view.name), place.names.dialect)}"
 
 
+def _ours(there: Mapping[str, Relation]) -> list[str]:
+    return [name for name, relation in there.items() if relation.fingerprint is not None]
+
+
+def _drop(place: _Place, ours: list[str], tables: list[str]) -> tuple[str, ...]:
+    _refuse_readers(place, [*ours, *tables], "Nothing was dropped")
+    if ours:
+        with _transaction(place):
+            _execute(place, [*_drops(place, ours), *place.catalog.unmarking()])
+    return tuple(ours)
+
+
 def _refuse_readers(place: _Place, names: list[str], what: str) -> None:
     readers = place.catalog.readers(names)
     if readers:
@@ -234,6 +288,12 @@ def _execute(place: _Place, statements: list[str]) -> None:
         return
     for statement in statements:
         place.client.sql_client.execute_sql(statement)
+
+
+def _nothing(pipeline: dlt.Pipeline) -> str:
+    return (
+        f"Nothing is loaded into dataset {pipeline.dataset_name!r} yet: there is nothing to view."
+    )
 
 
 def _listed(names: list[str]) -> str:

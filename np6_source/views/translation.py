@@ -13,7 +13,8 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
 
-from .base_tables import BASE_TABLES
+from ..schema import TABLES
+from .base_tables import BASE_TABLES, LOADS
 from .definitions import tables_of
 
 
@@ -68,6 +69,12 @@ ENDINGS: Mapping[str, str] = {
 }
 """What stands at the end of a view's query."""
 
+EVERYWHERE: Mapping[str, frozenset[str]] = {
+    LOADS: frozenset(BASE_TABLES[LOADS]),
+    **{table.name: frozenset(column.name for column in table.columns) for table in TABLES},
+}
+"""The columns of the tables that every dataset has."""
+
 TYPES = {"text": "VARCHAR", "timestamp": "TIMESTAMPTZ", "bigint": "BIGINT", "json": "VARCHAR"}
 """DuckDB's types by dlt's."""
 
@@ -90,17 +97,17 @@ class Names:
 
 
 def plain_names(dialect: str, dataset: str) -> Names:
-    """The names in a dataset that has every table, as they stand in the schema."""
-    present = {table: frozenset(columns) for table, columns in BASE_TABLES.items()}
-    return Names(dialect, lambda name: [dataset, name], lambda name: name, present)
+    """The names in a dataset that has the events' tables, as they are called in the schema."""
+    return Names(dialect, lambda name: [dataset, name], lambda name: name, EVERYWHERE)
 
 
-def translated(query: exp.Select, names: Names) -> str:
+def translated(query: exp.Select, names: Names, pretty: bool = False) -> str:
     """A query's SQL for a destination.
 
     Args:
         query: The query, as a view's file has it; it is changed.
         names: The destination's names.
+        pretty: Over many lines, for people.
     """
     tables = [(table, table.name) for table in tables_of(query)]
     for identifier in query.find_all(exp.Identifier):
@@ -113,7 +120,8 @@ def translated(query: exp.Select, names: Names) -> str:
         ordered.set("nulls_first", first)
     for function in reversed(list(query.find_all(exp.Anonymous))):  # The innermost first.
         function.replace(_replaced(function, names.dialect))
-    return query.sql(names.dialect, identify=True, comments=False) + ENDINGS.get(names.dialect, "")
+    sql = query.sql(names.dialect, identify=True, comments=False, pretty=pretty)
+    return sql + ENDINGS.get(names.dialect, "")
 
 
 def quoted(path: list[str], dialect: str) -> str:

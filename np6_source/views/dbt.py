@@ -1,0 +1,111 @@
+"""The views as a dbt project's models, with sources, descriptions and tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import SettingError
+from ..schema import TABLES
+from .definitions import views
+from .descriptions import described
+from .translation import EVERYWHERE, Names, translated
+
+SOURCE = "np6"
+"""What the sources are called in the models."""
+
+
+def write_project(folder: Path, dialect: str, dataset: str) -> list[Path]:
+    """Writes ``models/np6/*.sql``, ``_np6__sources.yml`` and ``_np6__models.yml``.
+
+    Args:
+        folder: The dbt project's folder; made where it is not there.
+        dialect: The SQL of the models, by sqlglot's name.
+        dataset: The dataset or schema that the connector loads into.
+
+    Returns:
+        The files.
+
+    Raises:
+        SettingError: The folder cannot be written to.
+    """
+    models = folder / "models" / "np6"
+    contents = {f"{name}.sql": sql for name, sql in model_texts(dialect)}
+    # JSON is YAML.
+    contents["_np6__sources.yml"] = json.dumps(sources(dataset), indent=2, ensure_ascii=False)
+    contents["_np6__models.yml"] = json.dumps(models_properties(), indent=2, ensure_ascii=False)
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            (models / name).write_text(content + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SettingError(f"--dbt {folder}: cannot be written to ({error.strerror})") from None
+    return [models / name for name in contents]
+
+
+def model_texts(dialect: str) -> Iterator[tuple[str, str]]:
+    """Name and text of every model."""
+    ours = {view.name for view in views()}
+
+    def path(name: str) -> list[str]:
+        return [f"np6_model_{name}" if name in ours else f"np6_source_{name}"]
+
+    names = Names(dialect, path, lambda name: name, EVERYWHERE)
+    for view in views():
+        sql = translated(view.query, names, pretty=True)
+        for name in view.reads & ours:
+            sql = sql.replace(_quoted(f"np6_model_{name}", dialect), f"{{{{ ref('{name}') }}}}")
+        for name in view.reads - ours:
+            macro = f"{{{{ source('{SOURCE}', '{name}') }}}}"
+            sql = sql.replace(_quoted(f"np6_source_{name}", dialect), macro)
+        yield view.name, f"-- {view.description}\n{sql}"
+
+
+def sources(dataset: str) -> dict[str, Any]:
+    """The tables that the connector loads, as dbt's sources."""
+    loaded = [
+        {
+            "name": table.name,
+            "description": table.description,
+            "columns": [
+                {"name": c.name, "description": c.description} | _tests(not c.nullable)
+                for c in table.columns
+            ],
+        }
+        for table in TABLES
+    ]
+    loads = {"name": "_dlt_loads", "description": "One row per load package, by dlt"}
+    return {
+        "version": 2,
+        "sources": [{"name": SOURCE, "schema": dataset, "tables": [*loaded, loads]}],
+    }
+
+
+def models_properties() -> dict[str, Any]:
+    """Descriptions and tests of the models: one key unique, what cannot be NULL is not."""
+    return {
+        "version": 2,
+        "models": [
+            {
+                "name": view.name,
+                "description": view.description,
+                "columns": [
+                    {"name": name, "description": column.comment}
+                    | _tests(not column.nullable, unique=view.key == (name,))
+                    for name, column in described(view).items()
+                ],
+            }
+            for view in views()
+        ],
+    }
+
+
+def _tests(not_null: bool, unique: bool = False) -> dict[str, list[str]]:
+    tests = ["not_null"] * not_null + ["unique"] * unique
+    return {"data_tests": tests} if tests else {}
+
+
+def _quoted(name: str, dialect: str) -> str:
+    return f"`{name}`" if dialect in ("bigquery", "databricks") else f'"{name}"'

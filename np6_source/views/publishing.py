@@ -1,0 +1,94 @@
+"""A copy of a DuckDB file that analysts open while the loader has its own.
+
+DuckDB lets one process at a time write to a file, and nobody else read it meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import dlt
+
+from ..destinations import kind_of_destination
+from ..errors import Np6Error, SettingError
+
+
+class PublishingFailed(Np6Error):
+    """The copy could not be made; the one before is as it was."""
+
+
+def check_publishing(pipeline: dlt.Pipeline, target: Path) -> Path:
+    """Returns the file of a pipeline that is to be published.
+
+    Raises:
+        SettingError: The destination is no DuckDB file, or the copy would be the file itself, or
+            the copy's folder does not exist.
+    """
+    database = None
+    if kind_of_destination(pipeline) == "duckdb":
+        database = getattr(pipeline.sql_client().credentials, "database", None)
+    if not isinstance(database, str) or database == ":memory:":
+        raise SettingError("publish: only a DuckDB file can be published")
+    source = Path(database)
+    if source.absolute().resolve() == target.absolute().resolve():
+        raise SettingError(f"publish: {target} is the loader's own file; name another")
+    if not target.absolute().parent.is_dir():
+        raise SettingError(f"publish: the folder {target.parent} does not exist; make it first")
+    if target.is_dir():
+        raise SettingError(f"publish: {target} is a folder; name a file in it")
+    return source
+
+
+def publish(pipeline: dlt.Pipeline, target: Path) -> None:
+    """Puts a whole state of a pipeline's DuckDB file beside it, under another name, by rename.
+
+    Who has the copy open goes on reading the state they opened; who opens it anew sees the new one.
+
+    Args:
+        pipeline: The pipeline.
+        target: The copy.
+
+    Raises:
+        SettingError: See ``check_publishing``.
+        PublishingFailed: The copy could not be made; the one before is as it was.
+    """
+    source = check_publishing(pipeline, target)
+    if not source.exists():
+        raise PublishingFailed(f"Nothing is loaded into {source} yet: there is nothing to publish.")
+    temporary = target.with_name(f"{target.name}.tmp")
+    try:
+        # The open connection keeps other processes from writing meanwhile.
+        with pipeline.sql_client() as client:
+            client.execute_sql("FORCE CHECKPOINT")
+            _copy(source, temporary)
+        # What a reader who wrote left beside the copy belongs to the copy that goes.
+        target.with_name(f"{target.name}.wal").unlink(missing_ok=True)
+        os.replace(temporary, target)
+        _sync_folder(target.absolute().parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise PublishingFailed(
+            f"{target} could not be written ({error.strerror or error}); the copy before it, if"
+            " any, is as it was. Everything is loaded: run this again, or with another --publish."
+        ) from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as read, target.open("wb") as written:
+        shutil.copyfileobj(read, written, 1 << 20)
+        written.flush()
+        os.fsync(written.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Writes the rename down, where folders can be opened."""
+    with suppress(OSError, AttributeError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

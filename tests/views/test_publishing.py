@@ -1,0 +1,115 @@
+"""Readers of the published file see whole states, and are never locked out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from np6_source.errors import SettingError
+from np6_source.loading import load
+from np6_source.sandbox import Sandbox
+from np6_source.views import publishing
+from np6_source.views.publishing import PublishingFailed, publish
+from tests.support import Warehouse, at, event
+
+TMake = Callable[..., Any]
+READER = """
+import sys, pathlib, duckdb
+file, stop = sys.argv[1], pathlib.Path(sys.argv[2])
+reads, counts = 0, []
+while True:
+    ended = stop.exists()
+    with duckdb.connect(file, read_only=True) as connection:
+        count, hits, windows = connection.execute(
+            "SELECT (SELECT count(*) FROM np6.events), (SELECT count(*) FROM np6.activations),"
+            " (SELECT max(event_count) FROM np6.load_windows)"
+        ).fetchone()
+    assert count == hits, (count, hits)
+    reads += 1
+    if not counts or counts[-1] != count:
+        counts.append(count)
+    if ended:
+        break
+print(reads, *counts)
+"""
+
+
+def test_a_reader_that_polls_during_loads_sees_whole_states_only(
+    warehouse: Warehouse, serve: TMake, source_of: TMake, tmp_path: Path
+) -> None:
+    target, stop = tmp_path / "analysts.duckdb", tmp_path / "stop"
+    events = [event(n, at("03-01") + n * 60_000) for n in range(400)]
+    reader = None
+    for number in range(1, 5):
+        sandbox: Sandbox = serve(events[: 100 * number], now=at("03-03"))
+        load(
+            warehouse.pipeline,
+            lambda sandbox=sandbox: source_of(sandbox, "actions_events", end="2024-03-02"),
+        )
+        publish(warehouse.pipeline, target)
+        if reader is None:
+            reader = subprocess.Popen(
+                [sys.executable, "-c", READER, str(target), str(stop)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+    stop.touch()
+    assert reader is not None
+    output, errors = reader.communicate(timeout=60)
+
+    assert reader.returncode == 0, errors
+    reads, *counts = map(int, output.split())
+    assert reads > len(counts)
+    assert counts == sorted(counts)
+    assert set(counts) <= {100, 200, 300, 400}
+    assert counts[-1] == 400
+    assert sorted(p.name for p in tmp_path.glob("analysts*")) == ["analysts.duckdb"]
+
+
+@pytest.fixture
+def loaded(warehouse: Warehouse, serve: TMake, source_of: TMake) -> Warehouse:
+    sandbox = serve([event(1, at("03-01T10:00"))], now=at("03-03"))
+    load(warehouse.pipeline, lambda: source_of(sandbox, "actions_events"))
+    return warehouse
+
+
+def test_a_copy_that_fails_leaves_the_one_before(
+    loaded: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "analysts.duckdb"
+    publish(loaded.pipeline, target)
+    before = target.read_bytes()
+
+    def full(source: Path, copy: Path) -> None:
+        copy.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(publishing, "_copy", full)
+    with pytest.raises(PublishingFailed, match="No space left on device"):
+        publish(loaded.pipeline, target)
+
+    assert target.read_bytes() == before
+    assert list(tmp_path.glob("*.tmp")) == []
+
+
+def test_what_a_writing_reader_left_does_not_spoil_the_new_copy(
+    loaded: Warehouse, tmp_path: Path
+) -> None:
+    target = tmp_path / "analysts.duckdb"
+    target.with_name("analysts.duckdb.wal").write_bytes(b"of another file")
+
+    publish(loaded.pipeline, target)
+
+    assert Warehouse(tmp_path, database=target).query("SELECT count(*) FROM np6.messages") == [(1,)]
+
+
+@pytest.mark.parametrize("target", ["events.duckdb", "nowhere/x.duckdb", "pipelines"])
+def test_files_that_cannot_be_published_to(loaded: Warehouse, target: str) -> None:
+    with pytest.raises(SettingError, match=r"^publish: "):
+        publish(loaded.pipeline, loaded.folder / target)
