@@ -16,8 +16,10 @@ from .api.credentials import (
     key_origin,
     refuse_foreign_key,
 )
+from .dimensions import DIMENSIONS, wanted_dimensions
 from .endpoints import ENDPOINTS, ID_ARGUMENTS, Endpoint, default_items_events
 from .errors import Np6Error, RequestFailed, SettingError, TryAgainLater
+from .extract.dimension import make_dimension
 from .extract.resource import make_resource
 from .extract.session import ExtractSession
 from .settings import (
@@ -71,6 +73,8 @@ def np6_source(
     classification_parameter: str = "classification",
     campaign_items_events: Sequence[Any] | None = None,
     endpoints: Sequence[Endpoint] = (),
+    dimensions: Sequence[str] | bool = (),
+    account: str = "",
     largest_load: int | None = None,
     stop_when: Callable[[], object] | None = None,
     largest_answer: int = 4 * 1024**3,
@@ -116,6 +120,10 @@ def np6_source(
         classification_parameter: Name of that query parameter; the reference has two spellings.
         campaign_items_events: ``itemsEvents`` of the campaign requests, in place of the default.
         endpoints: Further operations.
+        dimensions: Resources of ``np6_source.dimensions`` to select beside the events: their
+            names; True: all over the whole account, and those whose ids are given but contacts'.
+        account: What the dimensions' column ``account`` says where several accounts share a
+            dataset: the customer number, as in ``events.customer``.
         largest_load: Events after which a run stops at the next complete window. The next run
             goes on there. None: no run stops early.
         stop_when: Asked between windows; anything true ends the run there, and what is complete is
@@ -212,3 +220,7 @@ def np6_source(
             )
         values: Any = endpoint.ids if argument is None else given_ids[argument]
         yield make_resource(endpoint, ids(values, str(endpoint.ids)), session)
+    wanted = wanted_dimensions(dimensions, given_ids)
+    for row in DIMENSIONS:
+        row_ids = ids(given_ids[row.ids], row.ids) if row.ids else ()
+        yield make_dimension(row, row_ids, session, account, row.name in wanted)

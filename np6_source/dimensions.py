@@ -3,7 +3,8 @@
 None is selected unless asked for (``np6_source(dimensions=[...])``, ``with_resources``). A row says
 how to call an operation and what its table holds; the resource, its requests, the sandbox's route,
 the tests and the data dictionary follow from the row. Paths are those of the element's JSON, joined
-by dots; an empty path is the element itself, ``KEY`` the key under which it is.
+by dots; an empty path is the element itself, ``KEY`` the key under which it is, ``AS_JSON`` its JSON
+text.
 
 An operation over the whole account gives a snapshot: what the response no longer holds leaves the
 table. One over ids says something about these ids only: other rows stay.
@@ -11,15 +12,19 @@ table. One over ids says something about these ids only: other rows stay.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from .endpoints import TIdParameter
+from .errors import SettingError
 from .schema import REQUESTED_AT, Column, Path, Table, flag, moment, number, text
 
 KEY = "\0key"
 """In place of a path: the key of the object under which the element is."""
+
+AS_JSON = "\0json"
+"""In place of a path: the element as JSON text, whatever it is."""
 
 SECRET = ("key", "token", "secret", "password")
 """Words in the name of a field that is never loaded, at whatever depth."""
@@ -103,6 +108,11 @@ class Dimension:
         return ("account", *(name for name, _ in self.constants))
 
     @property
+    def is_about_contacts(self) -> bool:
+        """Whether its rows are about persons."""
+        return self.path.startswith("/targets")
+
+    @property
     def ids_are_personal(self) -> bool:
         """Whether an id of this operation identifies a person by itself (an address, a hash)."""
         return self.id_query in ("unicity", "hash")
@@ -125,9 +135,7 @@ def _child(name: str, description: str, key: tuple[str, ...], *columns: Column) 
     return Table(name, description, ("account", *key), (ACCOUNT, *columns, REQUESTED_AT))
 
 
-ACTIONS = _table(
-    "actions",
-    "One row per action (e-mail or SMS message) of the account",
+_ACTION_COLUMNS = (
     text("id", "The action's id, events.action_id", "id", nullable=False),
     text("type", "mailCampaign, mailMessage, smsCampaign, smsMessage …", "type"),
     text("name", "The action's name", "name"),
@@ -148,10 +156,14 @@ ACTIONS = _table(
     moment("last_sent_at", "When a message of it was last sent", "monitor.lastSent.at"),
 )
 
+ACTIONS = _table(
+    "actions", "One row per action (e-mail or SMS message) of the account", *_ACTION_COLUMNS
+)
+
 ACTION = _table(
     "action",
     "One row per action that was loaded by its id, with what the list of actions leaves out",
-    text("id", "The action's id, events.action_id", "id", nullable=False),
+    *_ACTION_COLUMNS,
     text("description", "The action's description", "description"),
     text("subject", "Subject of the e-mail", "content.subject"),
     text("sender_label", "Name the e-mail comes from", "content.headers.from.label"),
@@ -315,7 +327,7 @@ TARGET_FIELDS = _child(
     ("target_id", "field_id"),
     text("target_id", "The contact, targets.id", nullable=False, personal="pseudonym"),
     text("field_id", "The field; as text, fields.id", KEY, nullable=False),
-    text("value", "The value as JSON text", "", personal="direct"),
+    text("value", "The value as JSON text", AS_JSON, personal="direct"),
 )
 
 REDLIST = _table(
@@ -419,6 +431,41 @@ DIMENSIONS: tuple[Dimension, ...] = (
     Dimension("targets_subscriptions_by_hash", "/targets/subscriptions", SUBSCRIPTIONS, ids="target_hashes", id_query="hash", without=("provider",)),
 )
 # fmt: on
+
+
+def wanted_dimensions(
+    asked: Sequence[str] | str | bool | None, given_ids: Mapping[str, object]
+) -> frozenset[str]:
+    """Names of the resources that a setting selects.
+
+    Args:
+        asked: Names, as a sequence or a comma list. True or ``all``: every operation over the
+            whole account, and by id those whose ids are given; contacts and their lists only by
+            name.
+        given_ids: The ids by argument of ``np6_source``.
+
+    Raises:
+        SettingError: There is no such resource, or one has no ids.
+    """
+    if isinstance(asked, str):
+        asked = (
+            True if asked.strip() == "all" else [n.strip() for n in asked.split(",") if n.strip()]
+        )
+    if asked is True:
+        return frozenset(
+            row.name
+            for row in DIMENSIONS
+            if not row.is_about_contacts and (row.ids is None or given_ids.get(row.ids))
+        )
+    names = frozenset(asked or ())
+    known = {row.name: row for row in DIMENSIONS}
+    if unknown := sorted(names - known.keys()):
+        raise SettingError(f"dimensions: no {', '.join(unknown)}; there are {', '.join(known)}")
+    for name in sorted(names):
+        argument = known[name].ids
+        if argument and not given_ids.get(argument):
+            raise SettingError(f"dimensions: {name} loads by id; give {argument} as well")
+    return names
 
 
 def dimension_tables() -> Iterator[Table]:

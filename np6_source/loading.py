@@ -28,8 +28,9 @@ from filelock import FileLock, Timeout
 
 from .dataset_lock import TTurn, in_database
 from .destinations import destination_of
+from .dimensions import dimension_tables
 from .errors import Np6Error
-from .tables.naming import filled, names
+from .tables.naming import filled, name_of, names
 from .views import TMode, after_load, make_way
 
 logger = logging.getLogger(__name__)
@@ -210,7 +211,8 @@ def _take_note(report: LoadReport, pipeline: dlt.Pipeline, source: DltSource) ->
     """Adds a run to the report; tells whether the run stopped because it was full."""
     trace = pipeline.last_trace
     normalize_info = trace.last_normalize_info if trace else None
-    ours = names(pipeline.default_schema)
+    schema = pipeline.default_schema
+    ours = {*names(schema), *(name_of(table, schema) for table in dimension_tables())}
     if normalize_info is not None:
         for table, rows in normalize_info.row_counts.items():
             if table in ours:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from .. import np6_source
+from ..dimensions import DIMENSIONS, dimension_tables
 from ..endpoints import ENDPOINTS
 from ..schema import EVENTS, TABLES, Column, Table
 
@@ -33,8 +35,12 @@ def entity_diagram() -> str:
 
 def data_dictionary() -> str:
     """Every table and column, as Markdown."""
+    return _dictionary(TABLES)
+
+
+def _dictionary(tables: Iterable[Table]) -> str:
     parts = []
-    for table in TABLES:
+    for table in tables:
         parts.append(
             f"## `{table.name}`\n\n{table.description}. Key: {_names(table.key)}.{_layout(table)}\n"
         )
@@ -70,6 +76,25 @@ def resources() -> str:
             f"| `{endpoint.name}` | {endpoint.method} {endpoint.path}{query} | {ids} | {selected} |"
         )
     return "\n".join(lines)
+
+
+def dimensions() -> str:
+    """Every resource of the second catalogue, as a Markdown table."""
+    lines = ["| resource | operation | ids | tables | in the reference |", "|---|---|---|---|---|"]
+    for row in DIMENSIONS:
+        query = f"?{row.id_query}=" if row.id_query else ""
+        known = ("with a response" if row.documented else "in part or not at all") + (
+            ", flagged as deprecated" if row.deprecated else ""
+        )
+        ids = f"`{row.ids}`" if row.ids else ""
+        tables = _names(tuple(table.name for table in row.tables))
+        lines.append(f"| `{row.name}` | GET {row.path}{query} | {ids} | {tables} | {known} |")
+    return "\n".join(lines)
+
+
+def dimension_dictionary() -> str:
+    """Every table and column of the second catalogue, as Markdown."""
+    return _dictionary(dimension_tables())
 
 
 def table_list() -> str:
@@ -113,6 +138,8 @@ BLOCKS = {
     "resources": resources,
     "table_list": table_list,
     "resource_list": resource_list,
+    "dimensions": dimensions,
+    "dimension_dictionary": dimension_dictionary,
 }
 """Derived parts by the name of their markers, ``<!-- begin NAME -->`` and ``<!-- end NAME -->``."""
 

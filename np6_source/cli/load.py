@@ -68,6 +68,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="just these resources; default: actions_events, actions_reactivities, and those"
         " whose ids are given",
     )
+    what.add_argument(
+        "--dimensions",
+        nargs="+",
+        metavar="NAME",
+        help="names for ids as well: actions, categories, campaigns, …; all: those of the whole"
+        " account, and by id those whose ids are given",
+    )
+    what.add_argument(
+        "--account",
+        metavar="TEXT",
+        help="what the names' column account says, where several accounts share a dataset",
+    )
     what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
     what.add_argument(
         "--reload",
@@ -136,9 +148,11 @@ def run(options: argparse.Namespace) -> int:
         **given_ids(options),
     }
     # What is not given is left to dlt's configuration; None would be taken as given.
-    for name in ("start", "end", "base_url"):
+    for name in ("start", "end", "base_url", "account"):
         if getattr(options, name) is not None:
             arguments[name] = getattr(options, name)
+    if options.dimensions:
+        arguments["dimensions"] = ",".join(options.dimensions)
     with ending_between_windows() as signal_received:
         arguments["stop_when"] = signal_received
         # Refuses what cannot be used before anything starts.

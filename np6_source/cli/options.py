@@ -16,6 +16,7 @@ from dlt.extract import DltSource
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from .. import np6_source
+from ..dimensions import DIMENSIONS
 from ..endpoints import ENDPOINTS, ID_ARGUMENTS
 from ..errors import SettingError
 from .nearest import did_you_mean, nearest
@@ -178,7 +179,7 @@ def check_resources(resources: Iterable[str], known: Iterable[str] | None = None
 
 
 def make_source(resources: Iterable[str] | None = None, **arguments: Any) -> DltSource:
-    """The source, with just these resources where any are named.
+    """The source, with just these resources where any are named, and the names asked for.
 
     Raises:
         SettingError: A parameter cannot be used, or there is no such resource.
@@ -188,7 +189,8 @@ def make_source(resources: Iterable[str] | None = None, **arguments: Any) -> Dlt
     if resources is None:
         return source
     check_resources(resources, source.resources)
-    return source.with_resources(*resources)
+    asked = [row.name for row in DIMENSIONS if row.name in source.selected_resources]
+    return source.with_resources(*dict.fromkeys((*resources, *asked)))
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def declare_tables(
     table_format = table_format or whole.get("table_format")
     check_format(dlt.current.pipeline().destination, table_format)
     schema = dlt.current.source_schema()
-    name = _names_in_sql(schema) if destination.quotes else str
+    name = names_in_sql(schema) if destination.quotes else str
     for table in TABLES:
         own = hints.table_hints(table, destination.kind, timestamps_are_final, name)
         given = resource.compute_table_schema(meta=TableNameMeta(table.name))
@@ -88,7 +88,7 @@ def declare_tables(
     return table_format
 
 
-def _names_in_sql(schema: Schema) -> TName:
+def names_in_sql(schema: Schema) -> TName:
     """Gives columns' names as the pipeline's destination has them, quoted."""
     capabilities = dlt.current.pipeline().destination.capabilities()
     return lambda name: capabilities.escape_identifier(

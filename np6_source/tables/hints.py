@@ -32,7 +32,7 @@ def table_hints(
     hints: dict[str, Any] = {
         "table_name": table.name,
         "columns": {
-            column.name: _column_hints(column, table) | dict(layout.columns.get(column.name, {}))
+            column.name: column_hints(column, table) | dict(layout.columns.get(column.name, {}))
             for column in table.columns
         },
         "primary_key": list(table.key),
@@ -71,7 +71,8 @@ def _disposition(table: Table, row: Destination, timestamps_are_final: bool, nam
     return disposition
 
 
-def _column_hints(column: Column, table: Table) -> dict[str, Any]:
+def column_hints(column: Column, table: Table) -> dict[str, Any]:
+    """Dlt's hints for a column."""
     hints: dict[str, Any] = {
         "name": column.name,
         "data_type": column.data_type,

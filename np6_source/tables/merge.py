@@ -63,6 +63,30 @@ def destination_scope(
     )
 
 
+def snapshot_scope(
+    columns: tuple[str, ...], destination: Destination, name: TName = str
+) -> str | None:
+    """The same for a table of which a response replaces all rows of its kind.
+
+    Args:
+        columns: The columns by whose values rows go.
+        destination: Where the table is.
+        name: Gives a column's name as the destination's SQL has it.
+
+    Returns:
+        SQL as ``destination_scope`` gives it. None where dlt's merge key does it.
+    """
+    scope = _replaced([name(column) for column in columns])
+    if destination.replaces == "scope":
+        return scope
+    if destination.replaces != "versions":
+        return None
+    before = [destination.lock_table] if destination.lock_table else []
+    return "; ".join(
+        ("1 = 0", *before, f"DELETE FROM {{table}} WHERE {scope} {IN_ONE_TRANSACTION}")
+    )
+
+
 def _replaced(columns: list[str]) -> str:
     """The rows of the table that staged ones replace."""
     key = ", ".join(columns)

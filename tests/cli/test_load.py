@@ -68,6 +68,20 @@ class TestLoad:
         assert warehouse.ids() == EVERY_ID[:30]
         assert warehouse.places(ALL) in ({}, {"places": {}})
 
+    def test_names_for_ids_come_beside_the_events(self, call: TMake, warehouse: Any) -> None:
+        ended = call(*START, "--dimensions", "actions", "notifications", "--account", "028")
+        assert ended.returncode == 0, ended.stderr
+        assert [(row["account"], row["name"]) for row in warehouse.rows("actions")] == [
+            ("028", "Action 000AA1")
+        ]
+        assert warehouse.ids() == EVERY_ID
+        assert "actions" in ended.stdout
+        # The account of these events has no notifications.
+        assert "empty array" in ended.stderr
+        refused = call(*START, "--dimensions", "colours")
+        assert refused.returncode == 2
+        assert "no colours; there are actions" in refused.stderr
+
     def test_waiting_that_is_asked_for_ends_with_75_and_keeps_what_is_complete(
         self, call: TMake, warehouse: Any, sandbox: Sandbox
     ) -> None:

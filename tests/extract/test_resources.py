@@ -17,6 +17,7 @@ import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from np6_source import ENDPOINTS, Endpoint, SettingError, np6_source
+from np6_source.dimensions import DIMENSIONS
 from np6_source.endpoints import EVENT_TYPES, HIT_SUBTYPES, WINDOW_PARAMETERS
 from np6_source.sandbox import (
     SAMPLE_CAMPAIGN_ID,
@@ -346,7 +347,7 @@ class TestSelection:
 
     def test_without_ids_it_is_the_two_account_wide_mixtures(self) -> None:
         assert self.selected() == {"actions_events", "actions_reactivities"}
-        assert len(np6_source("some-key").resources) == len(ENDPOINTS)
+        assert len(np6_source("some-key").resources) == len(ENDPOINTS) + len(DIMENSIONS)
 
     @pytest.mark.parametrize("argument", sorted(SAMPLE_IDS))
     def test_ids_select_the_resources_over_them(self, argument: str) -> None:
