@@ -66,6 +66,7 @@ def np6_source(
     window: float = 86_400.0,
     overlap: float = 600.0,
     settle: float = 30.0,
+    clock_tolerance: float = 60.0,
     concurrency: int = 8,
     requests_per_minute: float | None = None,
     workers: int = 1,
@@ -110,6 +111,9 @@ def np6_source(
         window: Width of the first requests in seconds; later ones adapt to the answers.
         overlap: Seconds before its place that each run reads again for late events.
         settle: Seconds after which the API's answer about a moment is taken as final.
+        clock_tolerance: Seconds by which the server's clock and this machine's may differ. Windows
+            count as complete up to the earlier of both; a greater difference, or a server that
+            sends no ``Date``, is a failure of the run.
         concurrency: Requests that may run at once.
         requests_per_minute: Requests that may begin in a minute, evenly spread. None: as many as
             the API takes.
@@ -142,9 +146,9 @@ def np6_source(
             DuckLake read only the part of a table that lies in the increment's range of time; an
             event that comes with another timestamp all the same stands twice. False: they look
             for every id in the whole table, half a second per 10 million rows.
-        on_error: ``raise``: a failure ends the run and nothing of it is loaded. ``keep``: what is
-            complete is loaded; failures are in the resources' metrics. An id that fails never
-            stops the other ids; it is logged as an error.
+        on_error: ``raise``: a failure ends the run and nothing of it is loaded; only an id that NP6
+            does not know (404) is logged and left out. ``keep``: what is complete is loaded, an id
+            that fails stops no other, and the failures are in the resources' metrics.
         table_format: ``delta`` or ``iceberg``: the format of the tables on
             ``np6_source.lake.filesystem``, or whatever dlt calls so on another destination.
 
@@ -166,6 +170,7 @@ def np6_source(
         window=span_ms(window, "window", least=1),
         overlap=span_ms(overlap, "overlap"),
         settle=span_ms(settle, "settle"),
+        clock_tolerance=span_ms(clock_tolerance, "clock_tolerance"),
         concurrency=own_concurrency,
         largest_load=None if largest_load is None else at_least_one(largest_load, "largest_load"),
         stop_when=stop_when or (lambda: False),

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import dlt
 import pyarrow as pa
 from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
+from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.destinations.sql_client import SqlClientBase
 
 from .api.client import ResponseFacts
 from .errors import SettingError
-from .schema import LOAD_WINDOWS
-from .tables.naming import name_of
-from .windows import Window, gaps, to_datetime, to_ms
+from .schema import EVENTS, LOAD_WINDOWS
+from .tables.naming import filled, name_of
+from .windows import Window, gaps, merged, to_datetime, to_ms
 
 
 @dataclass(frozen=True, order=True)
@@ -33,7 +36,7 @@ class Gap:
 
 
 TCoverage = Mapping[tuple[str, str], list[Window]]
-"""Covered windows by resource and scope id."""
+"""Covered windows by resource and scope id, as few as possible and in order."""
 
 
 def coverage(
@@ -55,31 +58,85 @@ def coverage(
     if len(loaded) > 1:
         raise SettingError(f"schema_name: name one of the sources {', '.join(sorted(loaded))}")
     schema = pipeline.schemas[loaded[0]] if loaded else Schema(schema_name or "np6")
-    covered: dict[tuple[str, str], list[Window]] = {}
     with pipeline.sql_client(*loaded) as client:
-        windows = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
-        packages = client.make_qualified_table_name(schema.loads_table_name)
-        names = ("resource", "scope_id", "window_start", "window_end")
+        return _covered(client, schema)
 
-        def column(table: str, name: str) -> str:
-            return f"{table}.{client.escape_column_name(schema.naming.normalize_path(name))}"
 
-        columns = ", ".join(column("w", name) for name in names)
-        # A package that was killed half-way may have left windows whose events never arrived; two
-        # accounts in one dataset have a ledger in common, but packages of their own.
-        query = (
-            f"SELECT DISTINCT {columns} FROM {windows} AS w JOIN {packages} AS p"
-            f" ON {column('p', 'load_id')} = {column('w', '_dlt_load_id')}"
-            f" AND {column('p', 'status')} = 0 AND {column('p', 'schema_name')} = %s"
+def proven(pipeline: dlt.Pipeline, schema: Schema) -> TCoverage | None:
+    """What the destination proves to be loaded, for a run that goes on from earlier ones.
+
+    One query, which returns a row per stretch without a gap. Where the ledger has events and the
+    events' table has none, nothing is proven.
+
+    Args:
+        pipeline: The pipeline that is about to load.
+        schema: The source's schema.
+
+    Returns:
+        The coverage. None where there is nothing to compare with: no load has written the ledger,
+        or the destination does not speak SQL (files).
+    """
+    if name_of(LOAD_WINDOWS, schema) not in filled(schema) or not speaks_sql(pipeline, schema):
+        return None
+    with pipeline.sql_client(schema.name) as client:
+        return _covered(client, schema, with_events=name_of(EVENTS, schema) in filled(schema))
+
+
+def _covered(
+    client: SqlClientBase[Any], schema: Schema, with_events: bool = False
+) -> dict[tuple[str, str], list[Window]]:
+    """The windows of complete packages, joined where they touch.
+
+    A package that was killed half-way may have left windows whose events never arrived; two
+    accounts in one dataset have a ledger in common, but packages of their own.
+    """
+    tables = {
+        "windows": client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema)),
+        "packages": client.make_qualified_table_name(schema.loads_table_name),
+        "events": client.make_qualified_table_name(name_of(EVENTS, schema)),
+    }
+    names = ("resource", "scope_id", "window_start", "window_end", "event_count", "_dlt_load_id")
+    columns = {
+        name: client.escape_column_name(schema.naming.normalize_path(name))
+        for name in (*names, "load_id", "status", "schema_name")
+    }
+    is_there = "1"
+    if with_events:
+        is_there = f"CASE WHEN EXISTS (SELECT 1 FROM {tables['events']}) THEN 1 ELSE 0 END"
+    try:
+        rows = (
+            client.execute_sql(_ISLANDS.format(**tables, **columns, is_there=is_there), schema.name)
+            or []
         )
-        try:
-            rows = client.execute_sql(query, schema.name) or []
-        except DatabaseUndefinedRelation:
-            rows = []
-    for resource, scope_id, start, end in rows:
-        window = Window(to_ms(start), to_ms(end))
-        covered.setdefault((resource, scope_id), []).append(window)
-    return covered
+    except DatabaseUndefinedRelation:
+        return {}
+    if sum(int(row[4] or 0) for row in rows) and not all(row[5] for row in rows):
+        return {}
+    covered: dict[tuple[str, str], list[Window]] = {}
+    for resource, scope_id, start, end, *_ in rows:
+        covered.setdefault((resource, scope_id), []).append(Window(to_ms(start), to_ms(end)))
+    return {scope: merged(windows) for scope, windows in covered.items()}
+
+
+_ISLANDS = """
+SELECT r, s, MIN(b), MAX(e), SUM(n), {is_there} FROM (
+  SELECT r, s, b, e, n, SUM(begins) OVER (
+    PARTITION BY r, s ORDER BY b, e ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS island
+  FROM (
+    SELECT r, s, b, e, n, CASE WHEN b <= MAX(e) OVER (
+      PARTITION BY r, s ORDER BY b, e ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+      THEN 0 ELSE 1 END AS begins
+    FROM (
+      SELECT w.{resource} AS r, w.{scope_id} AS s, w.{window_start} AS b, w.{window_end} AS e,
+        MAX(w.{event_count}) AS n
+      FROM {windows} w JOIN {packages} p ON p.{load_id} = w.{_dlt_load_id}
+      WHERE p.{status} = 0 AND p.{schema_name} = %s
+      GROUP BY w.{resource}, w.{scope_id}, w.{window_start}, w.{window_end}
+    ) each_once
+  ) marked
+) counted GROUP BY r, s, island
+"""
+"""A row per stretch of touching windows, so that years of runs give as many rows as one."""
 
 
 def ledger_row(
@@ -113,6 +170,14 @@ def ledger_row(
         "_dlt_load_id": load_id,
     }
     return pa.Table.from_pylist([row], schema=LOAD_WINDOWS.arrow_schema)
+
+
+def speaks_sql(pipeline: dlt.Pipeline, schema: Schema) -> bool:
+    """Whether the destination keeps tables in a database; files have none to ask."""
+    if pipeline.destination is None or schema.name not in pipeline.schemas:
+        return False
+    # Not opened: that takes a connection.
+    return isinstance(pipeline.destination_client(schema.name), SqlJobClientBase)
 
 
 def _has_loaded_windows(schema: Schema) -> bool:

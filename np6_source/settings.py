@@ -81,6 +81,7 @@ class Settings:
         window: Width of the first windows.
         overlap: How far before its place each run reads again.
         settle: How long ago a window must have ended on the server to count as complete.
+        clock_tolerance: By how much the server's clock and the local one may differ.
         concurrency: Windows fetched at once.
         largest_load: Events after which a run stops at the next window, None: never.
         stop_when: Asked between windows; anything true ends the run there.
@@ -98,6 +99,7 @@ class Settings:
     window: int
     overlap: int
     settle: int
+    clock_tolerance: int
     concurrency: int
     largest_load: int | None
     stop_when: Callable[[], object]

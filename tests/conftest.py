@@ -23,7 +23,14 @@ from dlt.common.configuration.specs.pluggable_run_context import PluggableRunCon
 from np6_source import np6_source
 from np6_source.sandbox import Account, Sandbox, account_from_events
 from tests import support
-from tests.support import CommandLine, RawServer, Warehouse, http_answer, is_configuration
+from tests.support import (
+    ANY_DIFFERENCE,
+    CommandLine,
+    RawServer,
+    Warehouse,
+    http_answer,
+    is_configuration,
+)
 
 EPOCH_2024 = datetime(2024, 3, 1, tzinfo=timezone.utc)
 
@@ -36,6 +43,8 @@ def no_configuration_from_outside(tmp_path_factory: pytest.TempPathFactory) -> I
             patch.delenv(name)
         patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
         patch.setenv("DLT_DATA_DIR", str(empty / "global"))
+        # The sandbox's clock is stopped at moments of 2024 in most tests.
+        patch.setenv("SOURCES__NP6__CLOCK_TOLERANCE", ANY_DIFFERENCE)
         context = Container()[PluggableRunContext]
         before = context.context.run_dir
         context.reload(str(empty))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ SECTIONS = (
     "DLT",
 )
 BARE_NAMES = ("API_KEY", "BASE_URL", "START", "END", "WINDOW", "RUNTIME__LOG_LEVEL")
+
+
+ANY_DIFFERENCE = str(10**9)
+"""A ``clock_tolerance`` in seconds that no clock of a test exceeds."""
 
 
 def is_configuration(name: str) -> bool:
@@ -212,10 +217,11 @@ class RawServer:
 
 
 def http_answer(
-    body: bytes = b"[]", status: str = "200 OK", headers: Mapping[str, str] | None = None
+    body: bytes = b"[]", status: str = "200 OK", headers: Mapping[str, str | None] | None = None
 ) -> bytes:
     lines = [f"HTTP/1.1 {status}", "Connection: close", f"Content-Length: {len(body)}"]
-    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    headers = {"Date": formatdate(usegmt=True), **(headers or {})}
+    lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
@@ -231,6 +237,7 @@ class CommandLine:
             "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
             "RUNTIME__DLTHUB_TELEMETRY": "false",
             "SOURCES__NP6__BACKOFF": "0.01",
+            "SOURCES__NP6__CLOCK_TOLERANCE": ANY_DIFFERENCE,
             "COLUMNS": "300",
         }
         self.environment.pop("PYTHONWARNINGS", None)

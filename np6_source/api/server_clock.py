@@ -19,7 +19,12 @@ NOISE_MS = 2 * SECOND
 
 
 class ServerClock:
-    """Tells the API's time from the local clock and the ``Date`` headers seen so far."""
+    """Tells the API's time from the local clock and the ``Date`` headers seen so far.
+
+    Attributes:
+        offset_ms: Milliseconds by which the server is ahead of the local clock.
+        is_known: Whether a response had a usable ``Date`` header.
+    """
 
     def __init__(self, local: Callable[[], float] = time.time) -> None:
         """Starts from the local clock.
@@ -29,6 +34,7 @@ class ServerClock:
         """
         self._local = local
         self.offset_ms = 0
+        self.is_known = False
 
     def now(self) -> int:
         """Milliseconds since the epoch, on the server."""
@@ -42,6 +48,7 @@ class ServerClock:
             date = to_ms(parsedate_to_datetime(date_header))
         except (ValueError, OverflowError):
             return
+        self.is_known = True
         difference = date - int(self._local() * SECOND)
         self.offset_ms = difference if abs(difference) > NOISE_MS else 0
 

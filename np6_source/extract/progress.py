@@ -74,6 +74,26 @@ def of_cursor(progress: Progress | None, cursor: int, start: int) -> Progress | 
     return Progress(min(progress.start, cursor), cursor)
 
 
+def as_proven(progress: Progress, covered: Iterable[Window]) -> Progress:
+    """The progress as far as the destination's ledger proves it.
+
+    Args:
+        progress: What the state says.
+        covered: The scope's windows in the ledger, as few as possible.
+
+    Returns:
+        The same progress where it is proven; else one that ends where unbroken coverage from the
+        beginning of the history does.
+    """
+    reach = progress.start
+    for window in covered:
+        if window.start <= progress.start < window.end:
+            reach = window.end
+    if reach >= progress.complete_until:
+        return progress
+    return Progress(progress.start, reach)
+
+
 @dataclass(frozen=True)
 class Stretch:
     """What a run reads of one scope.

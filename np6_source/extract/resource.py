@@ -18,14 +18,16 @@ from datetime import datetime
 from typing import Any
 
 import dlt
-from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.extract import DltResource
 
 from ..api.client import WindowRequest
 from ..endpoints import Endpoint, scope_label
 from ..errors import (
     RUN_ENDING,
+    NotFound,
     NotSettled,
+    RequestContext,
+    RequestFailed,
     SettingError,
     Stopped,
     WindowTooLarge,
@@ -48,12 +50,13 @@ from .progress import (
     Progress,
     Scope,
     ScopeRun,
+    as_proven,
     least_advanced_first,
     of_cursor,
     stretch_of_backfill,
     stretch_of_run,
 )
-from .session import ExtractSession, Tools
+from .session import ExtractSession, Tools, load_id
 from .window import LoadableWindow, load_window
 from .window_queue import Completed, Failed, windows_in_order
 
@@ -143,13 +146,14 @@ class ResourceRun:
         self._is_backfill = cursor.end_value is not None
         self._began_at = int(time.time() * SECOND)
         self._lateness = Lateness()
-        self._failures_in_a_row = 0
         self._unmapped: Counter[str] = Counter()
         self._gathered = GatheredTables()
         self._runs: dict[str, ScopeRun] = {}
         self._probes: dict[str, LatenessProbe] = {}
         self._resource = dlt.current.resource()
         self._thread = threading.get_ident()
+        # There is none where somebody looks at the source's rows without loading them.
+        self._load_id = load_id() or "not loaded"
         self._metrics: dict[str, Any] = dlt.current.resource_metrics()
         self._state: dict[str, Any] = dlt.current.resource_state()
 
@@ -177,13 +181,13 @@ class ResourceRun:
             self._places: dict[str, Any] = backfills.setdefault(f"{start}-{end}", {})
         else:
             self._places = self._state.setdefault(PLACES, {})
-        runs = self._runs = self._scope_runs(start, end)
-        if any(run.progress for run in runs.values()) and not self._is_backfill:
+        if self._places and not self._is_backfill:
             check_tables(self._endpoint.name)
+        runs = self._runs = self._scope_runs(start, end)
         # The requests are bounded by the cursor; filtering once more would drop the overlap.
         self._cursor.advance(to_datetime(self._moment(self._cursor.last_value)))
         steps = windows_in_order(
-            [run.scope for run in runs.values()],
+            [] if self._must_stop() else [run.scope for run in runs.values()],
             Pace(self._settings.window),
             lambda scope, window: self._load(runs[scope.label], window),
             self._tools.executor,
@@ -192,6 +196,7 @@ class ResourceRun:
         with closing(steps):
             for step in steps:
                 if isinstance(step, Completed):
+                    self._check_clocks()
                     yield from self._complete(runs[step.scope.label], step.loadable)
                 elif isinstance(step, Failed):
                     self._fail(step)
@@ -199,6 +204,8 @@ class ResourceRun:
                     self._finish(step.scope.label)
                 if self._must_stop():
                     break
+        if self._session.clock.is_known and self._session.ended_by is None:
+            self._check_clocks()
         yield from self._gathered.flush(self._if_limited())
         yield from tables_not_yet_there()
         reached = self._reached()
@@ -233,7 +240,8 @@ class ResourceRun:
                 " that gives an interval of no length would load nothing and call it a success;"
                 " in Airflow 3 use CronDataIntervalTimetable."
             )
-        missing = end + self._settings.settle - self._session.clock.now()
+        now = min(self._session.clock.now(), int(time.time() * SECOND))
+        missing = end + self._settings.settle - now
         if missing > self._settings.settle + SECOND:
             raise SettingError(
                 f"{self._endpoint.name}: end={iso(end)} lies in the future. Leave end out to load"
@@ -250,9 +258,8 @@ class ResourceRun:
         return moment_ms(value, f"{self._endpoint.name}: the incremental's value")
 
     def _horizon(self) -> int:
-        """Up to where windows are settled: the run's beginning, by the server's clock."""
-        settled = self._began_at + self._session.clock.offset_ms - self._settings.settle
-        horizon = settled // SECOND * SECOND
+        """Up to where windows are settled: the run's beginning, by the earlier of both clocks."""
+        horizon = self._session.settled(self._began_at + self._session.clock.offset_ms)
         return horizon if self._settings.end is None else min(horizon, self._settings.end)
 
     def _scope_run(self, scope_id: str, start: int, end: int) -> ScopeRun:
@@ -261,16 +268,41 @@ class ResourceRun:
         progress = Progress.from_state(state) if state else None
         overlap, horizon = 0, self._horizon
         if self._is_backfill:
+            progress = self._as_proven(progress, label)
             stretch = stretch_of_backfill(progress, start, end)
         else:
             if not scope_id:
                 progress = of_cursor(progress, self._moment(self._cursor.start_value), start)
+            progress = self._as_proven(progress, label)
             if progress is not None:
                 self._warn_of_earlier_start(progress, label)
             overlap = self._settings.overlap
             stretch = stretch_of_run(progress, start, end, overlap, self._settings.end)
         self._probes[label] = LatenessProbe(overlap, horizon, progress, stretch.read_again)
         return ScopeRun(Scope(scope_id, label, stretch.start, stretch.end), progress)
+
+    def _as_proven(self, progress: Progress | None, label: str) -> Progress | None:
+        """The progress as far as the destination proves it: its ledger is the truth.
+
+        The state runs ahead of the tables where a database was restored from a backup, a table was
+        emptied, or a load package was thrown away. Reading again is harmless.
+        """
+        if progress is None:
+            return None
+        ledger = self._session.ledger()
+        if ledger is None:
+            return progress
+        kept = as_proven(progress, ledger.get((self._endpoint.name, label), ()))
+        if kept != progress:
+            logger.warning(
+                "%s%s: the state says complete up to %s, the destination proves it up to %s only"
+                " (load_windows): what came after is read again.",
+                self._endpoint.name,
+                f" id {label}" if label else "",
+                iso(progress.complete_until),
+                iso(kept.complete_until),
+            )
+        return kept
 
     def _warn_of_earlier_start(self, progress: Progress, label: str) -> None:
         asked = self._settings.start
@@ -290,9 +322,9 @@ class ResourceRun:
 
     def _load(self, run: ScopeRun, asked: Window) -> LoadableWindow:
         return load_window(
+            self._session,
             self._tools,
             self._request(run.scope, asked),
-            self._settings.settle,
             self._is_backfill,
             self._probes[run.scope.label],
         )
@@ -314,13 +346,18 @@ class ResourceRun:
                 yield from self._gathered.flush(self._if_limited())
         answer, contents, label = loadable.answer, loadable.contents, run.scope.label
         row = ledger_row(
-            self._endpoint.name, label, loadable.window, answer, contents.event_count, _load_id()
+            self._endpoint.name,
+            label,
+            loadable.window,
+            answer,
+            contents.event_count,
+            self._load_id,
         )
         self._gathered.add(LOAD_WINDOWS.name, row)
         if run.progress is None or loadable.window.end > run.progress.complete_until:
             # The overlap does not count: a run that stops within it would never get on.
             self._session.loaded_events += contents.event_count
-        self._failures_in_a_row = 0
+        self._session.failed_in_a_row = 0
         run.complete_until = loadable.window.end
         run.read_at = answer.requested_at
         self._probes[label].add(contents.buckets, loadable.counted)
@@ -345,21 +382,48 @@ class ResourceRun:
     def _fail(self, step: Failed) -> None:
         failure = step.failure
         if isinstance(failure, NotSettled) and not self._is_backfill:
-            logger.warning("%s", failure)
+            # Nothing has settled since the run before, or the clocks differ, which is said.
+            logger.info("%s", failure)
             return
         if isinstance(failure, Stopped):
             logger.warning("%s", failure)
             self._session.ended_by = failure
             return
         if isinstance(failure, WindowTooLarge):
-            self._failures_in_a_row += 1
-        ends_run = isinstance(failure, RUN_ENDING) or self._failures_in_a_row >= FAILURES_IN_A_ROW
-        if self._settings.on_error == "raise" and (ends_run or not step.scope.id):
-            raise failure
-        if ends_run:
+            self._session.failed_in_a_row += 1
+        too_many = self._session.failed_in_a_row >= FAILURES_IN_A_ROW
+        if isinstance(failure, RUN_ENDING) or too_many:
             self._session.ended_by = failure
+        is_unknown_id = isinstance(failure, NotFound) and bool(step.scope.id)
+        self._note(failure, may_raise=not is_unknown_id)
+
+    def _note(self, failure: RequestFailed, may_raise: bool = True) -> None:
+        """Takes note of what could not be loaded.
+
+        Raises:
+            RequestFailed: The settings say that it ends the run.
+        """
+        if self._settings.on_error == "raise" and may_raise:
+            raise failure
         logger.error("%s", failure)
         self._metrics["failures"].append(failure_metrics(failure))
+
+    def _check_clocks(self) -> None:
+        """Takes note, once in a run, where the clocks leave open up to where it is complete."""
+        if self._is_backfill and self._session.clock.is_known:
+            return  # Complete by both clocks, or refused.
+        problem = self._session.clocks_differ()
+        if problem is None or not self._session.is_first_to_say("the clocks differ"):
+            return
+        context = RequestContext(self._endpoint.name, "", f"up to {iso(self._horizon())}")
+        self._note(
+            NotSettled(
+                context,
+                problem,
+                "Set this machine's clock, or ask NP6 about theirs. Where a greater difference is"
+                " expected, set clock_tolerance to its seconds.",
+            )
+        )
 
     def _reached(self) -> _Reached:
         """The progress after the windows that are complete."""
@@ -425,10 +489,3 @@ class ResourceRun:
                 self._endpoint.name,
                 fields,
             )
-
-
-def _load_id() -> str:
-    try:
-        return dlt.current.load_package_state()["load_id"]
-    except CurrentLoadPackageStateNotAvailable:
-        return "not loaded"  # Somebody looks at the source's rows without loading them.

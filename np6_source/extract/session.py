@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -12,13 +13,16 @@ from pathlib import Path
 
 import dlt
 import pyarrow as pa
+from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 
 from ..api.client import Client
 from ..api.server_clock import ServerClock
 from ..dlt_internals import is_stop_requested
 from ..errors import RequestFailed
 from ..events.reader import PARSES_AT_ONCE, EventReader
+from ..ledger import TCoverage, proven
 from ..settings import ClientSettings, Settings
+from ..windows import SECOND
 from .spool import spool_folder
 
 logger = logging.getLogger(__name__)
@@ -46,12 +50,15 @@ class Tools:
 class ExtractSession:
     """One clock, one budget of events, one set of tools for all resources of a source.
 
-    The tools are opened by the first resource that starts and closed by the last that ends.
+    The tools are opened by the first resource that starts and closed by the last that ends; dlt may
+    end one resource before it starts the next. What the session knows of a run stays until the
+    source is extracted again.
 
     Attributes:
         settings: What the source was asked to do.
         clock: The API's time.
         loaded_events: Events handed to dlt so far.
+        failed_in_a_row: Scopes that the API failed to answer, one after the other.
         ended_by: The failure that ended the run for every resource, if one did.
     """
 
@@ -59,12 +66,10 @@ class ExtractSession:
         """Prepares a session; nothing is opened yet."""
         self.settings = settings
         self.clock = ServerClock()
-        self.loaded_events = 0
-        self.ended_by: RequestFailed | None = None
+        self._begin(None)
         self._client_settings = client
         self._lock = threading.Lock()
         self._users = 0
-        self._said: set[str] = set()
         self._tools: Tools | None = None
         self._close_tools = ExitStack()
 
@@ -72,6 +77,8 @@ class ExtractSession:
     def tools(self) -> Iterator[Tools]:
         """Opens the tools, and closes them when the last user leaves."""
         with self._lock:
+            if self._users == 0 and (load_id() is None or load_id() != self._load_id):
+                self._begin(load_id())
             self._users += 1
             if self._tools is None:
                 with ExitStack() as stack:
@@ -87,9 +94,16 @@ class ExtractSession:
                     self._tools = None
                     self._close_tools.close()
 
+    def _begin(self, load_id: str | None) -> None:
+        """Begins a run: all resources of a source are extracted into one load package."""
+        self._load_id = load_id
+        self.loaded_events = 0
+        self.failed_in_a_row = 0
+        self.ended_by: RequestFailed | None = None
+        self._said: set[str] = set()
+        self._ledger: list[TCoverage | None] = []
+
     def _open(self, stack: ExitStack) -> Tools:
-        self.loaded_events, self.ended_by = 0, None
-        self._said.clear()
         # What Arrow keeps for later is not wanted any more; the load step has its own needs.
         stack.callback(pa.default_memory_pool().release_unused)
         parent = Path(dlt.current.pipeline().working_dir) / "np6_spool"
@@ -106,17 +120,67 @@ class ExtractSession:
         )
         return Tools(client, reader, executor, parsers, spool)
 
+    def ledger(self) -> TCoverage | None:
+        """What the destination proves to be loaded, asked once in a run; see ``ledger.proven``."""
+        with self._lock:
+            if not self._ledger:
+                self._ledger.append(proven(dlt.current.pipeline(), dlt.current.source_schema()))
+            return self._ledger[0]
+
+    def clocks_differ(self) -> str | None:
+        """What keeps a run from knowing up to where it is complete; None: nothing does."""
+        if not self.clock.is_known:
+            return (
+                "the responses have no usable Date header: windows count as complete by this"
+                " machine's clock alone"
+            )
+        if abs(self.clock.offset_ms) <= self.settings.clock_tolerance:
+            return None
+        seconds = abs(self.clock.offset_ms) // SECOND
+        order = "behind" if self.clock.offset_ms < 0 else "ahead of"
+        return (
+            f"the server's clock is {seconds} s {order} this machine's: windows count as complete"
+            " up to the earlier of the two"
+        )
+
+    def settled(self, requested_at: int) -> int:
+        """Up to where windows are settled, whole seconds.
+
+        The earlier of both clocks counts: a ``Date`` header that is ahead, or a fast local clock,
+        would call windows complete that are not over.
+
+        Args:
+            requested_at: When a request was sent, milliseconds since the epoch on the server.
+        """
+        local = int(time.time() * SECOND)
+        earlier = min(requested_at, requested_at - self.clock.offset_ms, local)
+        return (earlier - self.settings.settle) // SECOND * SECOND
+
     def say_once(self, text: str) -> None:
         """Warns, once for all resources of a run."""
-        if text not in self._said:
-            self._said.add(text)
+        if self.is_first_to_say(text):
             logger.warning(text)
 
     def should_stop(self) -> bool:
         """Whether the host's ``stop_when``, or a signal that dlt received, asks the run to end."""
         return bool(self.settings.stop_when()) or is_stop_requested()
 
+    def is_first_to_say(self, text: str) -> bool:
+        """Whether no resource of the run has said it."""
+        with self._lock:
+            is_new = text not in self._said
+            self._said.add(text)
+        return is_new
+
     def is_full(self) -> bool:
         """Whether the run has loaded as many events as it may."""
         largest = self.settings.largest_load
         return largest is not None and self.loaded_events >= largest
+
+
+def load_id() -> str | None:
+    """The load package that is being extracted; None where a source is read without loading."""
+    try:
+        return dlt.current.load_package_state()["load_id"]
+    except CurrentLoadPackageStateNotAvailable:
+        return None

@@ -21,9 +21,9 @@ from ..errors import (
 from ..events.json_file import ResponseTooLarge, UnreadableResponse, repair
 from ..events.lateness import Histogram
 from ..events.reader import ResponseContents
-from ..windows import SECOND, Window, iso
+from ..windows import Window, iso
 from .lateness import LatenessProbe
-from .session import Tools
+from .session import ExtractSession, Tools
 from .spool import TableStash
 
 logger = logging.getLogger(__name__)
@@ -58,19 +58,18 @@ class LoadableWindow:
 
 
 def load_window(
+    session: ExtractSession,
     tools: Tools,
     request: WindowRequest,
-    settle: int,
     must_be_whole: bool,
     probe: LatenessProbe,
 ) -> LoadableWindow:
     """Fetches a window and reads its answer.
 
     Args:
+        session: Knows up to where windows are settled; what of the window is younger is cut off.
         tools: What is open during the extraction.
         request: What to ask for.
-        settle: Milliseconds after which the API's answer about a moment is taken as final. What
-            of the window is younger, by the server's clock, is cut off.
         must_be_whole: Nothing may be cut off.
         probe: Says what to count in ``LoadableWindow.contents`` once the response begins, when the
             server's time is known.
@@ -78,7 +77,7 @@ def load_window(
     Raises:
         RequestFailed: The kind says what it means, see ``errors``. Nothing is left behind.
     """
-    reception = _Reception(tools, request, settle, must_be_whole, probe)
+    reception = _Reception(session, tools, request, must_be_whole, probe)
     name = f"{time.monotonic_ns()}-{id(reception)}"
     try:
         answer = tools.client.fetch(request, BodyInPieces(tools.spool, name, reception))
@@ -117,9 +116,9 @@ class _Reception:
 
     def __init__(
         self,
+        session: ExtractSession,
         tools: Tools,
         request: WindowRequest,
-        settle: int,
         must_be_whole: bool,
         probe: LatenessProbe,
     ) -> None:
@@ -127,7 +126,7 @@ class _Reception:
         self.context = request.context
         self._tools = tools
         self._request = request
-        self._settle = settle
+        self._session = session
         self._must_be_whole = must_be_whole
         self.counting: Histogram | None = None
         self._probe = probe
@@ -145,12 +144,13 @@ class _Reception:
         self.clear()
         self.context, self._requested_at = context, requested_at
         asked = self._request.window
-        settled = (requested_at - self._settle) // SECOND * SECOND
+        settled = self._session.settled(requested_at)
         if settled <= asked.start or (settled < asked.end and self._must_be_whole):
             raise NotSettled(
                 context,
-                f"the server's clock says {iso(requested_at)}: the window is not over",
-                "Set this machine's clock; the window is left to a later run.",
+                f"the window is not over: by the earlier of the server's clock and this machine's"
+                f" it has settled up to {iso(settled)}",
+                "Set this machine's clock, or wait; the window is left to a later run.",
             )
         self.window = Window(asked.start, min(asked.end, settled))
         self.counting = self._probe.counting()

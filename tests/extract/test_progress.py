@@ -12,6 +12,7 @@ from np6_source.extract.progress import (
     Scope,
     ScopeRun,
     Stretch,
+    as_proven,
     least_advanced_first,
     of_cursor,
     stretch_of_backfill,
@@ -115,3 +116,30 @@ class TestHowFarARunGot:
         new = ScopeRun(Scope("0", "0", 0, 9), None)
 
         assert least_advanced_first([far, near, new]) == [new, near, far]
+
+
+class TestWhatTheLedgerProves:
+    @pytest.mark.parametrize(
+        ("covered", "until"),
+        [
+            ([Window(0, 90)], 80),
+            ([Window(10, 80)], 80),
+            ([Window(10, 50)], 50),
+            ([Window(10, 50), Window(60, 80)], 50),
+            ([Window(0, 10), Window(60, 80)], 10),
+            ([Window(20, 80)], 10),
+            ([], 10),
+        ],
+    )
+    def test_progress_ends_where_unbroken_coverage_from_its_start_does(
+        self, covered: list[Window], until: int
+    ) -> None:
+        assert as_proven(Progress(10, 80), covered).complete_until == until
+
+    def test_progress_that_is_proven_stays_with_its_counts(self) -> None:
+        progress = Progress(10, 80, 90, {7: 1}, 10)
+
+        assert as_proven(progress, [Window(10, 80)]) is progress
+
+    def test_progress_that_goes_back_forgets_the_counts_of_its_end(self) -> None:
+        assert as_proven(Progress(10, 80, 90, {7: 1}, 10), []) == Progress(10, 10)
