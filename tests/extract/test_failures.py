@@ -174,7 +174,7 @@ def test_a_fault_is_reported_and_changes_nothing_where_the_rest_is_kept(
 @pytest.mark.parametrize("name", ["404", "object", "an event without id"])
 def test_a_fault_of_an_id_is_named_with_the_id(begun: Begun, name: str) -> None:
     fault, kind, words = broken[name]
-    source = begun.source(names=(BY_ID,), action_ids=["000000"])
+    source = begun.source(names=(BY_ID,), action_ids=["000000"], on_error="keep")
     with begun.sandbox.faults.during(Fault.parse(f"{fault},id=000000")):
         begun.warehouse.run(source)
     (failure,) = source.resources[BY_ID].custom_metrics["failures"]
