@@ -44,7 +44,7 @@ def no_configuration_from_outside(tmp_path_factory: pytest.TempPathFactory) -> I
         patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
         patch.setenv("DLT_DATA_DIR", str(empty / "global"))
         # The sandbox's clock is stopped at moments of 2024 in most tests.
-        patch.setenv("SOURCES__NP6__CLOCK_TOLERANCE", ANY_DIFFERENCE)
+        patch.setenv("SOURCES__CLOCK_TOLERANCE", ANY_DIFFERENCE)
         context = Container()[PluggableRunContext]
         before = context.context.run_dir
         context.reload(str(empty))

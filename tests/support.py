@@ -237,7 +237,7 @@ class CommandLine:
             "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
             "RUNTIME__DLTHUB_TELEMETRY": "false",
             "SOURCES__NP6__BACKOFF": "0.01",
-            "SOURCES__NP6__CLOCK_TOLERANCE": ANY_DIFFERENCE,
+            "SOURCES__CLOCK_TOLERANCE": ANY_DIFFERENCE,
             "COLUMNS": "300",
         }
         self.environment.pop("PYTHONWARNINGS", None)
