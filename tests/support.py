@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -173,12 +173,13 @@ class RawServer:
     """Answers HTTP requests with given bytes, and keeps what it was sent.
 
     Attributes:
-        answers: A function from a request's bytes to the answer's; ends the connection behind it.
+        answers: A function from a request's bytes to the answer's, or to their parts one by one;
+            ends the connection behind it.
         port: Where it listens.
         requests: Request line and headers, as sent.
     """
 
-    answers: Callable[[str], bytes]
+    answers: Callable[[str], bytes | Iterable[bytes]]
     port: int = 0
     requests: list[str] = field(default_factory=list)
     key: str = "raw-server-key"
@@ -211,7 +212,9 @@ class RawServer:
                 head += part
             text = head.decode("latin-1")
             self.requests.append(text)
-            connection.sendall(self.answers(text))
+            answer = self.answers(text)
+            for part in (answer,) if isinstance(answer, bytes) else answer:
+                connection.sendall(part)
             connection.shutdown(socket.SHUT_WR)
             connection.recv(65536)
 

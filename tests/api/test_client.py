@@ -14,14 +14,20 @@ from typing import Any
 
 import pytest
 
+from np6_source.api import watch
 from np6_source.api.body import CHUNK, BodyInMemory, BodyInPieces, Piece
 from np6_source.api.client import Client, ResponseFacts, WindowRequest
 from np6_source.api.server_clock import ServerClock
 from np6_source.endpoints import Endpoint
 from np6_source.errors import (
+    BadAnswer,
+    ExchangeFailed,
+    IncompleteResponse,
     RequestContext,
     RequestFailed,
+    Stopped,
     TryAgainLater,
+    UnexpectedStatus,
     Unreachable,
     WindowTooLarge,
 )
@@ -242,3 +248,332 @@ def test_the_key_is_not_in_the_settings_text(client_of: TMake, serve: TMake) -> 
     settings = ClientSettings("https://x.test", "the-secret")
     assert "the-secret" not in repr(settings)
     assert "the-secret" not in str(vars(client_of(serve([], key="the-secret"))))
+
+
+# --- Whatever is raised is a failure of the window
+
+
+def fetched(client: Client, request: WindowRequest) -> bytes:
+    """The body of a window."""
+    sink = BodyInMemory()
+    client.fetch(request, sink)
+    return bytes(sink.content)
+
+
+def failure_of(client: Client, request: WindowRequest) -> RequestFailed:
+    """The failure of a window, which names what it was for."""
+    with pytest.raises(RequestFailed) as raised:
+        client.fetch(request, BodyInMemory())
+    failure = raised.value
+    assert failure.context.resource == request.endpoint.name
+    assert failure.context.window == str(request.window)
+    assert failure.__context__ is None
+    assert failure.__cause__ is None
+    return failure
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["/caf\xe9", "http://[::1", "http://[/", "\x00", "//", "http://x:99999999/", ""],
+    ids=repr,
+)
+def test_a_redirect_to_nowhere_is_refused_like_any_other(
+    client_of: TMake, raw_server: TMake, answer_with: TMake, request_of: TMake, location: str
+) -> None:
+    server = raw_server(answer_with(b"", "302 Found", {"Location": location}))
+    failure = failure_of(client_of(server), request_of())
+    assert type(failure) is UnexpectedStatus
+    assert failure.context.status == 302
+    assert len(server.requests) == 1
+
+
+def test_the_body_of_a_redirect_is_not_read(
+    client_of: TMake, raw_server: TMake, request_of: TMake
+) -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        yield b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nConnection: close\r\n\r\n"
+        for _ in range(400):
+            sent += 1
+            yield b"x" * 1_000_000
+
+    server = raw_server(lambda _: endless())
+    failure = failure_of(client_of(server), request_of())
+    assert type(failure) is UnexpectedStatus
+    assert sent < 50
+
+
+@pytest.mark.parametrize("scope", ["\ud800", "abc\udcff"], ids=ascii)
+@pytest.mark.parametrize("in_query", [False, True])
+def test_an_id_that_is_no_unicode_fails_its_window_alone(
+    client_of: TMake, serve: TMake, at: TAt, scope: str, in_query: bool
+) -> None:
+    row = Endpoint("/targets/events/hits", ids="target_ids", id_query="id")
+    if not in_query:
+        row = Endpoint("/targets/{id}/events", ids="target_ids")
+    sandbox = serve([])
+    request = WindowRequest(row, Window(at("03-01"), at("03-02")), scope, "the label")
+    failure = failure_of(client_of(sandbox), request)
+    assert type(failure) is ExchangeFailed
+    assert "UnicodeEncodeError" in str(failure)
+    assert "id the label" in str(failure)
+    assert sandbox.requests == []
+
+
+def test_certificates_that_are_not_there_are_no_connection(
+    client_of: TMake, request_of: TMake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "not-there.pem"))
+    api = type("Api", (), {"url": "https://127.0.0.1:9/", "key": "some-key"})
+    failure = failure_of(client_of(api, attempts=1), request_of())
+    assert type(failure) is Unreachable
+    assert "REQUESTS_CA_BUNDLE" in str(failure)
+
+
+@pytest.mark.parametrize("name", ["Retry-After", "X-RateLimit-Reset"])
+@pytest.mark.parametrize("value", ["1" + "0" * 18, "9" * 4400, "1e400"], ids=lambda v: v[:8])
+def test_an_impossible_wait_fails_the_window_after_its_attempts(
+    client_of: TMake,
+    raw_server: TMake,
+    answer_with: TMake,
+    request_of: TMake,
+    name: str,
+    value: str,
+) -> None:
+    server = raw_server(answer_with(b"", "429 Too Many Requests", {name: value}))
+    failure = failure_of(client_of(server, attempts=2), request_of())
+    assert type(failure) is TryAgainLater
+    assert len(server.requests) == 2
+
+
+def test_an_error_of_the_sink_is_a_failure_of_the_window(
+    client_of: TMake, serve: TMake, request_of: TMake
+) -> None:
+    class Broken(BodyInMemory):
+        discarded = False
+
+        def add(self, chunk: bytes) -> None:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+        def discard(self) -> None:
+            self.discarded = True
+
+    sink = Broken()
+    with pytest.raises(ExchangeFailed, match="RuntimeError") as raised:
+        client_of(serve([])).fetch(request_of(), sink)
+    assert raised.value.context.request_id
+    assert sink.discarded
+
+
+# --- Not whole
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Link": '<https://x/?page=2>; rel="next"'},
+        {"Content-Range": "items 0-99/1000"},
+        {"X-Next-Page": "2"},
+    ],
+    ids=str,
+)
+def test_a_page_is_no_whole_response(
+    client_of: TMake, raw_server: TMake, answer_with: TMake, request_of: TMake, headers: Any
+) -> None:
+    server = raw_server(answer_with(b"[]", headers=headers))
+    assert type(failure_of(client_of(server), request_of())) is IncompleteResponse
+
+
+def test_partial_content_is_no_whole_response(
+    client_of: TMake, raw_server: TMake, answer_with: TMake, request_of: TMake
+) -> None:
+    server = raw_server(answer_with(b"[]", "206 Partial Content"))
+    assert type(failure_of(client_of(server), request_of())) is IncompleteResponse
+
+
+def test_announced_rows_are_handed_on_to_be_compared(
+    client_of: TMake, raw_server: TMake, answer_with: TMake, request_of: TMake
+) -> None:
+    server = raw_server(answer_with(b"[]", headers={"X-Total-Count": "7"}))
+    facts = client_of(server).fetch(request_of(), BodyInMemory())
+    assert facts.total_count == 7
+
+
+def test_no_content_is_an_empty_array(
+    client_of: TMake, raw_server: TMake, request_of: TMake
+) -> None:
+    server = raw_server(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+    assert fetched(client_of(server), request_of()) == b"[]"
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 507, 520, 524])
+def test_a_passing_refusal_is_asked_again(
+    client_of: TMake, serve: TMake, request_of: TMake, status: int
+) -> None:
+    sandbox = serve([])
+    with sandbox.faults.during(f"status={status},times=1"):
+        assert fetched(client_of(sandbox), request_of()) == b"[]"
+    assert [seen.status for seen in sandbox.requests] == [status, 200]
+
+
+# --- Charsets
+
+
+TEXT = '[{"id": "zo\u00e9@ex\u00e4mple.com", "name": "\u0153uvre"}]'
+
+
+@pytest.mark.parametrize(
+    "charset", ["windows-1252", "utf-16", "UTF-16LE", "utf-8", "UTF8", "cp850"]
+)
+def test_a_body_is_decoded_by_the_charset_of_its_header(
+    client_of: TMake, raw_server: TMake, answer_with: TMake, request_of: TMake, charset: str
+) -> None:
+    text = TEXT if charset != "cp850" else TEXT.replace("\u0153", "\u00e6")
+    headers = {"Content-Type": f"application/json; charset={charset}"}
+    server = raw_server(answer_with(text.encode(charset), headers=headers))
+    assert fetched(client_of(server), request_of()).decode("utf-8").lstrip("\ufeff") == text
+
+
+@pytest.mark.parametrize("charset", ["no-such-charset", "hex", "unicode_escape", "utf-16"])
+def test_a_charset_that_does_not_fit_is_a_bad_response(
+    client_of: TMake, raw_server: TMake, answer_with: TMake, request_of: TMake, charset: str
+) -> None:
+    headers = {"Content-Type": f"application/json; charset={charset}"}
+    body = b"[1]" if charset == "utf-16" else TEXT.encode()
+    server = raw_server(answer_with(body, headers=headers))
+    failure = failure_of(client_of(server), request_of())
+    assert type(failure) is BadAnswer
+    assert "charset" in str(failure)
+    assert len(server.requests) == 1
+
+
+def test_an_undeclared_body_passes_byte_by_byte(
+    client_of: TMake, raw_server: TMake, answer_with: TMake, request_of: TMake
+) -> None:
+    body = TEXT.encode("windows-1252")
+    assert fetched(client_of(raw_server(answer_with(body))), request_of()) == body
+
+
+# --- Every wait is bounded, said, and ends
+
+
+def drip(head: bytes, parts: int = 600, part: bytes = b" ") -> Callable[[str], Iterator[bytes]]:
+    """A response of a byte each twentieth of a second after its beginning."""
+
+    def answer(_: str) -> Iterator[bytes]:
+        yield head
+        for _ in range(parts):
+            time.sleep(0.05)
+            yield part
+
+    return answer
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+DRIPS = {
+    "a body of known length": HEAD + b"Content-Length: 5000\r\n\r\n[",
+    "a body until the end": HEAD + b"\r\n[",
+    "headers": HEAD + b"X-Endless: ",
+    "a status line": b"HTTP/1.1 200 ",
+}
+
+
+@pytest.mark.parametrize("name", DRIPS)
+def test_a_response_that_drips_is_given_up_at_the_deadline(
+    client_of: TMake, raw_server: TMake, request_of: TMake, name: str
+) -> None:
+    server = raw_server(drip(DRIPS[name]))
+    client = client_of(server, read_timeout=5, request_timeout=0.5)
+    began = time.monotonic()
+    failure = failure_of(client, request_of())
+    assert type(failure) is WindowTooLarge
+    assert "more than 0.5 seconds (request_timeout)" in str(failure)
+    assert time.monotonic() - began < 20
+    assert len(server.requests) == 1
+
+
+def test_a_chunked_body_that_drips_is_given_up_at_the_deadline(
+    client_of: TMake, raw_server: TMake, request_of: TMake
+) -> None:
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n[\r\n"
+    server = raw_server(drip(head, part=b"1\r\n \r\n"))
+    failure = failure_of(client_of(server, request_timeout=0.5), request_of())
+    assert "more than 0.5 seconds" in str(failure)
+
+
+def test_the_deadline_is_ten_times_the_wait_for_the_next_bytes() -> None:
+    assert ClientSettings("https://x.test", "k", read_timeout=3).deadline == 30
+    assert ClientSettings("https://x.test", "k", request_timeout=7).deadline == 7
+
+
+@pytest.mark.parametrize("name", ["a body of known length", "headers"])
+def test_a_request_under_way_ends_when_the_run_is_to_stop(
+    client_of: TMake,
+    raw_server: TMake,
+    request_of: TMake,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    monkeypatch.setattr(watch, "GRACE", 0.2)
+    server = raw_server(drip(DRIPS[name]))
+    client = client_of(server, should_stop=lambda: bool(server.requests))
+    began = time.monotonic()
+    assert type(failure_of(client, request_of())) is Stopped
+    assert time.monotonic() - began < 20
+
+
+def test_a_wish_to_stop_ends_the_wait_before_the_next_attempt(
+    client_of: TMake, serve: TMake, request_of: TMake
+) -> None:
+    sandbox = serve([])
+    client = client_of(sandbox, should_stop=lambda: bool(sandbox.requests), backoff=300)
+    began = time.monotonic()
+    with sandbox.faults.during("status=503"):
+        assert type(failure_of(client, request_of())) is Stopped
+    assert time.monotonic() - began < 20
+    assert len(sandbox.requests) == 1
+
+
+def test_a_short_request_is_finished_though_the_run_is_to_stop(
+    client_of: TMake, serve: TMake, request_of: TMake
+) -> None:
+    assert fetched(client_of(serve([]), should_stop=lambda: True), request_of()) == b"[]"
+
+
+def test_a_limit_used_up_for_long_ends_the_run_before_the_next_request(
+    client_of: TMake, raw_server: TMake, answer_with: TMake, request_of: TMake
+) -> None:
+    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "3600"}
+    server = raw_server(answer_with(headers=headers))
+    client = client_of(server, longest_wait=600)
+    assert fetched(client, request_of()) == b"[]"
+    began = time.monotonic()
+    assert type(failure_of(client, request_of())) is TryAgainLater
+    assert time.monotonic() - began < 10
+    assert len(server.requests) == 1
+
+
+def test_a_backoff_is_no_longer_than_the_longest_wait(
+    client_of: TMake, serve: TMake, request_of: TMake
+) -> None:
+    began = time.monotonic()
+    sandbox = serve([])
+    client = client_of(sandbox, attempts=2, backoff=900, longest_wait=0.1)
+    with sandbox.faults.during("status=503"):
+        failure_of(client, request_of())
+    assert time.monotonic() - began < 20
+
+
+def test_attempts_are_said(
+    client_of: TMake, serve: TMake, request_of: TMake, caplog: pytest.LogCaptureFixture
+) -> None:
+    sandbox = serve([])
+    caplog.set_level("INFO", "np6_source")
+    with sandbox.faults.during("status=503"):
+        failure_of(client_of(sandbox, attempts=3), request_of())
+    said = [line for line in caplog.messages if "Attempt" in line]
+    assert len(said) == 2
+    assert "status 503" in said[0]
+    assert "Attempt 1 of 3; the next in 0.0 seconds." in said[0]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from np6_source.api.throttle import RECOVERY, Throttle, reset_seconds
+from np6_source.api.throttle import RECOVERY, Stop, Throttle, WaitTooLong, reset_seconds
 
 NOW = 1_714_557_600_000
 """2024-05-01T10:00:00Z in milliseconds."""
@@ -33,7 +33,19 @@ class TestResetSeconds:
             pytest.param({"X-RateLimit-Reset": "1.9"}, 1.0, id="Reset with a fraction"),
             pytest.param({"X-RateLimit-Reset": "1714557660"}, 60.0, id="Reset as epoch seconds"),
             pytest.param({"X-RateLimit-Reset": "1714557660000"}, 60.0, id="Reset as epoch ms"),
+            pytest.param({"X-RateLimit-Reset": "1714557660000000"}, 60.0, id="Reset as epoch us"),
+            pytest.param({"X-RateLimit-Reset": "1714557660000000000"}, 60.0, id="Reset as ns"),
+            pytest.param({"X-RateLimit-Reset": "638501544600000000"}, 60.0, id="Reset as ticks"),
+            pytest.param({"X-RateLimit-Reset": "133590312600000000"}, 60.0, id="Reset as FILETIME"),
+            pytest.param({"X-RateLimit-Reset": "1000000000000000000"}, None, id="Reset impossible"),
+            pytest.param({"X-RateLimit-Reset": "9" * 5000}, None, id="Reset endless"),
+            pytest.param({"X-RateLimit-Reset": "99999999"}, None, id="Reset in three years"),
             pytest.param({"X-RateLimit-Reset": "1714557000"}, 0.0, id="Reset passed"),
+            pytest.param({"Retry-After": "1000000000000000000"}, None, id="Retry-After impossible"),
+            pytest.param({"Retry-After": "1714557660"}, 60.0, id="Retry-After as epoch seconds"),
+            pytest.param(
+                {"Retry-After": "Wed, 01 May 9999 10:00:30 GMT"}, None, id="Retry-After in 9999"
+            ),
             pytest.param({"X-RateLimit-Reset": "-5"}, 0.0, id="Reset negative"),
             pytest.param({"X-RateLimit-Reset": "tomorrow"}, None, id="Reset garbage"),
             pytest.param({"X-RateLimit-Reset": "inf"}, None, id="Reset infinite"),
@@ -196,3 +208,44 @@ class TestSlot:
 
         assert not early
         assert started.is_set()
+
+    @pytest.mark.parametrize("most", [1, 4])
+    def test_a_limit_used_up_for_longer_than_the_run_may_wait_is_said_at_once(
+        self, most: int
+    ) -> None:
+        throttle = Throttle(most, longest_wait=600)
+        throttle.went_well({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "3600"}, NOW)
+        began = time.monotonic()
+
+        with pytest.raises(WaitTooLong) as raised, throttle.slot():
+            pass
+
+        assert 3590 < raised.value.seconds <= 3600
+        assert time.monotonic() - began < 5
+
+    def test_a_wait_is_said(self, caplog: pytest.LogCaptureFixture) -> None:
+        throttle = Throttle(4, longest_wait=600)
+
+        throttle.went_well({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "37"}, NOW)
+
+        assert caplog.messages == [
+            "NP6's rate limit is used up: the next request waits 37 seconds."
+        ]
+
+    def test_a_wish_to_stop_ends_a_wait(self) -> None:
+        stop = threading.Event()
+        throttle = Throttle(4, longest_wait=600, should_stop=stop.is_set)
+        throttle.slow_down(500)
+        timer = threading.Timer(0.1, stop.set)
+        timer.start()
+        began = time.monotonic()
+
+        with pytest.raises(Stop), throttle.slot():
+            pass
+
+        timer.join()
+        assert time.monotonic() - began < 30
+
+    def test_a_wish_to_stop_keeps_nobody_from_starting_who_need_not_wait(self) -> None:
+        with Throttle(1, should_stop=lambda: True).slot():
+            pass
