@@ -107,7 +107,8 @@ def checked_key(api_key: str) -> MaskedKey:
     api_key = key
     problem = _problem_of(key)
     if problem:
-        raise SettingError(problem)
+        origin = key_origin(key) if key else None
+        raise SettingError(problem + (f" (found in {origin})" if origin else ""))
     return key
 
 
