@@ -71,7 +71,9 @@ def resources() -> str:
     for endpoint in ENDPOINTS:
         query = f"?{endpoint.id_query}=" if endpoint.id_query else ""
         ids = f"`{endpoint.ids}`" if endpoint.ids else ""
-        selected = "with its ids" if endpoint.ids else "yes" if endpoint.selected else ""
+        selected = "with its ids" if endpoint.ids else "without ids"
+        if not endpoint.selected:
+            selected = "" if endpoint.confirmed else "(known by its title only)"
         lines.append(
             f"| `{endpoint.name}` | {endpoint.method} {endpoint.path}{query} | {ids} | {selected} |"
         )

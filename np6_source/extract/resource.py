@@ -70,7 +70,7 @@ UNMAPPED_SHOWN = 10
 
 
 def make_resource(
-    endpoint: Endpoint, scope_ids: tuple[str, ...], session: ExtractSession
+    endpoint: Endpoint, scope_ids: tuple[str, ...], session: ExtractSession, is_selected: bool
 ) -> DltResource:
     """The dlt resource of one operation.
 
@@ -78,6 +78,7 @@ def make_resource(
         endpoint: The operation.
         scope_ids: The ids to load; empty for an operation over the whole account.
         session: What the resources of the source share.
+        is_selected: Whether it is loaded without being named.
 
     Returns:
         A resource that yields Arrow tables for ``schema.TABLES``, incremental on ``timestamp``.
@@ -99,7 +100,7 @@ def make_resource(
         read,
         name=endpoint.name,
         write_disposition="merge",
-        selected=endpoint.selected and (endpoint.ids is None or bool(scope_ids)),
+        selected=is_selected,
     )
     return resource.add_step(HandedOn())
 
