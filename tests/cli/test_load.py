@@ -65,7 +65,8 @@ class TestLoad:
         sandbox.now = at("03-03")
         second = call("--checkpoint", "10", SOURCES__NP6__OVERLAP="7200")
         assert second.returncode == 0, second.stderr
-        assert "24 new events, 1 read again, in np6 of" in second.stdout
+        # Each of the two packages reads the overlap, two hours and so two events, again.
+        assert "24 new events, 4 read again, in np6 of" in second.stdout
         assert "│ events                 │       48 │" in second.stdout
         assert warehouse.ids() == EVERY_ID
 
