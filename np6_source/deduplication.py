@@ -1,9 +1,8 @@
 """Every row once, of tables that hold some several times.
 
 dlt appends to plain files on its filesystem destination (dlt 1.31): a row stands there once for
-every time it was loaded. Delta and Iceberg tables have it once, but keep a key of
-``events__execution_data`` that a newer version of its event no longer has. ``latest`` reads the
-same rows from all of them.
+every time it was loaded, and one of ``events__execution_data`` may only say that its event has no
+keys any more. ``latest`` reads the rows that a database has.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Iterable
 
 import sqlglot
 
-from .schema import EVENT_TABLES, LOAD_WINDOWS, Table
+from .schema import EVENT_TABLES, LOAD_WINDOWS, TOMBSTONE, Table
 
 
 def latest(table: Table, rows: str, dialect: str = "duckdb") -> str:
@@ -30,6 +29,7 @@ def latest(table: Table, rows: str, dialect: str = "duckdb") -> str:
     if table.replaced_by:
         places.append(f"rank() OVER ({_newest_first((table.replaced_by,))}) AS np6_version")
         condition += " AND np6_version = 1"
+        condition += f" AND {TOMBSTONE.column} IS DISTINCT FROM '{TOMBSTONE.value}'"
     query = (
         f"SELECT {columns} FROM (SELECT *, {', '.join(places)} FROM {rows}) AS np6_rows"
         f" WHERE {condition}"

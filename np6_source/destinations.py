@@ -17,17 +17,14 @@ import dlt
 
 from .schema import Table
 
-TReplaces = Literal["keys", "merge key", "scope", "versions", "by itself"]
+TReplaces = Literal["keys", "scope", "versions", "by itself"]
 """By what the rows go that newer ones replace.
 
 ``keys``: by their primary key, as dlt has it.
 
-``merge key``: rows that go all together, by dlt's merge key: dlt 1.31 deletes twice.
-
-``scope``: such rows by a condition in place of the keys: one delete where dlt would run two that
-cost money or a mutation each (BigQuery, ClickHouse), or an OR whose plan is not known (Databricks,
-Redshift). The condition names columns unquoted, as these destinations take them whatever the naming
-convention.
+``scope``: rows that go all together by a condition in place of the keys: one delete where dlt would
+run two that cost money or a mutation each (BigQuery, ClickHouse, Snowflake), or an OR whose plan is
+not known (Databricks, Redshift).
 
 ``versions``: all rows by statements of our own, in one transaction that leaves newer rows alone,
 see ``tables.merge``.
@@ -35,6 +32,10 @@ see ``tables.merge``.
 ``by itself``: the destination has no delete-insert (dlt 1.31). Delta and Iceberg tables are merged
 by key, see ``lake``; plain files are appended to.
 """
+
+CLOCK_NOISE = "INTERVAL '5 seconds'"
+"""By how much a row must be newer to be called so: both times come from clocks of which a ``Date``
+header tells the second."""
 
 TLock = Literal["file", "advisory"]
 """What makes processes that load into one dataset wait for each other, see ``dataset_lock``."""
@@ -95,7 +96,8 @@ class Destination:
         skips_by_time: Whether it skips the parts of a table whose times lie outside a range of
             which it learns while the statement runs. Where timestamps are final, a merge then costs
             what the increment does, and does not read the whole table's keys.
-        quotes: Whether statements quote names, in the case of the schema's naming convention.
+        quotes: Whether statements quote names, in the case of the schema's naming convention. The
+            others take names unquoted, whatever the convention.
         lock_table: Statement that keeps other merges from a table until the transaction ends.
         file_format: Loader file format to take, where dlt's own choice changes values.
         refuses: Loader file formats that it takes and spoils, with the reason.
@@ -127,6 +129,11 @@ class Destination:
         if self.layout is None or table.partition_by is None:
             return Layout()
         return self.layout(table, table.partition_by)
+
+    @property
+    def takes_tombstones(self) -> bool:
+        """Whether a row that only says that an event has none can be handed on."""
+        return self.replaces != "keys"
 
     def appends_to(self, table_format: str | None) -> bool:
         """Whether tables of a format are appended to, so that copies of a row stay."""
@@ -168,7 +175,7 @@ DESTINATIONS = (
         lock="advisory",
     ),
     Destination("redshift", replaces="scope", layout=_redshift),
-    Destination("snowflake", replaces="merge key"),
+    Destination("snowflake", replaces="scope", quotes=True),
 )
 """The destinations of which something is particular. One is added by adding a row."""
 

@@ -9,7 +9,9 @@ that was asked for last.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,9 +29,12 @@ from dlt.destinations.impl.filesystem.filesystem import (
     ReferenceFollowupJob,
     TableFormatLoadFilesystemJob,
 )
+from filelock import FileLock
 
 from . import destinations
+from .destinations import CLOCK_NOISE
 from .errors import SettingError
+from .schema import TOMBSTONE
 
 if TYPE_CHECKING:
     from dlt.common.destination import Destination
@@ -38,6 +43,22 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable
 
 ROWS_AT_ONCE = 50_000
+SNAPSHOTS_KEPT = 50
+"""Snapshots of an Iceberg table that stay; twice as many are there before the older ones go. A load
+makes two."""
+
+KEPT_SMALL = {
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "10",
+    "commit.manifest-merge.enabled": "true",
+}
+"""Properties of Iceberg's that keep a table's metadata from growing; those that are set stay."""
+
+REPLACED_BY = "x-np6-replaced-by"
+"""Table hint: column by which all earlier rows go when newer ones arrive."""
+
+GONE, NEWEST = "np6_gone", "np6_newest"
+"""Columns that a merge into a Delta table adds to its source, and writes nowhere."""
 
 FILES = destinations.destination("filesystem")
 
@@ -80,9 +101,9 @@ class _EachKeyOnce(TableFormatLoadFilesystemJob):
 
     def run(self) -> None:
         """Loads the files."""
-        table = cast("TTableSchema", self._load_table)
-        key = get_columns_names_with_prop(table, "primary_key")
-        sort = get_dedup_sort_tuple(table)
+        table: dict[str, Any] = cast("Any", self._load_table)
+        key = get_columns_names_with_prop(cast("TTableSchema", table), "primary_key")
+        sort = get_dedup_sort_tuple(cast("TTableSchema", table))
         if table["write_disposition"] != "merge" or not key or sort is None:
             super().run()
             return
@@ -90,29 +111,148 @@ class _EachKeyOnce(TableFormatLoadFilesystemJob):
             given = self.file_paths
             self.file_paths = each_key_once(given, key, " ".join(sort), Path(folder))
             try:
-                self.load()
+                self.merge(_Merge(key, table.get(REPLACED_BY), sort[0]))
             finally:
                 self.file_paths = given
 
-    def load(self) -> None:
-        """Loads the files, in which each key stands once."""
-        super().run()
+    def merge(self, merge: _Merge) -> None:
+        """Merges the files, in which each key stands once."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _Merge:
+    """How rows replace others.
+
+    Attributes:
+        key: Columns that identify a row; rows are looked for by the first.
+        replaced_by: Column by which all earlier rows go; None: rows go by their key.
+        requested_at: Column that says which of two rows is newer.
+    """
+
+    key: Sequence[str]
+    replaced_by: str | None
+    requested_at: str
+
+    def outcome(self, new: pa.Table, old: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """What becomes of rows and of those that stand where they would.
+
+        Args:
+            new: The rows of the load, each key once.
+            old: The table's rows with the same first key column as one of them.
+
+        Returns:
+            The rows to put in, those of ``new`` of which the table has nothing newer. The keys of
+            the rows to take away.
+        """
+        by = [self.replaced_by] if self.replaced_by else list(self.key)
+        with duckdb.connect(config={"memory_limit": "300MB"}) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.register("new", new)
+            connection.register("old", old)
+            same = " AND ".join(f'new."{name}" = old."{name}"' for name in by)
+            time = f'"{self.requested_at}"'
+            newer = f"old.{time} > new.{time} + {CLOCK_NOISE}"
+            rows = connection.sql(f"SELECT * FROM new ANTI JOIN old ON {same} AND {newer}")
+            rows = rows.to_arrow_table().select(new.column_names).cast(new.schema)
+            connection.register("taken", rows)
+            same = same.replace("new.", "taken.")
+            keys = ", ".join(f'"{name}"' for name in self.key)
+            gone = connection.sql(f"SELECT {keys} FROM old SEMI JOIN taken ON {same}")
+            return rows, gone.to_arrow_table()
+
+
+def without_tombstones(rows: pa.Table) -> pa.Table:
+    """The rows without those that only say that an event has none."""
+    if TOMBSTONE.column not in rows.column_names:
+        return rows
+    says = pc.equal(rows[TOMBSTONE.column], TOMBSTONE.value)
+    return rows.filter(pc.invert(pc.fill_null(says, False)))
 
 
 class DeltaJob(_EachKeyOnce, DeltaLoadFilesystemJob):
     """Loads into a Delta table, which it makes first where there is none.
 
     dlt 1.31 appends to a table that it did not find: of two processes that make it at once, the
-    second would put in again what the first put in.
+    second would put in again what the first put in. It replaces newer rows by older ones, and
+    leaves keys that a newer version of their event lacks.
     """
 
-    def load(self) -> None:
-        """Merges the files."""
+    def merge(self, merge: _Merge) -> None:
+        """Merges the files, in one commit."""
+        from dlt.common.libs.deltalake import evolve_delta_table_schema
+
         try:
-            self._job_client.load_open_table("delta", self.load_table_name)
+            table = self._job_client.load_open_table("delta", self.load_table_name)
         except DestinationUndefinedEntity:
             self._make_table()
-        super().load()
+            table = self._job_client.load_open_table("delta", self.load_table_name)
+        evolve_delta_table_schema(table, self.arrow_dataset.schema)
+        if merge.replaced_by is None:
+            self._update(table, merge)
+            return
+        rows = self.arrow_dataset.to_table()
+        if not rows.num_rows:
+            return
+        wanted = pa.schema([rows.schema.field(name) for name in (*merge.key, merge.requested_at)])
+        replaced = pc.unique(rows[merge.replaced_by])
+        # Not as the scan's filter: deltalake 1.6 writes texts as string_view, which pyarrow 26
+        # cannot compare with one.
+        old = pa.Table.from_batches(
+            [
+                batch.filter(pc.is_in(batch[merge.replaced_by], replaced))
+                for scanned in table.to_pyarrow_dataset().to_batches(columns=wanted.names)
+                for batch in [scanned.cast(wanted)]
+            ],
+            wanted,
+        )
+        rows, gone = merge.outcome(rows, old)
+        rows = without_tombstones(rows)
+        gone = gone.join(rows.select(merge.key), keys=list(merge.key), join_type="left anti")
+        deleted = {
+            name: gone[name].cast(rows.schema.field(name).type)
+            if name in merge.key
+            else pa.nulls(gone.num_rows, rows.schema.field(name).type)
+            for name in rows.column_names
+        }
+        nullable = pa.schema([field.with_nullable(True) for field in rows.schema])
+        source = pa.concat_tables([rows.cast(nullable), pa.table(deleted, schema=nullable)])
+        flags = pa.array([False] * rows.num_rows + [True] * gone.num_rows, pa.bool_())
+        source = source.append_column(GONE, flags)
+        if source.num_rows:
+            self._matched(table, source, merge).when_matched_delete(
+                predicate=f"source.{GONE}"
+            ).when_matched_update_all(except_cols=[GONE]).when_not_matched_insert_all(
+                predicate=f"NOT source.{GONE}", except_cols=[GONE]
+            ).execute()
+
+    def _update(self, table: Any, merge: _Merge) -> None:
+        """Merges row by row; the rows stay in their files until Delta takes them."""
+        time = f'"{merge.requested_at}"'
+        with duckdb.connect(config={"memory_limit": "300MB"}) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            # As a column: deltalake 1.6 cannot write a predicate with an interval down.
+            source = connection.sql(
+                f"SELECT *, {time} + {CLOCK_NOISE} AS {NEWEST}"
+                " FROM read_parquet($files, union_by_name = true)",
+                params={"files": list(self.file_paths)},
+            )
+            # DuckDB 1.4 has the older name.
+            read = getattr(source, "to_arrow_reader", None) or source.fetch_arrow_reader
+            self._matched(table, read(ROWS_AT_ONCE), merge).when_matched_update_all(
+                predicate=f"source.{NEWEST} >= target.{time}", except_cols=[NEWEST]
+            ).when_not_matched_insert_all(except_cols=[NEWEST]).execute()
+
+    def _matched(self, table: Any, source: Any, merge: _Merge) -> Any:
+        from dlt.common.libs.deltalake import ensure_delta_compatible_arrow_data
+
+        return table.merge(
+            source=ensure_delta_compatible_arrow_data(source, self._partition_columns),
+            predicate=" AND ".join(f'target."{name}" = source."{name}"' for name in merge.key),
+            source_alias="source",
+            target_alias="target",
+            streamed_exec=self._job_client.config.deltalake_streamed_exec,
+        )
 
     def _make_table(self) -> None:
         from deltalake import DeltaTable
@@ -136,44 +276,157 @@ class DeltaJob(_EachKeyOnce, DeltaLoadFilesystemJob):
 
 
 class IcebergJob(_EachKeyOnce, IcebergLoadFilesystemJob):
-    """Loads into an Iceberg table.
+    """Loads into an Iceberg table, one process after the other where it lies in a local folder.
 
-    dlt 1.31 merges in batches of 1,000 rows, each a commit that reads the table anew.
+    dlt 1.31 merges in batches of 1,000 rows, each a commit that reads the table anew. Its catalog
+    is each process's own: of two commits at once one is lost.
     """
 
-    def load(self) -> None:
+    def run(self) -> None:
+        """Loads the files, and bounds what the table's metadata keeps."""
+        with self._alone():
+            super().run()
+            with suppress(DestinationUndefinedEntity):
+                bound_metadata(self._job_client.load_open_table("iceberg", self.load_table_name))
+
+    def merge(self, merge: _Merge) -> None:
         """Merges the files, or creates the table from them."""
-        table = cast("TTableSchema", self._load_table)
         try:
-            there = self._job_client.load_open_table(
+            table = self._job_client.load_open_table(
                 "iceberg", self.load_table_name, schema=self.arrow_dataset.schema
             )
         except DestinationUndefinedEntity:
-            super().load()  # creates it, and comes here again
+            self._make_table()
+            table = self._job_client.load_open_table("iceberg", self.load_table_name)
+        replace_rows(table, self.file_paths, merge)
+
+    def _make_table(self) -> None:
+        """Creates the table by dlt's own way, from no rows."""
+        given = self.file_paths
+        with tempfile.TemporaryDirectory(prefix="np6_lake_") as folder:
+            empty = Path(folder) / "empty.parquet"
+            pq.write_table(self.arrow_dataset.schema.empty_table(), empty)
+            self.file_paths = [str(empty)]
+            declared = self._load_table
+            self._load_table = cast("Any", {**declared, "write_disposition": "append"})
+            try:
+                IcebergLoadFilesystemJob.run(self)
+            finally:
+                self.file_paths, self._load_table = given, declared
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps other processes from the table, where it lies in a folder of this machine."""
+        location = self._job_client.get_open_table_location("iceberg", self.load_table_name)
+        folder = location.removeprefix("file://")
+        if "://" in folder:
+            yield
             return
-        rows = self.arrow_dataset.to_table()
-        if rows.num_rows:
-            replace_rows(there, rows, get_columns_names_with_prop(table, "primary_key"))
+        lock = Path(f"{folder.rstrip('/')}.np6.lock")
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            yield
 
 
-def replace_rows(table: IcebergTable, rows: pa.Table, key: Sequence[str]) -> None:
-    """Puts rows into an Iceberg table, in place of those with the same key, in one commit.
+def replace_rows(table: IcebergTable, files: Sequence[str], merge: _Merge) -> None:
+    """Puts rows into an Iceberg table, in place of earlier ones, in one commit.
+
+    Rows are taken by a hash of their first key column, so many at a time that memory is bounded;
+    columns that the files lack keep their values.
 
     Args:
         table: The table.
-        rows: The rows, each key once; no key is NULL.
-        key: Columns that identify a row. Rows are looked for by the first.
+        files: Parquet files with the rows, each key once; no key is NULL.
+        merge: How rows replace others.
     """
     from pyiceberg.expressions import In
 
-    same_first = table.scan(row_filter=In(key[0], pc.unique(rows[key[0]]).to_pylist())).to_arrow()
-    same_first = same_first.select(rows.column_names).cast(rows.schema)
-    kept = same_first.join(rows.select(key), keys=list(key), join_type="left anti")
+    first = merge.key[0]
+    count = sum(pq.read_metadata(file).num_rows for file in files)
+    shares = -(-count // ROWS_AT_ONCE)
     with table.transaction() as transaction:
-        if same_first.num_rows:
-            transaction.delete(In(key[0], pc.unique(same_first[key[0]]).to_pylist()))
-        kept = kept.select(rows.column_names).cast(rows.schema)
-        transaction.append(pa.concat_tables([rows, kept]))
+        for share in range(shares):
+            rows = _share_of(files, first, share, shares)
+            if not rows.num_rows:
+                continue
+            old = table.scan(row_filter=In(first, pc.unique(rows[first]).to_pylist())).to_arrow()
+            comparable = old.select([*merge.key, merge.requested_at])
+            taken, gone = merge.outcome(rows, comparable)
+            if old.num_rows:
+                transaction.delete(In(first, pc.unique(old[first]).to_pylist()))
+            written = without_tombstones(taken)
+            with duckdb.connect(config={"memory_limit": "300MB"}) as connection:
+                connection.execute("SET TimeZone = 'UTC'")
+                connection.register("old", old)
+                connection.register("gone", gone)
+                connection.register("written", written)
+                keys = ", ".join(f'"{name}"' for name in merge.key)
+                missing = [name for name in old.column_names if name not in written.column_names]
+                others = "".join(f', old."{name}"' for name in missing)
+                kept = connection.sql(f"SELECT * FROM old ANTI JOIN gone USING ({keys})")
+                kept = kept.to_arrow_table()
+                if missing and old.num_rows:
+                    written = connection.sql(
+                        f"SELECT written.*{others} FROM written LEFT JOIN old USING ({keys})"
+                    ).to_arrow_table()
+            both = pa.concat_tables([written, kept], promote_options="permissive")
+            transaction.append(_as_in(table, both))
+
+
+def _as_in(table: IcebergTable, rows: pa.Table) -> pa.Table:
+    """Rows with the types and the nullability of an Iceberg table's columns."""
+    schema = table.schema().as_arrow()
+    fields = [schema.field(name) for name in schema.names if name in rows.column_names]
+    return rows.select([field.name for field in fields]).cast(pa.schema(fields))
+
+
+def _share_of(files: Sequence[str], first: str, share: int, shares: int) -> pa.Table:
+    """The rows of files whose first key column falls into a share of its hashes."""
+    with duckdb.connect(config={"memory_limit": "300MB"}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection.execute(
+            f"SELECT * FROM read_parquet($files, union_by_name = true)"
+            f' WHERE hash("{first}") % $shares = $share',
+            {"files": list(files), "share": share, "shares": shares},
+        ).to_arrow_table()
+
+
+def bound_metadata(table: IcebergTable) -> None:
+    """Keeps what an Iceberg table remembers of earlier loads from growing with every load.
+
+    The newest ``SNAPSHOTS_KEPT`` snapshots stay for readers; files that only older ones have are
+    removed.
+    """
+    missing = {n: value for n, value in KEPT_SMALL.items() if n not in table.properties}
+    if missing:
+        with table.transaction() as transaction:
+            transaction.set_properties(missing)
+    by_age = sorted(table.snapshots(), key=lambda snapshot: snapshot.sequence_number or 0)
+    old = by_age[:-SNAPSHOTS_KEPT]
+    # Twice as many before any go: a load that expires nothing writes one file less.
+    if len(by_age) < 2 * SNAPSHOTS_KEPT:
+        return
+    files = _files_of(table, old)
+    table.maintenance.expire_snapshots().by_ids([s.snapshot_id for s in old]).commit()
+    for path in files - _files_of(table, table.snapshots()):
+        # What is gone already, another process has removed.
+        with suppress(OSError):
+            table.io.delete(path)
+
+
+def _files_of(table: IcebergTable, snapshots: Sequence[Any]) -> set[str]:
+    """Paths of the files that snapshots are made of."""
+    manifests = {
+        manifest.manifest_path: manifest
+        for snapshot in snapshots
+        for manifest in snapshot.manifests(table.io)
+    }
+    data = {
+        entry.data_file.file_path
+        for manifest in manifests.values()
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=False)
+    }
+    return {snapshot.manifest_list for snapshot in snapshots} | set(manifests) | data
 
 
 def each_key_once(files: Sequence[str], key: Sequence[str], order: str, folder: Path) -> list[str]:

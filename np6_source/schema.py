@@ -356,6 +356,23 @@ CANCELLATIONS = Table(
     ),
 )
 
+
+@dataclass(frozen=True)
+class Tombstone:
+    """Marks a row that only says that an event has none any more; no destination keeps it.
+
+    Attributes:
+        column: The column that has the mark.
+        value: The mark.
+    """
+
+    column: str
+    value: str
+
+
+TOMBSTONE = Tombstone("value_type", "none")
+"""Of an execution whose data object is empty: earlier keys go, and no row comes in their place."""
+
 EXECUTION_DATA_TABLE = Table(
     "events__execution_data",
     "One row per key of the free data object that the sender gave an execution",

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from ..schema import EXECUTION_DATA
+from ..schema import EXECUTION_DATA, TOMBSTONE
 from .contract import (
     CONTAINERS,
     DATES,
@@ -97,10 +97,17 @@ def select_examined(events: str, clean_shapes: Iterable[int]) -> str:
     """
 
 
-def select_execution_data(events: str) -> str:
+def select_execution_data(events: str, tombstones: bool) -> str:
     """SQL for a row per key of the ``DATA`` of the events in a relation.
 
-    Of a key that occurs more than once the first value counts, as everywhere.
+    Of a key that occurs more than once the first value counts, as everywhere. With ``tombstones``
+    an empty object gives a row that says so: the keys of an earlier version go by it.
+    """
+    none_left = f"""
+        UNION ALL
+        SELECT {ID_ALIAS}, {TIMESTAMP_ALIAS}, '', NULL, '{TOMBSTONE.value}'
+        FROM {events}
+        WHERE json_type({DATA}) = 'OBJECT' AND len(json_keys({DATA})) = 0
     """
     return f"""
         SELECT
@@ -118,6 +125,7 @@ def select_execution_data(events: str) -> str:
         QUALIFY row_number() OVER (
             PARTITION BY {ID_ALIAS}, entry.key ORDER BY entry.id
         ) = 1
+        {none_left if tombstones else ""}
     """
 
 

@@ -66,13 +66,15 @@ class ResponseContents:
 class EventReader:
     """Reads responses. Remembers the event shapes it has seen to be clean. Safe for threads."""
 
-    def __init__(self, spool: Path, memory_limit: str = "512MB") -> None:
+    def __init__(self, spool: Path, memory_limit: str = "512MB", tombstones: bool = False) -> None:
         """Opens an in-memory DuckDB.
 
         Args:
             spool: Folder for temporary files.
             memory_limit: DuckDB's memory limit for parsing.
+            tombstones: An execution without data has a row that says so.
         """
+        self._tombstones = tombstones
         # An array of events is parsed by one thread whatever their number; more only take memory.
         self._connection = duckdb.connect(
             config={
@@ -141,7 +143,11 @@ class EventReader:
             if histogram is not None:
                 contents.buckets.update(histogram.counts(wide[TIMESTAMP_ALIAS]))
             if wide.num_rows:
-                yield dict(rows.by_table(wide, self._connection, requested_at, campaign_id))
+                yield dict(
+                    rows.by_table(
+                        wide, self._connection, requested_at, campaign_id, self._tombstones
+                    )
+                )
 
     def _parsed(self, file: Path) -> Iterator[pa.Table]:
         """The events, with ``SHAPE`` and ``RAW`` where it is not proven that nothing is left."""

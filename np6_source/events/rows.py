@@ -25,6 +25,7 @@ def by_table(
     connection: duckdb.DuckDBPyConnection,
     requested_at: int,
     campaign_id: str | None,
+    tombstones: bool = False,
 ) -> Iterator[tuple[str, pa.Table]]:
     """Cuts a batch into the tables of ``schema``; those without rows are left out.
 
@@ -33,13 +34,14 @@ def by_table(
         connection: Unfolds the free data objects.
         requested_at: When the request was sent, milliseconds since the epoch.
         campaign_id: The campaign the events were loaded through, if any.
+        tombstones: An execution without data has a row that says so, ``schema.TOMBSTONE``.
 
     Yields:
         A table's name and its rows.
     """
     constants = {"requested_at": requested_at, "campaign_id": campaign_id}
     for table in EVENT_TABLES:
-        rows = _rows(wide, table, connection, campaign_id)
+        rows = _rows(wide, table, connection, campaign_id, tombstones)
         if rows is not None and rows.num_rows:
             yield table.name, _projected(rows, table, constants)
 
@@ -49,21 +51,24 @@ def _rows(
     table: Table,
     connection: duckdb.DuckDBPyConnection,
     campaign_id: str | None,
+    tombstones: bool,
 ) -> pa.Table | None:
     if table is EXECUTION_DATA_TABLE:
-        return _execution_data(wide, connection)
+        return _execution_data(wide, connection, tombstones)
     if table is CAMPAIGNS and campaign_id is None:
         return None
     return wide.filter(_has_row(wide, table)) if table.row_types else wide
 
 
-def _execution_data(wide: pa.Table, connection: duckdb.DuckDBPyConnection) -> pa.Table | None:
+def _execution_data(
+    wide: pa.Table, connection: duckdb.DuckDBPyConnection, tombstones: bool
+) -> pa.Table | None:
     with_data = wide.filter(pc.is_valid(wide[DATA]))
     if not with_data.num_rows:
         return None
     with connection.cursor() as cursor:
         cursor.register("executions", with_data)
-        return cursor.sql(select_execution_data("executions")).to_arrow_table()
+        return cursor.sql(select_execution_data("executions", tombstones)).to_arrow_table()
 
 
 def _has_row(wide: pa.Table, table: Table) -> pa.ChunkedArray:

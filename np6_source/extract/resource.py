@@ -21,6 +21,7 @@ import dlt
 from dlt.extract import DltResource
 
 from ..api.client import WindowRequest
+from ..destinations import destination_of
 from ..endpoints import Endpoint, scope_label
 from ..errors import (
     RUN_ENDING,
@@ -35,7 +36,7 @@ from ..errors import (
 )
 from ..events import lateness
 from ..events.lateness import Lateness
-from ..lake import KEEPS_COPIES, keeps_copies
+from ..lake import KEEPS_COPIES, keeps_copies, without_tombstones
 from ..ledger import ledger_row
 from ..schema import LOAD_WINDOWS
 from ..settings import moment_ms
@@ -65,15 +66,12 @@ logger = logging.getLogger(__name__)
 FAILURES_IN_A_ROW = 3
 """Scopes that the API fails to answer, even by the second, before the run ends."""
 
-IN_METRICS = {"in_metrics": True}
-"""Marks the log records of failures, which the resource's metrics have too."""
-
 UNMAPPED_SHOWN = 10
 """Unknown fields that a warning names."""
 
 
 def make_resource(
-    endpoint: Endpoint, scope_ids: tuple[str, ...], session: ExtractSession, is_selected: bool
+    endpoint: Endpoint, scope_ids: tuple[str, ...], session: ExtractSession
 ) -> DltResource:
     """The dlt resource of one operation.
 
@@ -81,7 +79,6 @@ def make_resource(
         endpoint: The operation.
         scope_ids: The ids to load; empty for an operation over the whole account.
         session: What the resources of the source share.
-        is_selected: Whether it is loaded without being named.
 
     Returns:
         A resource that yields Arrow tables for ``schema.TABLES``, incremental on ``timestamp``.
@@ -103,7 +100,7 @@ def make_resource(
         read,
         name=endpoint.name,
         write_disposition="merge",
-        selected=is_selected,
+        selected=endpoint.selected and (endpoint.ids is None or bool(scope_ids)),
     )
     return resource.add_step(HandedOn())
 
@@ -171,14 +168,13 @@ class ResourceRun:
         self._metrics.update(
             windows=0, events=0, bytes=0, outside=0, failures=[], full=False, until=None
         )
-        # How far the run has got, for whoever looks while it is under way.
-        self._metrics.update(asked_ms=0, done_ms=0, date_ms=None)
         check_cursor(self._endpoint.name, self._cursor)
         check_transformers(self._endpoint.name)
         check_refresh(self._endpoint.name)
         table_format = declare_tables(
             self._resource, self._settings.timestamps_are_final, self._settings.table_format
         )
+        self._takes_tombstones = destination_of(dlt.current.pipeline()).takes_tombstones
         if keeps_copies(dlt.current.pipeline().destination, table_format):
             self._session.say_once(KEEPS_COPIES)
         start, end = self._range()
@@ -199,7 +195,6 @@ class ResourceRun:
             self._tools.executor,
             self._settings.concurrency,
         )
-        self._metrics["asked_ms"] = sum(run.scope.end - run.scope.start for run in runs.values())
         with closing(steps):
             for step in steps:
                 if isinstance(step, Completed):
@@ -348,7 +343,7 @@ class ResourceRun:
 
     def _complete(self, run: ScopeRun, loadable: LoadableWindow) -> Iterator[Any]:
         for name, table in loadable.stash.tables():
-            self._gathered.add(name, table)
+            self._gathered.add(name, table if self._takes_tombstones else without_tombstones(table))
             if self._gathered.is_enough:
                 yield from self._gathered.flush(self._if_limited())
         answer, contents, label = loadable.answer, loadable.contents, run.scope.label
@@ -371,8 +366,6 @@ class ResourceRun:
         if not self._is_backfill:
             run.scope.end = max(run.scope.end, self._horizon())
         self._unmapped.update(contents.unmapped)
-        self._metrics["done_ms"] += loadable.window.end - loadable.window.start
-        self._metrics["date_ms"] = loadable.window.end
         self._metrics["windows"] += 1
         self._metrics["events"] += contents.event_count
         self._metrics["bytes"] += loadable.byte_count
@@ -414,7 +407,7 @@ class ResourceRun:
         """
         if self._settings.on_error == "raise" and may_raise:
             raise failure
-        logger.error("%s", failure, extra=IN_METRICS)
+        logger.error("%s", failure)
         self._metrics["failures"].append(failure_metrics(failure))
 
     def _check_clocks(self) -> None:

@@ -110,7 +110,7 @@ class ExtractSession:
         spool = stack.enter_context(spool_folder(parent))
         client = Client(self._client_settings, self.clock, self.should_stop)
         stack.callback(client.close)
-        reader = EventReader(spool)
+        reader = EventReader(spool, tombstones=True)
         stack.callback(reader.close)
         parsers = stack.enter_context(
             ThreadPoolExecutor(PARSES_AT_ONCE, thread_name_prefix="np6-parse")

@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import destinations
 from ..destinations import Destination
+from ..lake import REPLACED_BY
 from ..schema import EVENTS, REQUESTED_AT, Column, Table
 from .merge import TName, destination_scope
 
@@ -38,12 +39,15 @@ def table_hints(
         "primary_key": list(table.key),
         "write_disposition": _disposition(table, row, timestamps_are_final, name),
     }
-    if table.replaced_by and row.replaces == "merge key":
+    if table.replaced_by and row.replaces == "keys":
         hints["merge_key"] = table.replaced_by
     if row.file_format:
         hints["file_format"] = row.file_format
-    if layout.table:
-        hints["additional_table_hints"] = dict(layout.table)
+    table_wide = dict(layout.table)
+    if table.replaced_by and row.replaces == "by itself":
+        table_wide[REPLACED_BY] = table.replaced_by
+    if table_wide:
+        hints["additional_table_hints"] = table_wide
     if table.is_child:
         hints["references"] = [
             {

@@ -1,13 +1,14 @@
 """The SQL of a merge, as one transaction that leaves newer rows alone.
 
 dlt 1.31 writes ``DELETE FROM table WHERE {destination_scope};`` and then the INSERT of the staged
-rows, a file that it cuts at semicolons. Three things it does not do stand in the condition:
+rows, a file that it cuts at semicolons. What it does not do stands in the condition:
 
 - On DuckDB, MotherDuck and DuckLake it runs the statements one by one, unless the SQL has a word
   like CREATE: then it opens a transaction. The comment at the end has it. A merge that is stopped
   between DELETE and INSERT would otherwise take the rows with it.
 - A row that was requested earlier and is loaded later would replace the newer one: staged rows that
   are older than the table's are deleted from staging first.
+- An event that no longer has rows has one in staging that says so: it goes before the INSERT.
 - Two merges into one PostgreSQL table at once would each see nothing to delete, and insert the same
   event twice: the table is locked until the transaction ends. Readers are not held up.
 """
@@ -16,15 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..destinations import Destination
-from ..schema import REQUESTED_AT, TIMESTAMP, Table
+from ..destinations import CLOCK_NOISE, Destination
+from ..schema import REQUESTED_AT, TIMESTAMP, TOMBSTONE, Table
 
 IN_ONE_TRANSACTION = "/* CREATE nothing: this word makes dlt open a transaction */"
 """Makes dlt 1.31 run a merge in a transaction (``SqlLoadJob.maybe_transaction``)."""
-
-CLOCK_NOISE = "INTERVAL '5 seconds'"
-"""By how much a row must be newer to be called so: both times come from clocks of which a ``Date``
-header tells the second."""
 
 TName = Callable[[str], str]
 """A column's name as the destination's SQL has it."""
@@ -49,8 +46,9 @@ def destination_scope(
         name(column) for column in ((table.replaced_by,) if table.replaced_by else table.key)
     ]
     scope = _replaced(columns)
+    after = _tombstones(name(TOMBSTONE.column)) if table.replaced_by else ""
     if destination.replaces == "scope":
-        return scope if table.replaced_by else None
+        return f"{scope}{after}" if table.replaced_by else None
     if destination.replaces != "versions":
         return None
     if destination.skips_by_time and timestamps_are_final:
@@ -58,8 +56,9 @@ def destination_scope(
     before = [f"DELETE FROM {{staging_table}} WHERE {_stale(columns, name(REQUESTED_AT.name))}"]
     if destination.lock_table:
         before.insert(0, destination.lock_table)
-    return "; ".join(
-        ("1 = 0", *before, f"DELETE FROM {{table}} WHERE {scope} {IN_ONE_TRANSACTION}")
+    return (
+        "; ".join(("1 = 0", *before, f"DELETE FROM {{table}} WHERE {scope} {IN_ONE_TRANSACTION}"))
+        + after
     )
 
 
@@ -85,6 +84,11 @@ def snapshot_scope(
     return "; ".join(
         ("1 = 0", *before, f"DELETE FROM {{table}} WHERE {scope} {IN_ONE_TRANSACTION}")
     )
+
+
+def _tombstones(column: str) -> str:
+    """A further statement: what only says that an event has no rows is not inserted."""
+    return f"; DELETE FROM {{staging_table}} WHERE {column} = '{TOMBSTONE.value}'"
 
 
 def _replaced(columns: list[str]) -> str:

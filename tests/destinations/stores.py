@@ -76,14 +76,12 @@ class Store(ABC):
 
     Attributes:
         speaks_sql: Whether the ledger can be queried, here, without a download.
-        forgets_old_keys: Whether a key that a newer version of an execution lacks goes.
         keeps_every_copy: Whether rows stand there as often as they were loaded.
         source_options: What ``np6_source`` needs to be told.
         environment: dlt's configuration of it, for the script.
     """
 
     speaks_sql = True
-    forgets_old_keys = False
     keeps_every_copy = False
     source_options: Mapping[str, Any] = {}
     environment: Mapping[str, str] = {}
@@ -172,7 +170,6 @@ def plain_value(value: Any) -> Any:
 
 class DuckDBStore(Store):
     text_type = "VARCHAR"
-    forgets_old_keys = True
     script_name = "duckdb"
 
     @property
@@ -267,7 +264,6 @@ class DuckLakeStore(DuckDBStore):
 
 class PostgresStore(Store):
     text_type = "varchar"
-    forgets_old_keys = True
     script_name = "postgres"
 
     def __init__(self, folder: Path, server: str, database: str) -> None:
@@ -437,7 +433,6 @@ class IcebergStore(FileStore):
 
 class ParquetStore(FileStore):
     keeps_every_copy = True
-    forgets_old_keys = True
 
     def stored(self, table: Table) -> pa.Table | None:
         import pyarrow.dataset

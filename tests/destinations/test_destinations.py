@@ -15,9 +15,9 @@ import pytest
 from np6_source.ledger import coverage, missing
 from np6_source.loading import TableMissing, load
 from np6_source.sandbox import EventRow, Sandbox, generated_account
-from np6_source.schema import EVENT_TABLES, EVENTS, EXECUTION_DATA_TABLE, LOAD_WINDOWS, TABLES
+from np6_source.schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, TABLES
 from np6_source.windows import SECOND, Window, merged
-from tests.destinations.stores import Store, deduplicated, plain
+from tests.destinations.stores import Store
 
 ALL = "actions_events"
 HOUR, MINUTE = 3600 * SECOND, 60 * SECOND
@@ -174,19 +174,26 @@ class TestVersions:
         rows = side_by_side.check()
         assert [row["action_id"] for row in rows["events"]] == ["000AA2"]
 
+    @pytest.mark.parametrize("newer", [{"a": 3}, {}], ids=["some", "all"])
     def test_keys_that_a_newer_version_lacks(
-        self, side_by_side: Any, store: Store, serve: TMake, make: TMake, at: TAt
+        self,
+        side_by_side: Any,
+        store: Store,
+        serve: TMake,
+        make: TMake,
+        at: TAt,
+        newer: dict[str, Any],
     ) -> None:
-        for data, now in (({"a": 1, "b": 2}, "03-02"), ({"a": 3}, "03-02T01:00")):
-            sandbox = serve([execution("one", at("03-01T23:55"), data)], now=at(now))
+        other = execution("two", at("03-01T23:56"), {"c": 1})
+        for data, now in (({"a": 1, "b": 2}, "03-02"), (newer, "03-02T01:00")):
+            sandbox = serve([execution("one", at("03-01T23:55"), data), other], now=at(now))
             side_by_side.load(make(sandbox, ALL))
-        found = {row["key"]: row["value"] for row in store.rows(EXECUTION_DATA_TABLE)}
-        # The known difference; the query of ``deduplication`` reads the same from all of them.
-        assert found == ({"a": "3"} if store.forgets_old_keys else {"a": "3", "b": "2"})
-        stored = store.stored(EXECUTION_DATA_TABLE)
-        assert stored is not None
-        newest = plain(EXECUTION_DATA_TABLE, deduplicated(EXECUTION_DATA_TABLE, stored))
-        assert [(row["key"], row["value"]) for row in newest] == [("a", "3")]
+        rows = side_by_side.check()["events__execution_data"]
+        expected = [("one", key, str(value)) for key, value in newer.items()]
+        assert [(row["event_id"], row["key"], row["value"]) for row in rows] == [
+            *expected,
+            ("two", "c", "1"),
+        ]
 
 
 @pytest.mark.destinations
