@@ -92,8 +92,9 @@ def np6_source(
 ) -> Iterator[DltResource]:
     """NP6 events, one resource per API operation, incremental on the event timestamp.
 
-    Selected are ``actions_events``, ``actions_reactivities`` and every resource whose ids are
-    given; the others with ``with_resources``. All load into the tables of ``np6_source.schema``.
+    Selected are ``actions_events`` and ``actions_reactivities``; with ids, every resource over
+    those ids and nothing else. ``with_resources`` names others, account-wide ones beside ids among
+    them. All load into the tables of ``np6_source.schema``.
 
     Args:
         api_key: NP6's API key. Looked up by dlt under ``sources.np6``.
@@ -123,7 +124,7 @@ def np6_source(
             ``gsr``, as a comma list.
         classification_parameter: Name of that query parameter; the reference has two spellings.
         campaign_items_events: ``itemsEvents`` of the campaign requests, in place of the default.
-        endpoints: Further operations.
+        endpoints: Further operations, or others in place of rows of the same name.
         dimensions: Resources of ``np6_source.dimensions`` to select beside the events: their
             names; True: all over the whole account, and those whose ids are given but contacts'.
         account: What the dimensions' column ``account`` says where several accounts share a
@@ -216,7 +217,9 @@ def np6_source(
         )
     )
     session = ExtractSession(client, settings)
-    for endpoint in (*ENDPOINTS, *endpoints):
+    own = {endpoint.name: endpoint for endpoint in endpoints}
+    has_ids = any(ids(values, name) for name, values in given_ids.items())
+    for endpoint in ({endpoint.name: endpoint for endpoint in ENDPOINTS} | own).values():
         argument = endpoint.id_argument
         if argument is not None and argument not in given_ids:
             raise SettingError(
@@ -224,7 +227,9 @@ def np6_source(
                 f" take one of {', '.join(ID_ARGUMENTS)}, or give the ids as a tuple"
             )
         values: Any = endpoint.ids if argument is None else given_ids[argument]
-        yield make_resource(endpoint, ids(values, str(endpoint.ids)), session)
+        scope_ids = ids(values, str(endpoint.ids))
+        is_meant = bool(scope_ids) if endpoint.ids else not has_ids or endpoint.name in own
+        yield make_resource(endpoint, scope_ids, session, endpoint.selected and is_meant)
     wanted = wanted_dimensions(dimensions, given_ids)
     for row in DIMENSIONS:
         row_ids = ids(given_ids[row.ids], row.ids) if row.ids else ()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from importlib.metadata import PackageNotFoundError, version
 
 from .cli import documentation, gaps, load, views
+from .cli.document import installed_version
 from .cli.options import Parser
 from .cli.outcome import run
 
@@ -19,7 +19,7 @@ INTERNAL = {"documentation": documentation}
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's options, with the command's ``run``."""
     parser = Parser(prog="np6-source", description="NP6 events into tables.")
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="version", version=installed_version())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
         command = commands.add_parser(name, help=module.SUMMARY)
@@ -31,13 +31,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         command.set_defaults(run=internal.run, parser=command)
     options: argparse.Namespace = parser.parse_args(arguments)
     return options
-
-
-def _version() -> str:
-    try:
-        return version("np6-source")
-    except PackageNotFoundError:
-        return "a copy, not installed"  # as `dlt init` makes it
 
 
 def main(arguments: list[str] | None = None) -> int:

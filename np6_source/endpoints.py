@@ -4,8 +4,9 @@ A row says how to call one operation of the NP6 API; everything the connector do
 resource, its requests, the sandbox's route, the tests) follows from the row. To support another
 operation, add a row here, or pass rows of your own: ``np6_source(endpoints=[Endpoint(...)])``.
 
-The rows are the operations seen in the vendor's reference 8.1.0; operations that are only inferred
-from their siblings are left to the caller.
+The rows are the operations seen in the vendor's reference 8.1.0, and those whose title stands in
+it (``confirmed=False``, never selected by themselves); operations that are only inferred from their
+siblings are left to the caller.
 """
 
 from __future__ import annotations
@@ -53,6 +54,17 @@ EVENT_TYPES = (
 )
 """The event type discriminators of the reference."""
 
+CAMPAIGN_EVENT_TYPES = (
+    "execution",
+    "cancellation",
+    "activation",
+    "bounce",
+    "hit",
+    "reply",
+    "complaint",
+)
+"""The types that a campaign of e-mails and SMS is likely to have."""
+
 HIT_SUBTYPES = ("open", "form", "unsubscribe", "redirection", "mirror")
 """The hit subtypes of the reference's campaign request body."""
 
@@ -74,6 +86,8 @@ class Endpoint:
         sends_items_events: The request has a JSON body with ``itemsEvents``.
         takes_classification: The operation has the ``classification`` query parameter that asks
             for hits classified as robots.
+        confirmed: Whether the vendor's reference shows the operation. Else only its title is known,
+            and the path follows from its siblings: a resource to be named, see ``selected``.
         selected: Whether the resource is selected without being asked for; one over ids only
             once it has ids.
         name: Name of the resource. Empty: derived from the path, see ``resource_name``.
@@ -87,6 +101,7 @@ class Endpoint:
     method: TMethod = "GET"
     sends_items_events: bool = False
     takes_classification: bool = False
+    confirmed: bool = True
     selected: bool = True
     name: str = ""
 
@@ -102,6 +117,8 @@ class Endpoint:
             raise ValueError(f"Endpoint {self.path!r} takes its id in the path or in the query")
         if not self.name:
             object.__setattr__(self, "name", resource_name(self.path, self.id_query))
+        if not self.confirmed:
+            object.__setattr__(self, "selected", False)
 
     @property
     def id_argument(self) -> str | None:
@@ -154,12 +171,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("/actions/{id}/events/responses/stop", ids="action_ids", event_type="reply"),
     Endpoint("/actions/{id}/events/hits/mirror", ids="action_ids", event_type="hit", takes_classification=True),
     Endpoint("/actions/reactivities", window="reactivities"),
+    Endpoint("/actions/reactivities/bounces", window="reactivities", event_type="bounce", selected=False),
+    Endpoint("/actions/reactivities/hits", window="reactivities", event_type="hit", confirmed=False),
+    Endpoint("/actions/reactivities/hits/redirection", window="reactivities", event_type="hit", confirmed=False),
     Endpoint("/actions/reactivities/hits/open", window="reactivities", event_type="hit", selected=False),
     Endpoint("/actions/reactivities/hits/mirror", window="reactivities", event_type="hit", selected=False),
     Endpoint("/actions/reactivities/hits/form", window="reactivities", event_type="hit", selected=False),
     Endpoint("/actions/{id}/reactivities", ids="action_ids", window="reactivities"),
     Endpoint("/actions/{id}/reactivities/hits/redirection", ids="action_ids", window="reactivities", event_type="hit"),
     Endpoint("/actions/{id}/reactivities/hits/unsubscribe", ids="action_ids", window="reactivities", event_type="hit"),
+    Endpoint("/actions/{id}/reactivities/hits/mirror", ids="action_ids", window="reactivities", event_type="hit", confirmed=False),
     # Campaigns
     Endpoint("/campaigns/{id}/events", ids="campaign_ids", method="POST", sends_items_events=True),
     Endpoint("/campaigns/{id}/items/events", ids="campaign_ids", method="POST", sends_items_events=True),
@@ -169,6 +190,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("/targets/{id}/events/bounces", ids="target_ids", event_type="bounce"),
     Endpoint("/targets/{id}/events/hits/open", ids="target_ids", event_type="hit", takes_classification=True),
     Endpoint("/targets/{id}/events/hits/form", ids="target_ids", event_type="hit", takes_classification=True),
+    Endpoint("/targets/events", ids="target_ids", id_query="id", confirmed=False),
     Endpoint("/targets/events/hits", ids="target_ids", id_query="id", event_type="hit", takes_classification=True),
     Endpoint("/targets/events/hits", ids="target_unicities", id_query="unicity", event_type="hit", takes_classification=True),
     Endpoint("/targets/events/hits", ids="target_hashes", id_query="hash", event_type="hit", takes_classification=True),
@@ -183,6 +205,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("/notifications/reactivities/hits", window="reactivities", event_type="hit", selected=False),
     Endpoint("/notifications/reactivities/bounces", window="reactivities", event_type="bounce", selected=False),
     Endpoint("/notifications/{id}/reactivities/optouts", ids="notification_ids", window="reactivities", event_type="optout"),
+    Endpoint("/notifications/reactivities/impressions", window="reactivities", event_type="impression", confirmed=False),
+    Endpoint("/notifications/reactivities/optouts", window="reactivities", event_type="optout", confirmed=False),
+    Endpoint("/notifications/{id}/reactivities", ids="notification_ids", window="reactivities", confirmed=False),
+    Endpoint("/notifications/{id}/reactivities/hits", ids="notification_ids", window="reactivities", event_type="hit", confirmed=False),
+    Endpoint("/notifications/{id}/reactivities/bounces", ids="notification_ids", window="reactivities", event_type="bounce", confirmed=False),
     # Display: web banners
     Endpoint("/display/events/activations", event_type="activation", selected=False),
     Endpoint("/display/content/{id}/events/activations", ids="display_content_ids", event_type="activation"),
@@ -193,12 +220,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 def default_items_events() -> list[dict[str, Any]]:
     """The ``itemsEvents`` sent to the campaign operations unless the caller gives others.
 
-    One entry per channel that names every event type of the reference, hits with their five
-    subtypes, and restricts no items. Whether the API takes every one of these names, and what it
-    makes of an entry without ``items``, is not documented (excerpt of the campaign operations).
+    One entry per channel that names the types such campaigns have, hits with their five subtypes,
+    and restricts no items. Only ``hit`` is documented here, and one refused name answers 400 for
+    the whole resource, so the unlikely types of the reference are left out. What the API makes of
+    an entry without ``items`` is not documented (excerpt of the campaign operations).
     """
     events: list[dict[str, Any]] = [
         {"type": kind, "subtypes": list(HIT_SUBTYPES)} if kind == "hit" else {"type": kind}
-        for kind in EVENT_TYPES
+        for kind in CAMPAIGN_EVENT_TYPES
     ]
     return [{"type": channel, "events": events} for channel in ("email", "sms")]

@@ -196,11 +196,17 @@ def failure_metrics(failure: RequestFailed) -> dict[str, Any]:
     """A failure as plain values, for dlt's trace.
 
     Returns:
-        ``kind`` (the class's name), ``message``, and ``resume_at`` as ISO 8601 text or None.
+        ``kind`` (the class's name), ``message``, its parts ``resource``, ``id`` (as it may be
+        shown; empty where the resource covers the account), ``problem`` and ``advice``, and
+        ``resume_at`` as ISO 8601 text or None.
     """
     resume_at = failure.resume_at if isinstance(failure, TryAgainLater) else None
     return {
         "kind": type(failure).__name__,
         "message": str(failure),
+        "resource": failure.context.resource,
+        "id": failure.context.scope,
+        "problem": failure.problem,
+        "advice": failure.advice,
         "resume_at": resume_at.isoformat() if resume_at else None,
     }

@@ -10,6 +10,7 @@ import pytest
 import np6_source.endpoints
 from np6_source import np6_source as source
 from np6_source.endpoints import (
+    CAMPAIGN_EVENT_TYPES,
     ENDPOINTS,
     EVENT_TYPES,
     HIT_SUBTYPES,
@@ -21,6 +22,16 @@ from np6_source.endpoints import (
 )
 
 OPERATIONS = {
+    "actions_reactivities_bounces": "GET /actions/reactivities/bounces",
+    "actions_reactivities_hits": "GET /actions/reactivities/hits",
+    "actions_reactivities_hits_redirection": "GET /actions/reactivities/hits/redirection",
+    "action_reactivities_hits_mirror": "GET /actions/{id}/reactivities/hits/mirror",
+    "targets_events_by_id": "GET /targets/events?id=",
+    "notifications_reactivities_impressions": "GET /notifications/reactivities/impressions",
+    "notifications_reactivities_optouts": "GET /notifications/reactivities/optouts",
+    "notification_reactivities": "GET /notifications/{id}/reactivities",
+    "notification_reactivities_hits": "GET /notifications/{id}/reactivities/hits",
+    "notification_reactivities_bounces": "GET /notifications/{id}/reactivities/bounces",
     "actions_events": "GET /actions/events",
     "actions_events_cancellations": "GET /actions/events/cancellations",
     "action_events_activations": "GET /actions/{id}/events/activations",
@@ -72,6 +83,7 @@ TYPES_BY_LAST_NOUN = {
     "executions": "execution",
     "hits": "hit",
     "optouts": "optout",
+    "impressions": "impression",
     "stop": "reply",
 }
 EACH_ROW = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
@@ -146,7 +158,14 @@ def test_without_ids_only_the_two_account_wide_mixtures_are_selected() -> None:
 
 
 def test_every_resource_over_ids_is_selected_once_it_has_ids() -> None:
-    assert all(endpoint.selected for endpoint in ENDPOINTS if endpoint.ids is not None)
+    assert all(e.selected for e in ENDPOINTS if e.ids is not None and e.confirmed)
+
+
+def test_what_only_a_title_tells_of_is_never_selected_by_itself() -> None:
+    rows = [endpoint for endpoint in ENDPOINTS if not endpoint.confirmed]
+
+    assert len(rows) == 9
+    assert not any(endpoint.selected for endpoint in rows)
 
 
 def test_addresses_and_hashes_are_personal_and_other_ids_are_not() -> None:
@@ -211,12 +230,12 @@ def test_the_examples_in_the_documentation_hold() -> None:
     assert result.failed == 0
 
 
-def test_the_default_campaign_body_names_every_event_type_of_both_channels() -> None:
+def test_the_default_campaign_body_names_the_likely_types_of_both_channels() -> None:
     body = default_items_events()
 
     assert [entry["type"] for entry in body] == ["email", "sms"]
     for entry in body:
-        assert [event["type"] for event in entry["events"]] == list(EVENT_TYPES)
+        assert [event["type"] for event in entry["events"]] == list(CAMPAIGN_EVENT_TYPES)
         hit = next(event for event in entry["events"] if event["type"] == "hit")
         assert hit["subtypes"] == list(HIT_SUBTYPES)
     assert json.loads(json.dumps(body)) == body

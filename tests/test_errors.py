@@ -110,6 +110,10 @@ def test_a_failure_as_plain_values() -> None:
     assert failure_metrics(TryAgainLater(CONTEXT, "busy", "Later.", MOMENT)) == {
         "kind": "TryAgainLater",
         "message": f"busy [{CONTEXT}] Later.",
+        "resource": CONTEXT.resource,
+        "id": CONTEXT.scope,
+        "problem": "busy",
+        "advice": "Later.",
         "resume_at": "2024-03-01T10:00:00+00:00",
     }
 

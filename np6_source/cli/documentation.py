@@ -15,6 +15,8 @@ from .. import np6_source
 from ..dimensions import DIMENSIONS, dimension_tables
 from ..endpoints import ENDPOINTS
 from ..schema import EVENTS, TABLES, Column, Table
+from ..views import views
+from ..views.descriptions import described
 
 
 def entity_diagram() -> str:
@@ -71,7 +73,9 @@ def resources() -> str:
     for endpoint in ENDPOINTS:
         query = f"?{endpoint.id_query}=" if endpoint.id_query else ""
         ids = f"`{endpoint.ids}`" if endpoint.ids else ""
-        selected = "with its ids" if endpoint.ids else "yes" if endpoint.selected else ""
+        selected = "with its ids" if endpoint.ids else "without ids"
+        if not endpoint.selected:
+            selected = "" if endpoint.confirmed else "(known by its title only)"
         lines.append(
             f"| `{endpoint.name}` | {endpoint.method} {endpoint.path}{query} | {ids} | {selected} |"
         )
@@ -131,6 +135,32 @@ def _described_arguments(docstring: str) -> dict[str, str]:
     }
 
 
+def view_list() -> str:
+    """Every view and its grain, as a Markdown table."""
+    lines = ["| view | |", "|---|---|"]
+    lines += [f"| `{view.name}` | {view.description} |" for view in views()]
+    return "\n".join(lines)
+
+
+def view_dictionary() -> str:
+    """Every view and column, as Markdown."""
+    parts = []
+    for view in views():
+        reads = _names(tuple(sorted(view.reads)))
+        parts.append(
+            f"## `{view.name}`\n\n{view.description} Key: {_names(view.key)}. Reads {reads};"
+            f" the formulas: [`{view.name}.sql`](../np6_source/views/{view.name}.sql).\n"
+        )
+        parts.append("| column | type | meaning | personal data |\n|---|---|---|---|")
+        for name, column in described(view).items():
+            kind = column.data_type + (", UTC" if column.data_type == "timestamp" else "")
+            personal = "" if column.personal == "no" else column.personal
+            meaning = column.comment.replace("|", "\\|")
+            parts.append(f"| `{name}` | {kind} | {meaning} | {personal} |")
+        parts.append("")
+    return "\n".join(parts).rstrip()
+
+
 BLOCKS = {
     "diagram": entity_diagram,
     "dictionary": data_dictionary,
@@ -140,6 +170,8 @@ BLOCKS = {
     "resource_list": resource_list,
     "dimensions": dimensions,
     "dimension_dictionary": dimension_dictionary,
+    "view_list": view_list,
+    "views": view_dictionary,
 }
 """Derived parts by the name of their markers, ``<!-- begin NAME -->`` and ``<!-- end NAME -->``."""
 

@@ -30,7 +30,7 @@ from .options import (
     make_source,
 )
 from .outcome import DONE, FOUND, NothingLoaded, Output
-from .report import print_failures, print_report, status_of
+from .report import loaded, print_failures, print_report, rows_now, status_of
 
 SUMMARY = "list the spans of time between two dates that no load covers"
 
@@ -150,9 +150,10 @@ def fill_all(found: Iterable[Gap], options: argparse.Namespace) -> int:
     pipeline = open_pipeline(options)
     status = DONE
     for gap in found:
+        before = rows_now(pipeline)
         report = fill(pipeline, gap, options)
         if not options.quiet:
-            print_report(report, pipeline)
+            print_report(report, loaded(report, pipeline, before))
         print_failures(report)
         status = status or status_of(report)
     return status

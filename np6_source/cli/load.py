@@ -9,17 +9,25 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from dlt.common.runtime.collector import LogCollector
+import dlt
+from dlt.destinations.exceptions import DatabaseException, DestinationConnectionError
+from dlt.extract import DltSource
 
 from ..errors import SettingError
 from ..loading import load
+from ..settings import moment_ms
 from ..views.publishing import check_publishing, publish
+from ..windows import SECOND
+from . import progress, report
 from .configuration import check_names
 from .destination import open_pipeline
+from .document import print_document
 from .options import (
     DATES,
     Parser,
@@ -31,9 +39,8 @@ from .options import (
     given_ids,
     make_source,
 )
-from .outcome import SIGNALLED
+from .outcome import DONE, SIGNALLED, Output
 from .outcome import run as run_command
-from .report import print_failures, print_report, status_of
 
 PROGRESS_BARS = ("tqdm", "enlighten", "alive_progress")
 """dlt's progress bars, each a package of that name."""
@@ -113,7 +120,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--progress",
         choices=("log", "none", *PROGRESS_BARS),
         default="log",
-        help="how progress is shown: lines on stderr, nothing, or dlt's bars (%(default)s)",
+        help="lines on stderr, nothing, or one of dlt's bars (%(default)s)",
     )
 
 
@@ -134,7 +141,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs the load; returns the exit status."""
     configure_logging(options)
     check_names()
-    progress = _progress(options)
+    progress_bar = _progress_bar(options)
     if options.reload and options.end is not None:
         raise SettingError(
             "--reload and --end contradict each other: everything would go, and only what is before"
@@ -153,37 +160,89 @@ def run(options: argparse.Namespace) -> int:
             arguments[name] = getattr(options, name)
     if options.dimensions:
         arguments["dimensions"] = ",".join(options.dimensions)
-    with ending_between_windows() as signal_received:
+    sources: list[DltSource] = []
+
+    def next_source() -> DltSource:
+        sources.append(make_source(options.resources, **arguments))
+        return sources[-1]
+
+    with ending_between_windows() as signal_received, ExitStack() as stack:
         arguments["stop_when"] = signal_received
         # Refuses what cannot be used before anything starts.
         make_source(options.resources, **arguments)
-        pipeline = open_pipeline(options, progress)
+        if options.start is not None and moment_ms(options.start, "start") > _now_ms():
+            return _nothing_to_do(options, f"start={options.start} lies in the future")
+        pipeline = open_pipeline(options, progress_bar)
         if options.publish:
             check_publishing(pipeline, options.publish)
-        report = load(
-            pipeline,
-            lambda: make_source(options.resources, **arguments),
-            signal_received,
-            reload=options.reload,
-            views=options.views,
+        before = _rows_before(pipeline)
+        if _shows_lines(options):
+            stack.enter_context(progress.shown(lambda: _metrics(sources[-1:])))
+        done = load(
+            pipeline, next_source, signal_received, reload=options.reload, views=options.views
         )
     if options.publish:
         publish(pipeline, options.publish)
+    status = SIGNALLED + signal_received() if done.stopped else report.status_of(done)
+    what = report.loaded(done, pipeline, {} if options.reload else before)
+    if options.json:
+        print_document(
+            "load",
+            status,
+            pipeline,
+            report.result_of(done, what),
+            report.problems(done),
+            sum(done.windows.values()),
+            sum(one.get("bytes", 0) for one in _metrics(sources).values()),
+        )
+        return status
     if not options.quiet:
-        print_report(report, pipeline)
-    print_failures(report)
-    return SIGNALLED + signal_received() if report.stopped else status_of(report)
+        report.print_report(done, what)
+    report.print_failures(done)
+    return status
 
 
-def _progress(options: argparse.Namespace) -> Any:
-    if options.progress == "none" or options.quiet or options.json:
+def _nothing_to_do(options: argparse.Namespace, why: str) -> int:
+    if options.json:
+        print_document("load", DONE, result={"nothing_to_do": why})
+    elif not options.quiet:
+        Output().print(f"Nothing to do: {why}.")
+    return DONE
+
+
+def _now_ms() -> int:
+    return int(time.time() * SECOND)
+
+
+def _rows_before(pipeline: dlt.Pipeline) -> dict[str, int] | None:
+    """What is there; None where it cannot be known, which is for the load to say."""
+    try:
+        return report.rows_now(pipeline)
+    except (DestinationConnectionError, DatabaseException):
         return None
-    if options.progress == "log":
-        return LogCollector(5, sys.stderr, dump_system_stats=False)
+
+
+def _metrics(sources: Sequence[DltSource]) -> dict[str, dict[str, Any]]:
+    """The metrics of all resources of all sources."""
+    return {
+        f"{name}{'' if number == 0 else f' {number}'}": dict(resource.custom_metrics)
+        for number, source in enumerate(sources)
+        for name, resource in source.selected_resources.items()
+    }
+
+
+def _shows_lines(options: argparse.Namespace) -> bool:
+    return options.progress == "log" and not options.quiet and not options.json
+
+
+def _progress_bar(options: argparse.Namespace) -> str | None:
+    """A progress bar of dlt's, where one is asked for."""
+    if options.progress in ("none", "log") or options.quiet or options.json:
+        return None
     there = [name for name in PROGRESS_BARS if importlib.util.find_spec(name) is not None]
     if options.progress not in there:
         raise SettingError(
             f"--progress {options.progress}: the package is not installed; what can be shown is"
             f" {', '.join(['log', 'none', *there])}"
         )
-    return options.progress
+    return str(options.progress)

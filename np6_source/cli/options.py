@@ -220,7 +220,13 @@ def ending_between_windows() -> Iterator[Callable[[], int]]:
 
 
 def configure_logging(options: argparse.Namespace) -> None:
-    """Warnings and errors go to standard error, one line each; ``--debug``: everything of ours."""
+    """Warnings and errors go to standard error, one line each; ``--debug``: everything of ours.
+
+    Failures that the report names at the end are not logged besides.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", force=True)
     if options.debug:
         logging.getLogger("np6_source").setLevel(logging.DEBUG)
+        return
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: not getattr(record, "in_metrics", False))

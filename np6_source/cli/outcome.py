@@ -35,6 +35,7 @@ from rich.console import Console
 
 from ..errors import Np6Error, SettingError, TryAgainLater
 from ..loading import AlreadyRunning
+from .document import Problem, print_document
 
 DONE = 0
 FAILED = 1
@@ -106,6 +107,10 @@ def run(command: Callable[[argparse.Namespace], int], options: argparse.Namespac
             traceback.print_exception(error)
         print(outcome.message, file=sys.stderr)
         status = outcome.status
+        if getattr(options, "json", False):
+            kind = type(error).__name__
+            problem = Problem("error", kind, outcome.message)
+            print_document(getattr(options, "command", "load"), status, problems=[problem])
     try:
         sys.stdout.flush()
     except BrokenPipeError:

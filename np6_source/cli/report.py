@@ -1,41 +1,214 @@
-"""What a load says when it ends."""
+"""What a load says when it ends: what is new, what is there now, what is missing and why."""
 
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import dlt
+from dlt.common.schema import Schema
+from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from rich.table import Table
 
+from ..destinations import kind_of_destination
 from ..loading import LoadReport
+from ..schema import EVENT_TABLES, EVENTS
+from ..tables.naming import name_of
 from ..windows import iso
+from .destination import duckdb_file
+from .document import Problem
 from .outcome import DONE, FAILED, TRY_AGAIN_LATER, Output
 
+COUNTS_AT_ONCE = frozenset(
+    {"bigquery", "clickhouse", "duckdb", "ducklake", "motherduck", "snowflake"}
+)
+"""Destinations that know how many rows a table has; the others would read it whole."""
 
-def print_report(report: LoadReport, pipeline: dlt.Pipeline) -> None:
-    """Prints what an invocation did."""
-    console = Output()
-    rows = Table("table", "rows written", title="Loaded", title_justify="left")
-    rows.columns[1].justify = "right"
-    for table, count in sorted(report.rows.items()):
-        rows.add_row(table, f"{count:,}")
-    console.print(rows)
-    resources = Table("resource", "windows", "complete up to", title_justify="left")
-    resources.columns[1].justify = "right"
-    for resource, count in sorted(report.windows.items()):
-        cursor = report.cursors.get(resource)
-        resources.add_row(resource, f"{count:,}", "" if cursor is None else iso(cursor))
-    console.print(resources)
-    console.print(
-        f"{report.packages} load packages into dataset {pipeline.dataset_name} of"
-        f" {pipeline.destination.destination_name}, {report.seconds:.1f} seconds"
+SAME_MOMENT_MS = 60_000
+"""Resources of a run begin one after the other, and are complete up to their beginnings."""
+
+IDS_SHOWN = 10
+"""Ids that a group of failures names."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What an invocation did, and what is there now.
+
+    Attributes:
+        written: Events written: new ones, and those of the overlap, which were there.
+        rows: Rows of each table now; None where the destination would read them all to know.
+        new: Events that were not there before; None likewise.
+        complete_until: Up to where each resource is complete, milliseconds since the epoch.
+        where: The dataset and where it is.
+    """
+
+    written: int
+    rows: Mapping[str, int] | None
+    new: int | None
+    complete_until: Mapping[str, int]
+    where: str
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Failures of one cause.
+
+    Attributes:
+        kind: The error's class.
+        problem: What happened.
+        advice: What to do.
+        resources: The resources, in order.
+        ids: The ids as they may be shown, in order.
+        message: The error's own sentence, of the first.
+    """
+
+    kind: str
+    problem: str
+    advice: str
+    resources: tuple[str, ...]
+    ids: tuple[str, ...]
+    message: str
+
+    def __str__(self) -> str:
+        if len(self.resources) <= 1 and len(self.ids) <= 1:
+            return f"{self.kind}: {self.message}"
+        ids = f" for {_some(self.ids, 'id')}" if self.ids else ""
+        resources = _some(self.resources, "resource")
+        return f"{self.kind}: {self.problem}{ids} in {resources}. {self.advice}"
+
+
+def rows_now(pipeline: dlt.Pipeline) -> dict[str, int] | None:
+    """Rows of each event table; None where the destination would have to read them all."""
+    if kind_of_destination(pipeline) not in COUNTS_AT_ONCE:
+        return None
+    file = duckdb_file(pipeline)
+    if file is not None and not file.exists():
+        return {}
+    schema = pipeline.default_schema if pipeline.default_schema_name else Schema("np6")
+    found: dict[str, int] = {}
+    with pipeline.sql_client() as client:
+        for table in EVENT_TABLES:
+            name = client.make_qualified_table_name(name_of(table, schema))
+            try:
+                rows = client.execute_sql(f"SELECT count(*) FROM {name}")
+            except DatabaseUndefinedRelation:
+                continue
+            found[table.name] = int(rows[0][0]) if rows else 0
+    return found
+
+
+def loaded(report: LoadReport, pipeline: dlt.Pipeline, before: Mapping[str, int] | None) -> Loaded:
+    """What an invocation did.
+
+    Args:
+        report: Of ``loading.load``.
+        pipeline: Where to.
+        before: ``rows_now`` before it; None: not known.
+    """
+    rows = rows_now(pipeline)
+    new = None
+    if rows is not None and before is not None:
+        new = max(0, rows.get(EVENTS.name, 0) - before.get(EVENTS.name, 0))
+    destination = pipeline.destination.destination_name if pipeline.destination else ""
+    return Loaded(
+        written=report.rows.get(name_of(EVENTS, pipeline.default_schema), 0),
+        rows=rows,
+        new=new,
+        complete_until=dict(report.cursors),
+        where=f"{pipeline.dataset_name} of {duckdb_file(pipeline) or destination}",
     )
 
 
+def print_report(report: LoadReport, done: Loaded) -> None:
+    """Prints what an invocation did: one line where nothing is new."""
+    console = Output()
+    complete = _complete(done.complete_until)
+    if not sum(report.windows.values()) and not report.failures:
+        console.print(
+            f"Nothing to do: what was asked for is loaded. {complete}.".removesuffix(" .")
+        )
+        return
+    if done.new == 0 and not report.failures:
+        here = f"{(done.rows or {}).get(EVENTS.name, 0):,} events in {done.where}"
+        console.print(f"Nothing new. {f'{complete}; ' if complete else ''}{here}.")
+        return
+    if done.new is None:
+        console.print(f"{done.written:,} events written into {done.where}, new or read again.")
+    else:
+        again = max(0, done.written - done.new)
+        also = f", {again:,} read again" if again else ""
+        console.print(f"{done.new:,} new events{also}, in {done.where}.")
+    if done.rows and done.new:
+        rows = Table("table", "rows now")
+        rows.columns[1].justify = "right"
+        for table, count in done.rows.items():
+            rows.add_row(table, f"{count:,}")
+        console.print(rows)
+    if complete:
+        console.print(f"{complete}.")
+    elif done.complete_until:
+        resources = Table("resource", "complete up to")
+        for name, until in sorted(done.complete_until.items()):
+            resources.add_row(name, iso(until))
+        console.print(resources)
+    packages = _count(report.packages, "load package")
+    windows = _count(sum(report.windows.values()), "window")
+    console.print(f"{packages}, {windows}, {report.seconds:.1f} seconds.")
+
+
+def grouped(failures: Sequence[Mapping[str, Any]]) -> list[FailureGroup]:
+    """Failures of one kind and cause together."""
+    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for failure in failures:
+        groups[failure["kind"], failure["problem"], failure["advice"]].append(failure)
+    return [
+        FailureGroup(
+            *cause,
+            resources=tuple(dict.fromkeys(one["resource"] for one in group)),
+            ids=tuple(dict.fromkeys(one["id"] for one in group if one["id"])),
+            message=group[0]["message"],
+        )
+        for cause, group in groups.items()
+    ]
+
+
 def print_failures(report: LoadReport) -> None:
-    """Prints what could not be loaded, to standard error."""
-    for failure in report.failures:
-        print(f"{failure['kind']}: {failure['message']}", file=sys.stderr)
+    """Prints what could not be loaded, to standard error, once per cause."""
+    for group in grouped(report.failures):
+        print(group, file=sys.stderr)
+
+
+def problems(report: LoadReport) -> list[Problem]:
+    """What could not be loaded, one by one."""
+    return [
+        Problem(
+            "error",
+            failure["kind"],
+            failure["problem"],
+            failure["resource"],
+            failure["id"] or None,
+            failure["advice"],
+        )
+        for failure in report.failures
+    ]
+
+
+def result_of(report: LoadReport, done: Loaded) -> dict[str, Any]:
+    """The result of ``load --json``."""
+    return {
+        "events_new": done.new,
+        "events_written": done.written,
+        "rows": done.rows,
+        "complete_until": {name: iso(ms) for name, ms in sorted(done.complete_until.items())},
+        "windows": dict(sorted(report.windows.items())),
+        "packages": report.packages,
+        "seconds": round(report.seconds, 1),
+        "stopped": report.stopped,
+    }
 
 
 def status_of(report: LoadReport) -> int:
@@ -43,3 +216,20 @@ def status_of(report: LoadReport) -> int:
     if any(failure["resume_at"] for failure in report.failures):
         return TRY_AGAIN_LATER
     return FAILED if report.failures else DONE
+
+
+def _complete(until: Mapping[str, int]) -> str:
+    """One sentence where all resources are complete up to much the same moment."""
+    if not until or max(until.values()) - min(until.values()) > SAME_MOMENT_MS:
+        return ""
+    return f"Complete up to {iso(min(until.values()))}"
+
+
+def _some(names: Sequence[str], what: str) -> str:
+    shown = ", ".join(names[:IDS_SHOWN])
+    more = f" and {len(names) - IDS_SHOWN:,} more" if len(names) > IDS_SHOWN else ""
+    return f"{_count(len(names), what)} ({shown}{more})"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

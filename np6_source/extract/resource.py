@@ -66,12 +66,15 @@ logger = logging.getLogger(__name__)
 FAILURES_IN_A_ROW = 3
 """Scopes that the API fails to answer, even by the second, before the run ends."""
 
+IN_METRICS = {"in_metrics": True}
+"""Marks the log records of failures, which the resource's metrics have too."""
+
 UNMAPPED_SHOWN = 10
 """Unknown fields that a warning names."""
 
 
 def make_resource(
-    endpoint: Endpoint, scope_ids: tuple[str, ...], session: ExtractSession
+    endpoint: Endpoint, scope_ids: tuple[str, ...], session: ExtractSession, is_selected: bool
 ) -> DltResource:
     """The dlt resource of one operation.
 
@@ -79,6 +82,7 @@ def make_resource(
         endpoint: The operation.
         scope_ids: The ids to load; empty for an operation over the whole account.
         session: What the resources of the source share.
+        is_selected: Whether it is loaded without being named.
 
     Returns:
         A resource that yields Arrow tables for ``schema.TABLES``, incremental on ``timestamp``.
@@ -100,7 +104,7 @@ def make_resource(
         read,
         name=endpoint.name,
         write_disposition="merge",
-        selected=endpoint.selected and (endpoint.ids is None or bool(scope_ids)),
+        selected=is_selected,
     )
     return resource.add_step(HandedOn())
 
@@ -168,6 +172,8 @@ class ResourceRun:
         self._metrics.update(
             windows=0, events=0, bytes=0, outside=0, failures=[], full=False, until=None
         )
+        # How far the run has got, for whoever looks while it is under way.
+        self._metrics.update(asked_ms=0, done_ms=0, date_ms=None)
         check_cursor(self._endpoint.name, self._cursor)
         check_transformers(self._endpoint.name)
         check_refresh(self._endpoint.name)
@@ -195,6 +201,7 @@ class ResourceRun:
             self._tools.executor,
             self._settings.concurrency,
         )
+        self._metrics["asked_ms"] = sum(run.scope.end - run.scope.start for run in runs.values())
         with closing(steps):
             for step in steps:
                 if isinstance(step, Completed):
@@ -366,6 +373,8 @@ class ResourceRun:
         if not self._is_backfill:
             run.scope.end = max(run.scope.end, self._horizon())
         self._unmapped.update(contents.unmapped)
+        self._metrics["done_ms"] += loadable.window.end - loadable.window.start
+        self._metrics["date_ms"] = loadable.window.end
         self._metrics["windows"] += 1
         self._metrics["events"] += contents.event_count
         self._metrics["bytes"] += loadable.byte_count
@@ -407,7 +416,7 @@ class ResourceRun:
         """
         if self._settings.on_error == "raise" and may_raise:
             raise failure
-        logger.error("%s", failure)
+        logger.error("%s", failure, extra=IN_METRICS)
         self._metrics["failures"].append(failure_metrics(failure))
 
     def _check_clocks(self) -> None:

@@ -49,13 +49,49 @@ WITH counted AS (
             AS count_sent_with_execution
     FROM messages AS m
     GROUP BY m.action_id, m.channel
+),
+
+listed AS (
+    SELECT a.id, a.type, a.name, a.category_id
+    FROM actions AS a
+    UNION ALL
+    SELECT b.id, b.type, b.name, b.category_id
+    FROM action AS b
+),
+
+named AS (
+    SELECT
+        'action' AS kind,
+        l.id,
+        MIN(l.type) AS type,
+        MIN(l.name) AS name,
+        MIN(l.category_id) AS category_id
+    FROM listed AS l
+    GROUP BY l.id
+    UNION ALL
+    SELECT
+        'notification' AS kind,
+        CAST(n.id AS VARCHAR) AS id,
+        MIN(n.type) AS type,
+        MIN(n.name) AS name,
+        CAST(NULL AS BIGINT) AS category_id
+    FROM notifications AS n
+    GROUP BY CAST(n.id AS VARCHAR)
+),
+
+grouped AS (
+    SELECT
+        g.id,
+        MIN(g.name) AS name
+    FROM categories AS g
+    GROUP BY g.id
 )
 
 SELECT
     c.action_id,
     c.channel,
-    CASE WHEN c.channel = 'notification' THEN n.name ELSE a.name END AS action_name,
-    CASE WHEN c.channel = 'notification' THEN n.type ELSE a.type END AS action_type,
+    n.name AS action_name,
+    n.type AS action_type,
     g.name AS category_name,
     c.first_sent_at,
     c.last_sent_at,
@@ -97,7 +133,10 @@ SELECT
     CAST(c.count_unique_clicks_including_robots AS DOUBLE) / NULLIF(c.count_delivered, 0)
         AS click_rate_including_robots
 FROM counted AS c
-LEFT JOIN actions AS a ON a.id = c.action_id AND c.channel IN ('email', 'sms')
-LEFT JOIN categories AS g ON CAST(g.id AS VARCHAR) = CAST(a.category_id AS VARCHAR)
-LEFT JOIN notifications AS n
-    ON CAST(n.id AS VARCHAR) = c.action_id AND c.channel = 'notification'
+LEFT JOIN named AS n
+    ON n.id = c.action_id
+    AND n.kind = CASE
+        WHEN c.channel IN ('email', 'sms') THEN 'action'
+        WHEN c.channel = 'notification' THEN 'notification'
+    END
+LEFT JOIN grouped AS g ON g.id = n.category_id

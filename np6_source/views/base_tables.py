@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..dimensions import ACTION, ACTIONS, CAMPAIGN, CAMPAIGNS, CATEGORIES, NOTIFICATIONS
 from ..schema import TABLES
 
 REFRESHES = "_np6_refreshes"
@@ -11,6 +12,9 @@ REFRESHES = "_np6_refreshes"
 LOADS = "_dlt_loads"
 
 COMING = {"events": {"recipient_domain": "text"}, "load_windows": {"classification": "text"}}
+
+NAMING = ("id", "type", "name", "category_id")
+"""The columns of tables of names that views read."""
 
 BASE_TABLES: Mapping[str, Mapping[str, str]] = {
     "events__robots": {"event_id": "text", "robot_class": "text"},
@@ -26,13 +30,15 @@ BASE_TABLES: Mapping[str, Mapping[str, str]] = {
     },
     REFRESHES: {"load_id": "text", "refreshed_at": "timestamp"},
     # Names for ids; loaded only where they are asked for.
-    "actions": {"id": "text", "type": "text", "name": "text", "category_id": "text"},
-    "campaigns": {"id": "text", "name": "text"},
-    "categories": {"id": "bigint", "name": "text"},
-    "notifications": {"id": "bigint", "type": "text", "name": "text"},
+    **{
+        table.name: {c.name: c.data_type for c in table.columns if c.name in NAMING}
+        for table in (ACTIONS, ACTION, CAMPAIGNS, CAMPAIGN, CATEGORIES, NOTIFICATIONS)
+    },
 }
 """dlt's data type by column, by table."""
 
-DIMENSIONS = frozenset({"actions", "campaigns", "categories", "notifications"})
+DIMENSIONS = frozenset(
+    {"action", "actions", "campaign", "campaigns", "categories", "notifications"}
+)
 """Tables of other resources than the events'. In a dataset that NP6 shares with other sources a
 table of such a name may be somebody else's."""

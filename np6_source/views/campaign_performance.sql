@@ -63,12 +63,28 @@ counted AS (
     LEFT JOIN messages AS m ON m.message_id = b.message_id
     WHERE m.message_id IS NOT NULL
     GROUP BY b.campaign_id, m.channel
+),
+
+listed AS (
+    SELECT a.id, a.name
+    FROM campaigns AS a
+    UNION ALL
+    SELECT b.id, b.name
+    FROM campaign AS b
+),
+
+named AS (
+    SELECT
+        l.id,
+        MIN(l.name) AS name
+    FROM listed AS l
+    GROUP BY l.id
 )
 
 SELECT
     c.campaign_id,
     c.channel,
-    k.name AS campaign_name,
+    n.name AS campaign_name,
     c.count_actions,
     c.first_sent_at,
     c.last_sent_at,
@@ -110,4 +126,4 @@ SELECT
     CAST(c.count_unique_clicks_including_robots AS DOUBLE) / NULLIF(c.count_delivered, 0)
         AS click_rate_including_robots
 FROM counted AS c
-LEFT JOIN campaigns AS k ON k.id = c.campaign_id
+LEFT JOIN named AS n ON n.id = c.campaign_id

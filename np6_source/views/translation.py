@@ -75,7 +75,7 @@ EVERYWHERE: Mapping[str, frozenset[str]] = {
 }
 """The columns of the tables that every dataset has."""
 
-TYPES = {"text": "VARCHAR", "timestamp": "TIMESTAMPTZ", "bigint": "BIGINT", "json": "VARCHAR"}
+TYPES = {"text": "VARCHAR", "timestamp": "TIMESTAMPTZ", "bigint": "BIGINT", "bool": "BOOLEAN"}
 """DuckDB's types by dlt's."""
 
 

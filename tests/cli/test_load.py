@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -23,6 +25,10 @@ TMake = Callable[..., Any]
 TAt = Callable[[str], int]
 EVERY_ID = [f"event-{n:05d}" for n in range(48)]
 START = ("--start", "2024-03-01")
+DOCUMENT_KEYS = [
+    *("command", "version", "exit_status", "at", "pipeline", "destination", "dataset"),
+    *("requests", "bytes", "problems", "result"),
+]
 
 
 @pytest.fixture
@@ -54,13 +60,105 @@ class TestLoad:
         sandbox.now = at("03-02")
         first = call(*START)
         assert (first.returncode, first.stderr) == (0, "")
-        assert "events" in first.stdout
-        assert "complete up to" in first.stdout
-        assert "2024-03-01T23:5" in first.stdout
+        assert f"24 new events, in np6 of {warehouse.database}." in first.stdout
+        assert "Complete up to 2024-03-01T23:5" in first.stdout
         sandbox.now = at("03-03")
-        second = call("--checkpoint", "10")
+        second = call("--checkpoint", "10", SOURCES__NP6__OVERLAP="7200")
         assert second.returncode == 0, second.stderr
+        # Each of the two packages reads the overlap, two hours and so two events, again.
+        assert "24 new events, 4 read again, in np6 of" in second.stdout
+        assert "│ events                 │       48 │" in second.stdout
         assert warehouse.ids() == EVERY_ID
+
+    def test_one_line_says_that_nothing_is_new(
+        self, call: TMake, warehouse: Any, sandbox: Sandbox, source_of: TMake
+    ) -> None:
+        warehouse.run(source_of(sandbox, ALL))
+        ended = call()
+        assert ended.stdout.startswith("Nothing new. Complete up to 2024-03-02T23:5")
+        assert ended.stdout.endswith(f"; 48 events in np6 of {warehouse.database}.\n")
+        assert (ended.stdout.count("\n"), ended.stderr, ended.returncode) == (1, "", 0)
+        quiet = call("--quiet")
+        assert (quiet.stdout, quiet.stderr, quiet.returncode) == ("", "", 0)
+
+    def test_a_start_in_the_future_is_nothing_to_do(self, call: TMake, sandbox: Sandbox) -> None:
+        ended = call("--start", "2999-01-01")
+        assert ended.stdout == "Nothing to do: start=2999-01-01 lies in the future.\n"
+        assert (ended.returncode, ended.stderr, sandbox.requests) == (0, "", [])
+
+    def test_an_end_that_is_reached_is_nothing_to_do(
+        self, call: TMake, warehouse: Any, sandbox: Sandbox, source_of: TMake
+    ) -> None:
+        warehouse.run(source_of(sandbox, ALL))
+        ended = call("--end", "2024-03-02")
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert ended.stdout.startswith("Nothing to do: what was asked for is loaded.")
+
+    def test_a_reader_that_has_gone_is_no_failure(
+        self, call: TMake, command_line: Any, warehouse: Any, sandbox: Sandbox
+    ) -> None:
+        reader, writer = os.pipe()
+        process = subprocess.Popen(
+            command_line.arguments(
+                SCRIPT,
+                *command_line.where(warehouse),
+                *("--base-url", sandbox.url, "--progress", "none", "--resources", ALL, *START),
+            ),
+            cwd=command_line.folder,
+            env=command_line.environment | {"SOURCES__NP6__API_KEY": sandbox.key},
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.close(reader)
+        os.close(writer)
+        _, errors = process.communicate(timeout=100)
+        assert (process.returncode, errors) == (0, "")
+        assert warehouse.ids() == EVERY_ID
+
+    def test_failures_of_one_cause_are_one_line(
+        self, command_line: Any, warehouse: Any, sandbox: Sandbox
+    ) -> None:
+        ended = command_line.run(
+            SCRIPT,
+            *command_line.where(warehouse),
+            *("--base-url", sandbox.url, "--progress", "none", "--action-ids", "NONE1,NONE2"),
+            SOURCES__NP6__API_KEY=sandbox.key,
+            SOURCES__NP6__START="2024-03-01",
+        )
+        assert ended.returncode == 1
+        (line,) = ended.stderr.splitlines()
+        assert line.startswith("NotFound: ")
+        assert "2 ids (NONE1, NONE2) in" in line
+        assert line.count("action_events_bounces") == 1
+        assert "Check the id" in line
+
+    def test_json_is_one_object_with_documented_keys(
+        self, call: TMake, warehouse: Any, sandbox: Sandbox
+    ) -> None:
+        ended = call(*START, "--json")
+        assert (ended.returncode, ended.stderr) == (0, "")
+        document = json.loads(ended.stdout)
+        assert list(document) == DOCUMENT_KEYS
+        assert (document["command"], document["exit_status"]) == ("load", 0)
+        assert (document["dataset"], document["destination"]) == ("np6", "duckdb")
+        assert document["requests"] == document["result"]["windows"][ALL] > 0
+        assert document["bytes"] > 48 * 100
+        assert document["problems"] == []
+        assert document["result"]["events_new"] == document["result"]["rows"]["events"] == 48
+        with sandbox.faults.during("html"):
+            failed = call(*START, "--json")
+        document = json.loads(failed.stdout)
+        assert list(document) == DOCUMENT_KEYS
+        assert (failed.returncode, document["exit_status"]) == (1, 1)
+        (problem,) = document["problems"]
+        assert (problem["severity"], problem["rule"]) == ("error", "BadAnswer")
+        assert problem["resource"] == ALL
+        refused = call("--start", "nonsense", "--json")
+        document = json.loads(refused.stdout)
+        assert list(document) == DOCUMENT_KEYS
+        assert (refused.returncode, document["exit_status"], document["result"]) == (2, 2, None)
+        assert "nonsense" in document["problems"][0]["what"]
 
     def test_a_range_is_a_backfill_beside_the_cursor(self, call: TMake, warehouse: Any) -> None:
         ended = call(*START, "--end", "2024-03-02T06:00:00Z")

@@ -18,7 +18,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from np6_source import ENDPOINTS, Endpoint, SettingError, np6_source
 from np6_source.dimensions import DIMENSIONS
-from np6_source.endpoints import EVENT_TYPES, HIT_SUBTYPES, WINDOW_PARAMETERS
+from np6_source.endpoints import CAMPAIGN_EVENT_TYPES, HIT_SUBTYPES, WINDOW_PARAMETERS
 from np6_source.sandbox import (
     SAMPLE_CAMPAIGN_ID,
     RecordedRequest,
@@ -192,7 +192,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
 
 
 class TestSamples:
-    """The nine complete samples of the reference, through all 36 operations at once."""
+    """The nine complete samples of the reference, through all operations at once."""
 
     @by_name
     def test_every_operation_answers_and_its_window_is_in_the_ledger(
@@ -261,7 +261,7 @@ class TestSamples:
         assert "example@np6.com" not in loaded.warehouse.state()
         assert "0441619ab4631d18548aa8835dd2c28b" not in loaded.warehouse.state()
 
-    def test_the_campaign_operations_post_every_event_type_by_default(self, loaded: Loaded) -> None:
+    def test_the_campaign_operations_post_the_likely_types_by_default(self, loaded: Loaded) -> None:
         bodies = [r.body for r in loaded.sandbox.requests if r.method == "POST"]
         assert len(bodies) == 2
         for body in bodies:
@@ -269,7 +269,7 @@ class TestSamples:
             assert [entry["type"] for entry in body["itemsEvents"]] == ["email", "sms"]
             for entry in body["itemsEvents"]:
                 assert "items" not in entry
-                assert {e["type"] for e in entry["events"]} == set(EVENT_TYPES)
+                assert {e["type"] for e in entry["events"]} == set(CAMPAIGN_EVENT_TYPES)
                 (hits,) = [e for e in entry["events"] if e["type"] == "hit"]
                 assert hits["subtypes"] == list(HIT_SUBTYPES)
         assert all(r.body is None for r in loaded.sandbox.requests if r.method == "GET")
@@ -351,9 +351,18 @@ class TestSelection:
 
     @pytest.mark.parametrize("argument", sorted(SAMPLE_IDS))
     def test_ids_select_the_resources_over_them(self, argument: str) -> None:
-        added = self.selected(**{argument: SAMPLE_IDS[argument]}) - self.selected()
-        assert added == {row.name for row in ENDPOINTS if row.ids == argument}
+        selected = self.selected(**{argument: SAMPLE_IDS[argument]})
+        assert selected == {r.name for r in ENDPOINTS if r.ids == argument and r.confirmed}
         assert self.selected(**{argument: []}) == self.selected()
+
+    def test_the_account_is_loaded_beside_ids_where_it_is_named(self) -> None:
+        names = ("actions_events", "action_events_bounces")
+        source = np6_source("some-key", action_ids=["000PE4"]).with_resources(*names)
+        assert set(source.selected_resources) == set(names)
+
+    def test_an_operation_of_ones_own_is_selected_beside_ids(self) -> None:
+        row = Endpoint("/actions/events/bounces", event_type="bounce")
+        assert row.name in self.selected(action_ids=["000PE4"], endpoints=[row])
 
     def test_a_resource_over_ids_without_ids_says_which_to_give(
         self, warehouse: Any, serve: TMake, source_of: TMake

@@ -31,6 +31,7 @@ LAST_PART = {
     "cancellations": {"type": "cancellation"},
     "bounces": {"type": "bounce"},
     "optouts": {"type": "optout"},
+    "impressions": {"type": "impression"},
     "stop": {"type": "reply"},
     "hits": {"type": "hit"},
     "open": {"type": "hit", "subtype": "open"},

@@ -1,0 +1,83 @@
+"""The one JSON object that ``--json`` prints, the same around the result of every command.
+
+| key | |
+|---|---|
+| `command`, `version` | what ran |
+| `exit_status` | see ``outcome`` |
+| `at` | when it ended, ISO 8601, UTC |
+| `pipeline`, `destination`, `dataset` | where to; null where it ended before |
+| `requests`, `bytes` | responses that went into the tables, and their size uncompressed |
+| `problems` | `severity`, `rule`, `resource`, `id`, `what`, `advice` of each |
+| `result` | the command's own; null where it ended before |
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+import dlt
+
+TSeverity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something to object to.
+
+    Attributes:
+        severity: ``error`` or ``warning``.
+        rule: What was looked at, or the kind of the error.
+        resource: The resource, None where it concerns none in particular.
+        id: The id as the ledger stores it, None likewise.
+        what: What was found.
+        advice: What to do about it.
+    """
+
+    severity: TSeverity
+    rule: str
+    what: str
+    resource: str | None = None
+    id: str | None = None
+    advice: str | None = None
+
+
+def installed_version() -> str:
+    """The version of the package; of a copy, as ``dlt init`` makes it, that it is one."""
+    try:
+        return version("np6-source")
+    except PackageNotFoundError:
+        return "a copy, not installed"
+
+
+def print_document(
+    command: str,
+    exit_status: int,
+    pipeline: dlt.Pipeline | None = None,
+    result: Mapping[str, Any] | None = None,
+    problems: Iterable[Problem] = (),
+    requests: int = 0,
+    byte_count: int = 0,
+) -> None:
+    """Prints the object to standard output."""
+    destination = pipeline.destination if pipeline is not None else None
+    document = {
+        "command": command,
+        "version": installed_version(),
+        "exit_status": exit_status,
+        "at": datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "pipeline": pipeline.pipeline_name if pipeline is not None else None,
+        "destination": destination.destination_name if destination is not None else None,
+        "dataset": pipeline.dataset_name if pipeline is not None else None,
+        "requests": requests,
+        "bytes": byte_count,
+        "problems": [asdict(problem) for problem in problems],
+        "result": result,
+    }
+    json.dump(document, sys.stdout, indent=2)
+    sys.stdout.write("\n")

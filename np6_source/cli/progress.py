@@ -1,0 +1,110 @@
+"""One line every few seconds: the date reached, the share of the asked period, an estimate."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from ..windows import to_datetime
+
+EVERY = 5.0
+"""Seconds between two lines."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far a run has got.
+
+    Attributes:
+        events: Events read.
+        asked_ms: Milliseconds of event time that were asked for, all ids together.
+        done_ms: Those of them that are complete.
+        date_ms: End of the newest complete window; None before the first.
+        resource: The resource that it is of.
+    """
+
+    events: int
+    asked_ms: int
+    done_ms: int
+    date_ms: int | None
+    resource: str
+
+    @classmethod
+    def of(cls, metrics: Mapping[str, Mapping[str, Any]]) -> Reached:
+        """Adds up the metrics of a run's resources, by resource."""
+        begun = {name: one for name, one in metrics.items() if one.get("asked_ms")}
+        under_way = {
+            name: one for name, one in begun.items() if one.get("done_ms", 0) < one["asked_ms"]
+        }
+        slowest = min(
+            under_way or begun or {"": {}},
+            key=lambda name: (
+                (begun[name].get("done_ms", 0) / begun[name]["asked_ms"]) if name else 0
+            ),
+        )
+        return cls(
+            events=sum(one.get("events", 0) for one in begun.values()),
+            asked_ms=sum(one["asked_ms"] for one in begun.values()),
+            done_ms=sum(min(one.get("done_ms", 0), one["asked_ms"]) for one in begun.values()),
+            date_ms=begun.get(slowest, {}).get("date_ms"),
+            resource=slowest,
+        )
+
+
+def line(reached: Reached, seconds: float) -> str:
+    """What is printed.
+
+    Args:
+        reached: How far the run has got.
+        seconds: Since its beginning.
+    """
+    if not reached.asked_ms or reached.date_ms is None:
+        return f"{seconds:.0f} s: waiting for the first response"
+    share = reached.done_ms / reached.asked_ms
+    date = f"{to_datetime(reached.date_ms):%Y-%m-%d %H:%M}"
+    parts = [f"{reached.resource} at {date}", f"{share:.0%} of the period"]
+    if 0 < share < 1:
+        parts.append(f"about {_duration(seconds * (1 - share) / share)} left")
+    parts.append(f"{reached.events:,} events read")
+    return ", ".join(parts)
+
+
+@contextmanager
+def shown(
+    metrics: Callable[[], Mapping[str, Mapping[str, Any]]],
+    out: TextIO = sys.stderr,
+    every: float = EVERY,
+) -> Iterator[None]:
+    """Prints a line every few seconds while it is open.
+
+    Args:
+        metrics: The metrics of the run's resources, by resource.
+        out: Where to.
+        every: Seconds between two lines.
+    """
+    began = time.monotonic()
+    ended = threading.Event()
+
+    def show() -> None:
+        while not ended.wait(every):
+            print(line(Reached.of(metrics()), time.monotonic() - began), file=out, flush=True)
+
+    thread = threading.Thread(target=show, name="np6-progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -1,0 +1,44 @@
+"""The progress line: the date reached, the share of the period, an estimate."""
+
+from __future__ import annotations
+
+import io
+import time
+
+from np6_source.cli.progress import Reached, line, shown
+
+DAY = 86_400_000
+NOON = 1_709_294_400_000  # 2024-03-01 12:00 UTC
+
+
+def test_it_is_of_the_resource_that_is_least_far() -> None:
+    metrics = {
+        "fast": {"asked_ms": 10 * DAY, "done_ms": 9 * DAY, "date_ms": NOON + DAY, "events": 900},
+        "slow": {"asked_ms": 10 * DAY, "done_ms": 1 * DAY, "date_ms": NOON, "events": 100},
+        "done": {"asked_ms": 10 * DAY, "done_ms": 10 * DAY, "date_ms": NOON + DAY, "events": 0},
+        "not begun": {},
+    }
+    assert line(Reached.of(metrics), 60.0) == (
+        "slow at 2024-03-01 12:00, 67% of the period, about 30 s left, 1,000 events read"
+    )
+
+
+def test_before_the_first_response_it_says_what_it_waits_for() -> None:
+    assert line(Reached.of({}), 7.4) == "7 s: waiting for the first response"
+    begun = {"a": {"asked_ms": DAY, "done_ms": 0, "date_ms": None, "events": 0}}
+    assert line(Reached.of(begun), 7.4) == "7 s: waiting for the first response"
+
+
+def test_the_end_has_nothing_left() -> None:
+    done = {"a": {"asked_ms": DAY, "done_ms": DAY + 1, "date_ms": NOON, "events": 5}}
+    assert line(Reached.of(done), 3.0) == "a at 2024-03-01 12:00, 100% of the period, 5 events read"
+
+
+def test_lines_come_while_the_run_waits_and_end_with_it() -> None:
+    out = io.StringIO()
+    with shown(dict, out, every=0.01):
+        time.sleep(0.2)
+    said = out.getvalue()
+    assert said.count("waiting for the first response\n") > 2
+    time.sleep(0.05)
+    assert out.getvalue() == said
