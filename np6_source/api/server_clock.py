@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from ..windows import SECOND, to_datetime, to_ms
 
 NOISE_MS = 2 * SECOND
-"""Differences up to this are the header's resolution and the way of the answer."""
+"""Differences up to this are the header's resolution and the way of the response."""
 
 
 class ServerClock:
@@ -41,7 +41,7 @@ class ServerClock:
         return int(self._local() * SECOND) + self.offset_ms
 
     def observe(self, date_header: str | None) -> None:
-        """Takes note of an answer's ``Date`` header; an unreadable one is left aside."""
+        """Takes note of a response's ``Date`` header; an unreadable one is left aside."""
         if not date_header:
             return
         try:

@@ -21,6 +21,7 @@ import dlt
 from dlt.extract import DltResource
 
 from ..api.client import WindowRequest
+from ..api.waits import pause
 from ..destinations import destination_of
 from ..endpoints import Endpoint, scope_label
 from ..errors import (
@@ -257,7 +258,13 @@ class ResourceRun:
                 " up to now, or ask again once it has passed."
             )
         if missing > 0:
-            time.sleep(missing / SECOND)
+            logger.info("%s: waits until the range has settled.", self._endpoint.name)
+        if not pause(missing / SECOND, self._session.should_stop) and missing > 0:
+            raise Stopped(
+                RequestContext(self._endpoint.name, "", str(Window(start, end))),
+                "the run was asked to stop before the range had settled",
+                "Nothing of it was loaded; ask for it again.",
+            )
         return start, end
 
     def _moment(self, value: Any) -> int:
