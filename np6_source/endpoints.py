@@ -134,14 +134,16 @@ class Endpoint:
 def scope_label(scope_id: str, is_personal: bool) -> str:
     """The id as it is stored, logged and shown.
 
-    A short digest where it is an address or a hash of one, else the id itself.
+    A short digest where it is an address or a hash of one, else the id itself. What of an id is no
+    Unicode text, and so cannot be asked for, is shown escaped.
 
     >>> scope_label("000PE4", is_personal=False)
     '000PE4'
     """
+    text = scope_id.encode("utf-8", "backslashreplace")
     if not is_personal:
-        return scope_id
-    return "sha256:" + hashlib.sha256(scope_id.encode()).hexdigest()[:16]
+        return text.decode("utf-8")
+    return "sha256:" + hashlib.sha256(text).hexdigest()[:16]
 
 
 def resource_name(path: str, id_query: str | None = None) -> str:

@@ -42,6 +42,7 @@ from .responses import (
     refusal,
     too_large,
     total_count,
+    unreadable,
 )
 from .server_clock import ServerClock
 from .throttle import Stop, Throttle, WaitTooLong
@@ -464,8 +465,7 @@ def _not_received(error: Exception, context: RequestContext) -> Refusal:
     if isinstance(error, (UnicodeError, LookupError)):
         problem = "the body is not in the charset that its Content-Type names"
         return Refusal(BadAnswer(context, problem, f"{NOTHING_LOADED} Tell NP6's support."))
-    problem = f"the response cannot be read ({_kind(error)})"
-    return Refusal(ExchangeFailed(context, problem, NOTHING_LOADED))
+    return Refusal(unreadable(error, context))
 
 
 def _broke_off(error: Exception) -> bool:

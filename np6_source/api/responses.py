@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from ..errors import (
+    ExchangeFailed,
     Forbidden,
     IncompleteResponse,
     NotFound,
@@ -155,6 +158,22 @@ def later(context: RequestContext, problem: str, now_ms: int, wait: float) -> Tr
 def too_large(context: RequestContext, problem: str) -> WindowTooLarge:
     """The failure that a smaller window may not have."""
     return WindowTooLarge(context, problem, NOTHING_LOADED)
+
+
+def unreadable(error: Exception, context: RequestContext) -> RequestFailed:
+    """The failure of a window whose response cannot be read for a reason of its own.
+
+    Args:
+        error: What was raised. Its text may quote the body or a URL: only its kind is shown, and
+            the line of code that raised it.
+        context: What the request is for.
+    """
+    if isinstance(error, MemoryError):
+        return too_large(context, "reading the response takes more memory than there is")
+    stack = traceback.extract_tb(error.__traceback__)
+    place = f" in {Path(stack[-1].filename).name}, line {stack[-1].lineno}" if stack else ""
+    problem = f"the response cannot be read ({type(error).__name__}{place})"
+    return ExchangeFailed(context, problem, f"{NOTHING_LOADED} Tell the connector's maintainers.")
 
 
 def partial(

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from ..api.body import BodyInPieces, Piece, join
 from ..api.client import ResponseFacts, WindowRequest
-from ..api.responses import fewer_than_announced
+from ..api.responses import fewer_than_announced, unreadable
 from ..errors import (
     BadAnswer,
     NotSettled,
     RequestContext,
+    RequestFailed,
     SpoolFailed,
     WindowTooLarge,
 )
@@ -79,16 +80,23 @@ def load_window(
     """
     reception = _Reception(session, tools, request, must_be_whole, probe)
     name = f"{time.monotonic_ns()}-{id(reception)}"
+    unfit: RequestFailed | None
     try:
         answer = tools.client.fetch(request, BodyInPieces(tools.spool, name, reception))
         contents, stash = reception.finished()
         row_count = contents.event_count + contents.outside
-        incomplete = fewer_than_announced(answer.total_count, row_count, reception.context)
-        if incomplete is not None:
+        unfit = fewer_than_announced(answer.total_count, row_count, reception.context)
+        if unfit is not None:
             stash.discard()
-            raise incomplete
+    except RequestFailed:
+        raise
+    except Exception as error:
+        unfit = unreadable(error, reception.context)
     finally:
         reception.clear()
+    # Out here, because what DuckDB and Arrow say may quote the body.
+    if unfit is not None:
+        raise unfit
     window = reception.window
     if contents.outside and window == request.window:
         logger.warning(

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import ssl
+import subprocess
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 import np6_source as package
 from np6_source import np6_source
@@ -22,7 +29,7 @@ from np6_source.api.credentials import MaskedKey, checked_base_url, checked_key,
 from np6_source.api.log_filter import CHATTY, hide_ids
 from np6_source.api.server_clock import ServerClock
 from np6_source.endpoints import Endpoint
-from np6_source.errors import RequestFailed, SettingError
+from np6_source.errors import RequestFailed, SettingError, WindowTooLarge
 from np6_source.settings import ClientSettings
 from np6_source.windows import Window
 
@@ -63,6 +70,23 @@ def frames_of(error: BaseException, everywhere: bool = True) -> Iterator[str]:
             file = Path(frame.filename)
             if PACKAGE in file.parents or (everywhere and file != Path(__file__)):
                 yield f"{frame.name}: {frame.locals}"
+
+
+@pytest.fixture
+def self_signed(tmp_path: Path) -> Path:
+    """The certificate of a server on ``localhost``; its key is in ``private.pem`` beside it."""
+    certificate, private = tmp_path / "certificate.pem", tmp_path / "private.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"),
+            *("ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+            *("-keyout", str(private), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return certificate
 
 
 class TestNoVariableShowsIt:
@@ -202,6 +226,17 @@ class TestWhereItWasFound:
         monkeypatch.setenv("SOURCES__NP6__API_KEY", "another")
         assert key_origin(KEY) is None
 
+    def test_a_refused_key_is_told_with_its_place(
+        self, monkeypatch: pytest.MonkeyPatch, serve: TMake, warehouse: Any
+    ) -> None:
+        monkeypatch.setenv("SOURCES__NP6__API_KEY", KEY)
+        source = np6_source(base_url=serve([], key="another").url, start="2024-03-01")
+        with pytest.raises(
+            PipelineStepFailed,
+            match="Check the key in the environment variable SOURCES__NP6__API_KEY",
+        ):
+            warehouse.pipeline.extract(source.with_resources("actions_events"))
+
 
 class TestWhereItGoes:
     @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "LocalHost"])
@@ -259,6 +294,42 @@ class TestWhereItGoes:
         server = raw_server(answer_with())
         fetch(server.url)
         assert "authorization" not in server.requests[0].lower()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
+def test_a_response_that_drips_through_tls_is_given_up_at_the_deadline(
+    self_signed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(self_signed))
+    ended = threading.Event()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                while not ended.wait(0.05):
+                    self.wfile.write(b" ")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Answer)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(self_signed, self_signed.with_name("private.pem"))
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    began = time.monotonic()
+    try:
+        with pytest.raises(WindowTooLarge, match="more than 1 seconds"):
+            fetch(f"https://localhost:{server.server_port}/", request_timeout=1.0, read_timeout=5)
+        assert time.monotonic() - began < 20
+    finally:
+        ended.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 class TestLogs:

@@ -15,8 +15,10 @@ from np6_source.api.responses import (
     partial,
     refusal,
     total_count,
+    unreadable,
 )
 from np6_source.errors import (
+    ExchangeFailed,
     Forbidden,
     IncompleteResponse,
     NotFound,
@@ -214,3 +216,17 @@ class TestStatus:
 )
 def test_the_charset_is_that_of_the_content_type(content_type: str, charset: str | None) -> None:
     assert declared_charset({"Content-Type": content_type}) == charset
+
+
+class TestUnreadable:
+    def test_the_kind_and_the_line_are_shown_but_not_the_text(self) -> None:
+        try:
+            raise KeyError("somebody.private@example.com")
+        except KeyError as error:
+            failure = unreadable(error, CONTEXT)
+        assert type(failure) is ExchangeFailed
+        assert "KeyError in test_responses.py, line " in str(failure)
+        assert "private" not in str(failure)
+
+    def test_too_little_memory_asks_for_a_smaller_window(self) -> None:
+        assert type(unreadable(MemoryError(), CONTEXT)) is WindowTooLarge

@@ -411,3 +411,18 @@ def test_an_outage_passes_if_it_is_shorter_than_the_attempts(
     assert set(sandbox.fault_counts) == {"status", "abort", "abort_body"}
     assert warehouse.ids() == [f"event-{n:05d}" for n in range(24)]
     assert merged(warehouse.windows(ALL)) == [Window(at("03-01"), at("03-02"))]
+
+
+@pytest.mark.parametrize("resource", ["target_events", "targets_events_hits_by_unicity"])
+def test_an_id_that_is_no_unicode_stops_no_other(
+    warehouse: Any, raw_server: TMake, source_of: TMake, resource: str
+) -> None:
+    name = "target_ids" if resource == "target_events" else "target_unicities"
+    ids = ["CON00001", "bad\udcff", "CON00002"]
+    source = source_of(raw_server(), resource, end="2024-03-02", on_error="keep", **{name: ids})
+    warehouse.run(source)
+    (failure,) = source.resources[resource].custom_metrics["failures"]
+    assert failure["kind"] == "ExchangeFailed"
+    shown = "id bad\\udcff" if resource == "target_events" else "id sha256:"
+    assert shown in failure["message"]
+    assert len({row["scope_id"] for row in warehouse.rows("load_windows")}) == 2
