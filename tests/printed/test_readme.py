@@ -1,0 +1,32 @@
+"""README.md: what it prints works as printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.printed.project import PATIENCE, Block, Project, project, runnable
+
+PAGE = "README.md"
+NOT_RUN: dict[str, str] = {
+    "make demo": "tests/printed/test_quickstart.py runs it; the other line is this run",
+    "pip install .        # in a copy of this repository": (
+        "tests/guest/test_guest_environments.py installs it into new environments"
+    ),
+}
+"""Blocks that cannot run here, by their first line, with the reason."""
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    with project(tmp_path_factory.mktemp("reader")) as machine:
+        yield machine
+
+
+@pytest.mark.timeout(PATIENCE)
+@pytest.mark.parametrize("block", runnable(PAGE), ids=str)
+def test_a_block_works_as_printed(block: Block, reader: Project) -> None:
+    if block.first_line in NOT_RUN:
+        pytest.skip(NOT_RUN[block.first_line])
+    reader.run(block)

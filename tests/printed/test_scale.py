@@ -1,0 +1,30 @@
+"""docs/scale.md: what it prints works as printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+
+from tests.printed.project import PATIENCE, Block, Project, project, runnable
+
+PAGE = "docs/scale.md"
+NOT_RUN: dict[str, str] = {}
+"""Blocks that cannot run here, by their first line, with the reason."""
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory, postgres_socket: str) -> Iterator[Project]:
+    server = f"postgresql://postgres:none@{quote(postgres_socket, safe='')}/postgres"
+    with project(tmp_path_factory.mktemp("reader")) as machine:
+        machine.environment["DESTINATION__POSTGRES__CREDENTIALS"] = server
+        yield machine
+
+
+@pytest.mark.timeout(PATIENCE)
+@pytest.mark.parametrize("block", runnable(PAGE), ids=str)
+def test_a_block_works_as_printed(block: Block, reader: Project) -> None:
+    if block.first_line in NOT_RUN:
+        pytest.skip(NOT_RUN[block.first_line])
+    reader.run(block)
