@@ -25,6 +25,7 @@ from .extract.session import ExtractSession
 from .settings import (
     ClientSettings,
     Settings,
+    TBadEvents,
     TMoment,
     TOnError,
     TTimestampFormat,
@@ -33,6 +34,7 @@ from .settings import (
     ids,
     interval_between,
     moment_ms,
+    one_of,
     span_ms,
 )
 
@@ -89,6 +91,7 @@ def np6_source(
     timestamps_are_final: bool = False,
     on_error: TOnError = "raise",
     table_format: TTableFormat | None = None,
+    bad_events: TBadEvents = "refuse",
 ) -> Iterator[DltResource]:
     """NP6 events, one resource per API operation, incremental on the event timestamp.
 
@@ -152,6 +155,10 @@ def np6_source(
             that fails stops no other, and the failures are in the resources' metrics.
         table_format: ``delta`` or ``iceberg``: the format of the tables on
             ``np6_source.lake.filesystem``, or whatever dlt calls so on another destination.
+        bad_events: What becomes of an event without an id or a usable timestamp, or larger than
+            32 MB. ``refuse``: its window fails, and is requested again by each run. ``keep``: it
+            goes as text, with the reason, into the table ``rejected_events``, and the window
+            completes.
 
     Returns:
         A dlt source.
@@ -165,6 +172,7 @@ def np6_source(
     own_concurrency = max(
         1, at_least_one(concurrency, "concurrency") // at_least_one(workers, "workers")
     )
+    one_of(bad_events, "bad_events", ("refuse", "keep"))
     settings = Settings(
         start=None if start is None else moment_ms(start, "start"),
         end=None if end is None else moment_ms(end, "end"),
@@ -183,6 +191,7 @@ def np6_source(
             default_items_events() if campaign_items_events is None else campaign_items_events
         ),
         table_format=table_format,
+        bad_events=bad_events,
     )
     if settings.start is not None and settings.end is not None and settings.start >= settings.end:
         raise SettingError(f"start={start!r} must be before end={end!r}")

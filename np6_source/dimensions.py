@@ -39,7 +39,7 @@ UNMAPPED = text(
     "unmapped",
     "What the response holds beyond the known fields, as JSON text, without keys and other secrets;"
     " NULL if nothing is left",
-    personal="direct",
+    personal="free",
 )
 
 
@@ -315,8 +315,8 @@ PRESSURE_TOPICS = _table(
 TARGETS = _table(
     "targets",
     "One row per contact that was loaded by its id, unicity or hash",
-    text("id", "The contact's id, events.contact_id", "id", nullable=False, personal="pseudonym"),
-    text("hash", "Hash of the unicity, events.contact_hash", "hash", personal="pseudonym"),
+    text("id", "The contact's id, events.contact_id", "id", nullable=False, personal="contact_id"),
+    text("hash", "Hash of the unicity, events.contact_hash", "hash", personal="contact_hash"),
     moment("created_at", "When the contact was created", "creationDate"),
     moment("updated_at", "When the contact was last changed", "lastUpdateDate"),
 )
@@ -325,16 +325,16 @@ TARGET_FIELDS = _child(
     "targets__fields",
     "One row per field of a contact; fields has the names",
     ("target_id", "field_id"),
-    text("target_id", "The contact, targets.id", nullable=False, personal="pseudonym"),
+    text("target_id", "The contact, targets.id", nullable=False, personal="contact_id"),
     text("field_id", "The field; as text, fields.id", KEY, nullable=False),
-    text("value", "The value as JSON text", AS_JSON, personal="direct"),
+    text("value", "The value as JSON text", AS_JSON, personal="free"),
 )
 
 REDLIST = _table(
     "redlist",
     "One row per contact and channel on the list of those who get nothing any more",
     text("channel", "mail or sms", nullable=False),
-    text("id", "The contact's id, events.contact_id", "id", nullable=False, personal="pseudonym"),
+    text("id", "The contact's id, events.contact_id", "id", nullable=False, personal="contact_id"),
     moment("listed_at", "When the contact was put on the list", "timestamp"),
     number(
         "origin",
@@ -365,7 +365,7 @@ SUBSCRIPTIONS = _table(
         Path("contact.value.id", when=("contact.type", "footprint")),
         Path("contact.id", when=("contact.type", "footprint")),
         Path("contact.value", when=("contact.type", "id")),
-        personal="pseudonym",
+        personal="contact_id",
     ),
     text(
         "contact_unicity",
@@ -374,7 +374,7 @@ SUBSCRIPTIONS = _table(
         Path("contact.value.unicity", when=("contact.type", "footprint")),
         Path("contact.unicity", when=("contact.type", "footprint")),
         Path("contact.value", when=("contact.type", "unicity")),
-        personal="direct",
+        personal="address",
     ),
     text(
         "contact_hash",
@@ -383,7 +383,7 @@ SUBSCRIPTIONS = _table(
         Path("contact.value.hash", when=("contact.type", "footprint")),
         Path("contact.hash", when=("contact.type", "footprint")),
         Path("contact.value", when=("contact.type", "hash")),
-        personal="pseudonym",
+        personal="contact_hash",
     ),
 )
 

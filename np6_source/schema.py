@@ -15,7 +15,18 @@ from typing import Literal
 import pyarrow as pa
 
 TDataType = Literal["text", "timestamp", "bigint", "bool", "json"]
-TPersonal = Literal["no", "pseudonym", "direct"]
+TPersonal = Literal[
+    "no",
+    "address",
+    "domain",
+    "contact_id",
+    "contact_hash",
+    "ip",
+    "user_agent",
+    "url",
+    "free",
+    "record",
+]
 TDisposition = Literal["merge", "append"]
 
 
@@ -43,11 +54,15 @@ class Column:
             epoch.
         description: What it holds, for the analyst.
         paths: Payload paths, first value wins. Empty for columns that the connector computes.
-        personal: Whether the value identifies a person directly (``direct``: address, IP), by a
-            key of NP6 (``pseudonym``), or not (``no``).
+        personal: What the value says of a person: the ``address`` of a contact or its ``domain``,
+            its ``contact_id`` or ``contact_hash``, an ``ip``, a ``user_agent``, a ``url`` that may
+            carry an address, ``free`` text that may hold anything, a ``record`` that leads to a
+            person through NP6 alone; or ``no``.
         nullable: Whether it may be NULL.
         derived: The column repeats a value that another column holds; it does not account for
             its payload paths in the drift check.
+        takes_list: A list of texts in place of a text is known: one is itself, several are a JSON
+            array.
     """
 
     name: str
@@ -57,6 +72,7 @@ class Column:
     personal: TPersonal = "no"
     nullable: bool = True
     derived: bool = False
+    takes_list: bool = False
 
     @property
     def arrow_type(self) -> pa.DataType:
@@ -159,13 +175,18 @@ execution. (An activation's own ``recipient`` is the address as text.)"""
 
 
 def _person(field: str) -> tuple[Path, ...]:
-    """Paths of one field of a footprint, plain or nested in a ``contact`` (push notifications)."""
+    """Paths of one field of a contact.
+
+    A footprint has it by name, a receiver of the field's own type as its value; a ``contact`` (push
+    notifications) holds either.
+    """
     return tuple(
         path
         for person in PERSONS
         for path in (
             Path(f"{person}.{field}"),
             Path(f"{person}.value.{field}", when=(f"{person}.type", "contact")),
+            Path(f"{person}.value.value", when=(f"{person}.value.type", field)),
             Path(f"{person}.value", when=(f"{person}.type", field)),
         )
     )
@@ -173,11 +194,13 @@ def _person(field: str) -> tuple[Path, ...]:
 
 REQUESTED_AT = moment(
     "requested_at",
-    "When the answer that brought this row was asked for; of two versions of a row the one"
-    " asked for last stays",
+    "When the response that holds this row was requested; of two versions of a row the one"
+    " requested last stays",
     nullable=False,
 )
-EVENT_ID = text("event_id", "The event this row belongs to, events.id", "id", nullable=False)
+EVENT_ID = text(
+    "event_id", "The event this row belongs to, events.id", "id", nullable=False, personal="record"
+)
 TIMESTAMP = moment(
     "timestamp",
     "When NP6 published the event; the cursor of every load",
@@ -192,7 +215,7 @@ EVENTS = Table(
     key=("id",),
     cluster_by=("type", "action_id"),
     columns=(
-        text("id", "The event's uuid", "id", nullable=False),
+        text("id", "The event's uuid", "id", nullable=False, personal="record"),
         text("type", "execution, activation, cancellation, bounce, hit, reply …", "type"),
         text(
             "subtype",
@@ -229,31 +252,41 @@ EVENTS = Table(
             "How NP6 names the contact: footprint, id, contact …",
             *(f"{person}.type" for person in PERSONS),
         ),
-        text("contact_id", "The contact's id", *_person("id"), personal="pseudonym"),
+        text("contact_id", "The contact's id", *_person("id"), personal="contact_id"),
         text(
             "contact_unicity",
-            "The value that identifies the contact, usually the e-mail address",
+            "The value that identifies the contact, usually the e-mail address; a JSON array where"
+            " several values do",
             *_person("unicity"),
-            personal="direct",
+            personal="address",
+            takes_list=True,
         ),
-        text("contact_hash", "Hash of the unicity", *_person("hash"), personal="pseudonym"),
+        text("contact_hash", "Hash of the unicity", *_person("hash"), personal="contact_hash"),
         text(
             "recipient",
             "The address the message went to",
             f"{ACTIVATION}.recipient",
-            personal="direct",
+            personal="address",
+        ),
+        text(
+            "recipient_domain",
+            "Domain of the recipient, in lower case; NULL where the recipient is no e-mail address",
+            derived=True,
+            personal="domain",
         ),
         text(
             "message_id",
             "The message (stamp id); joins hits and bounces to their activation",
             f"{ACTIVATION}.stamp.id",
             f"{EXECUTION}.stamp.id",
+            personal="record",
         ),
         text(
             "message_thread_id",
             "Thread of the message's stamp",
             f"{ACTIVATION}.stamp.thread",
             f"{EXECUTION}.stamp.thread",
+            personal="record",
         ),
         text(
             "message_set_id",
@@ -270,7 +303,7 @@ EVENTS = Table(
         text(
             "unmapped",
             "What the event holds beyond the known fields, as JSON text; NULL if nothing is left",
-            personal="direct",
+            personal="free",
         ),
         REQUESTED_AT,
     ),
@@ -286,15 +319,15 @@ HITS = Table(
         EVENT_ID,
         TIMESTAMP,
         text("link_type", "open, redirection, form, unsubscribe, mirror", f"{LINK}.type"),
-        text("link_label", "Name of the tracked link", f"{LINK}.label"),
-        text("link_source", "Part of the message the link stands in: html …", f"{LINK}.source"),
+        text("link_label", "Name of the tracked link", f"{LINK}.label", personal="free"),
+        text("link_source", "Part of the message that holds the link: html …", f"{LINK}.source"),
         text("link_value", "Of a form hit the form's id", f"{LINK}.value"),
-        text("link_destination", "Of a redirection the url", f"{LINK}.destination"),
+        text("link_destination", "Of a redirection the url", f"{LINK}.destination", personal="url"),
         text("client_type", "web …", f"{CLIENT}.type"),
         text("client_ip_version", "v4 …", f"{CLIENT}.ip.type"),
-        text("client_ip", "IP address of the client", f"{CLIENT}.ip.value", personal="direct"),
+        text("client_ip", "IP address of the client", f"{CLIENT}.ip.value", personal="ip"),
         text("user_agent_type", "parsed …", f"{AGENT}.type"),
-        text("user_agent", "The user agent as sent", f"{AGENT}.ua", personal="pseudonym"),
+        text("user_agent", "The user agent as sent", f"{AGENT}.ua", personal="user_agent"),
         text("browser_type", "Mobile browser …", f"{AGENT}.client.type"),
         text("browser_name", "Chrome Mobile …", f"{AGENT}.client.name"),
         text("browser_version", "Version of the browser", f"{AGENT}.client.version"),
@@ -327,9 +360,9 @@ BOUNCES = Table(
             "diagnostic",
             "What the other side answered; may quote the address",
             f"{BOUNCE}.status.diagnostic",
-            personal="direct",
+            personal="free",
         ),
-        text("mta", "The mail server that answered", f"{BOUNCE}.status.mta"),
+        text("mta", "The mail server that answered", f"{BOUNCE}.status.mta", personal="domain"),
         text("verdict", "hard or soft", f"{BOUNCE}.analysis.verdict"),
         text("subject_type", "What the bounce is about", f"{BOUNCE}.analysis.subject.type"),
         text(
@@ -351,7 +384,12 @@ CANCELLATIONS = Table(
         TIMESTAMP,
         text("cancellation_type", "redlisted target …", f"{CANCELLATION}.type"),
         text("value_type", "Of a user defined policy: render …", f"{CANCELLATION}.value.type"),
-        text("value_message", "The policy's message", f"{CANCELLATION}.value.message"),
+        text(
+            "value_message",
+            "The policy's message",
+            f"{CANCELLATION}.value.message",
+            personal="free",
+        ),
         REQUESTED_AT,
     ),
 )
@@ -386,7 +424,7 @@ EXECUTION_DATA_TABLE = Table(
         text(
             "value",
             "The value as text; objects and arrays as JSON text",
-            personal="direct",
+            personal="free",
         ),
         text("value_type", "string, integer, number, boolean, object, array or null"),
         REQUESTED_AT,
@@ -402,6 +440,43 @@ CAMPAIGNS = Table(
         text("campaign_id", "The campaign's uuid", nullable=False),
         TIMESTAMP,
         REQUESTED_AT,
+    ),
+)
+
+ROBOTS = Table(
+    "events__robots",
+    "One row per hit that NP6 classified as a robot's; only requests for a robot class make rows",
+    key=("event_id",),
+    row_types=("hit",),
+    columns=(
+        EVENT_ID,
+        text("robot_class", "The class that was requested: mpp, gsr, genericrobot", nullable=False),
+        TIMESTAMP,
+        REQUESTED_AT,
+    ),
+)
+
+REJECTED_EVENTS = Table(
+    "rejected_events",
+    "One row per event that could not be taken, where bad_events says to keep such; one that is"
+    " read again has another row",
+    key=(),
+    disposition="append",
+    columns=(
+        text("resource", "The resource", nullable=False),
+        text(
+            "scope_id",
+            "The id the window was loaded for (a digest where the id is an address or a hash);"
+            " empty where the resource covers the whole account",
+            nullable=False,
+        ),
+        moment("window_start", "Start of the window, inclusive", nullable=False),
+        moment("window_end", "End of the window, exclusive", nullable=False),
+        text("reason", "Why the event could not be taken", nullable=False),
+        text(
+            "content", "The event as NP6 sent it; the beginning of a very long one", personal="free"
+        ),
+        moment("requested_at", "When the response that holds it was requested", nullable=False),
     ),
 )
 
@@ -435,15 +510,21 @@ LOAD_WINDOWS = Table(
     ),
 )
 
-EVENT_TABLES = (EVENTS, HITS, BOUNCES, CANCELLATIONS, EXECUTION_DATA_TABLE, CAMPAIGNS)
+EVENT_TABLES = (EVENTS, HITS, BOUNCES, CANCELLATIONS, EXECUTION_DATA_TABLE, CAMPAIGNS, ROBOTS)
 """The tables that hold events."""
 
-TABLES = (*EVENT_TABLES, LOAD_WINDOWS)
+TABLES = (*EVENT_TABLES, REJECTED_EVENTS, LOAD_WINDOWS)
 """All tables."""
 
-EXPECTED_VALUES: tuple[tuple[Path, str], ...] = (
-    (Path("identity.type"), "customer"),
-    *((Path(f"{p}.value.type", when=(f"{p}.type", "contact")), "footprint") for p in PERSONS),
+EXPECTED_VALUES: tuple[tuple[Path, tuple[str, ...]], ...] = (
+    (Path("identity.type"), ("customer",)),
+    *(
+        (
+            Path(f"{person}.value.type", when=(f"{person}.type", "contact")),
+            ("footprint", "id", "unicity", "hash"),
+        )
+        for person in PERSONS
+    ),
 )
-"""Fields without a column of their own, with the one value the contract knows. Another value is
-drift and goes to ``events.unmapped``."""
+"""Fields without a column of their own, with the values the contract knows. Another value is drift
+and goes to ``events.unmapped``."""

@@ -21,6 +21,7 @@ TMoment = str | datetime | date | int
 TTimestampFormat = Literal["iso", "ms"]
 
 TOnError = Literal["raise", "keep"]
+TBadEvents = Literal["refuse", "keep"]
 
 DEFAULT_HISTORY = timedelta(days=30)
 """How far back a first load begins, unless ``start`` says otherwise."""
@@ -92,6 +93,8 @@ class Settings:
         items_events: ``itemsEvents`` of the campaign operations' request body.
         timestamps_are_final: NP6 never gives an event another timestamp.
         table_format: The format of the tables, None: the destination's own.
+        bad_events: ``refuse``: a response with an event that cannot be taken fails. ``keep``: such
+            events go to ``rejected_events``.
     """
 
     start: int | None
@@ -109,6 +112,7 @@ class Settings:
     items_events: Sequence[Any]
     timestamps_are_final: bool
     table_format: TTableFormat | None = None
+    bad_events: TBadEvents = "refuse"
 
     def beginning(self, now: int) -> int:
         """Where a first load begins, in whole seconds where nothing was asked for."""
@@ -203,6 +207,16 @@ def interval_between(requests_per_minute: float | None) -> float:
     if not is_number or isinstance(requests_per_minute, bool) or not requests_per_minute > 0:
         raise SettingError(f"requests_per_minute={requests_per_minute!r} must be more than 0")
     return 60.0 / requests_per_minute
+
+
+def one_of(value: str, name: str, known: Sequence[str]) -> None:
+    """Makes sure that a setting is one of those known.
+
+    Raises:
+        SettingError: It is not.
+    """
+    if value not in known:
+        raise SettingError(f"{name}={value!r} must be one of {', '.join(known)}")
 
 
 def classes(value: str | Sequence[str] | None) -> str | None:

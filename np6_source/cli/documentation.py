@@ -43,9 +43,7 @@ def data_dictionary() -> str:
 def _dictionary(tables: Iterable[Table]) -> str:
     parts = []
     for table in tables:
-        parts.append(
-            f"## `{table.name}`\n\n{table.description}. Key: {_names(table.key)}.{_layout(table)}\n"
-        )
+        parts.append(f"## `{table.name}`\n\n{table.description}. {_key(table)}{_layout(table)}\n")
         parts.append("| column | type | meaning | personal data |\n|---|---|---|---|")
         for column in table.columns:
             personal = "" if column.personal == "no" else column.personal
@@ -55,6 +53,10 @@ def _dictionary(tables: Iterable[Table]) -> str:
             parts.append(f"| `{column.name}` | {kind} | {_meaning(column)} | {personal} |")
         parts.append("")
     return "\n".join(parts).rstrip()
+
+
+def _key(table: Table) -> str:
+    return f"Key: {_names(table.key)}." if table.key else "Without a key."
 
 
 def parameters() -> str:

@@ -18,8 +18,8 @@ from .queries import DATA, EXTRACTED, KNOWN, RAW, REPEATS, SHAPE
 TValues = dict[str, pa.Array]
 """Values by payload path; a path at which no event of the batch has one is left out."""
 
-EXPECTED = {path.path: value for path, value in EXPECTED_VALUES}
-"""The one known value of fields that have no column."""
+EXPECTED = {path.path: pa.array(known) for path, known in EXPECTED_VALUES}
+"""The known values of fields that have no column."""
 
 _TEXTS_OR_OBJECTS = tuple(leaf for leaf in LEAVES if leaf in CONTAINERS)
 
@@ -71,7 +71,9 @@ def plain_values(known: pa.StructArray, repeats: pa.Array) -> TValues | None:
                 return None
             values[path] = pc.utf8_slice_codeunits(texts, 1, -1)
     for path, expected in EXPECTED.items():
-        if path in values and not _all(pc.equal(values[path], expected)):
+        if path in values and not _all(
+            pc.or_(pc.is_null(values[path]), pc.is_in(values[path], expected))
+        ):
             return None
     if EXECUTION_DATA in values:
         is_object = pc.starts_with(values[EXECUTION_DATA], "{")

@@ -62,6 +62,9 @@ DISCRIMINATORS: tuple[str, ...] = tuple(
 DATES = tuple(leaf for leaf, data_type in LEAVES.items() if data_type == "timestamp")
 """The payload paths of dates."""
 
+LISTS = tuple(path.path for column in MAPPED_COLUMNS if column.takes_list for path in column.paths)
+"""The payload paths at which a list of texts is known."""
+
 SOURCED: dict[tuple[Path, ...], Column] = {
     column.paths: column for table in EVENT_TABLES for column in table.columns if column.paths
 }

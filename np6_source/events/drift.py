@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -19,13 +19,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..schema import EXECUTION_DATA, EXPECTED_VALUES, Column, Path, TDataType
+from ..schema import EXECUTION_DATA, EXPECTED_VALUES, Column, Path
 from .columns import with_column
 from .contract import CONTAINERS, EARLIEST_MS, LATEST_MS, LEAVES, MAPPED_COLUMNS, alias
 from .queries import RAW, SHAPE
 
 MOST_SHAPES = 2_000
 """How many clean shapes are remembered; further ones are looked at again each time."""
+
+MOST_PATHS = 1_000
+"""How many unknown paths are counted each; keys of objects can be anything."""
+LONGEST_PATH = 200
+"""Characters of a path that are shown."""
+OTHER_PATHS = "(other fields)"
+"""What further paths are counted under."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,19 @@ class Leftover:
     unmapped: str | None
     paths: tuple[str, ...] = ()
     rejected: frozenset[Column] = frozenset()
+
+
+def count_paths(counts: Counter[str], found: Mapping[str, int]) -> None:
+    """Adds to the counts of unknown paths, up to a bound; what comes after it is summed up.
+
+    Args:
+        counts: The counts so far.
+        found: Events by path.
+    """
+    for path, count in found.items():
+        if path not in counts and len(counts) >= MOST_PATHS:
+            path = OTHER_PATHS
+        counts[path] += count
 
 
 class Shapes:
@@ -84,7 +104,7 @@ class Shapes:
             ):
                 rest = leftover(raw)
                 texts[row] = rest.unmapped
-                paths.update(rest.paths)
+                count_paths(paths, Counter(path[:LONGEST_PATH] for path in rest.paths))
                 for column in rest.rejected:
                     rejected.setdefault(column, []).append(row)
         for column, bad_rows in rejected.items():
@@ -108,18 +128,24 @@ class _RepeatedKeys(dict[str, Any]):
 def leftover(event_json: str) -> Leftover:
     """Finds what of an event no column holds.
 
-    Numbers that do not fit 64 bits or a double become text in ``unmapped``, so that every
-    destination can take them.
+    Numbers that do not fit 64 bits or a double, ``NaN`` and ``Infinity`` become text in
+    ``unmapped``, so that every destination can take them.
 
     Args:
         event_json: One event as the API sent it.
     """
     try:
         event = json.loads(
-            event_json, object_pairs_hook=_object, parse_int=_integer, parse_float=_float
+            event_json,
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_float,
+            parse_constant=_Number,
         )
     except RecursionError:
         return Leftover(_dump({"unparsed": event_json}), ("(too deeply nested)",))
+    except ValueError:  # DuckDB takes ``nan`` and ``inf``, which are no JSON.
+        return Leftover(_dump({"unparsed": event_json}), ("(not JSON)",))
     if not isinstance(event, dict):
         return Leftover(_dump({"value": event}), ("(not an object)",))
     consumed, rejected = _consumed(event)
@@ -141,14 +167,14 @@ def _consumed(event: dict[str, Any]) -> tuple[set[str], frozenset[Column]]:
             value = _value_at(event, path)
             if value is None:
                 continue
-            kept, whole = _fits(column.data_type, value)
+            kept, whole = _fits(column, value)
             if not kept:
                 rejected.add(column)
             elif whole:
                 consumed.add(path.path)
             break
     for path, expected in EXPECTED_VALUES:
-        if _value_at(event, path) == expected:
+        if _value_at(event, path) in expected:
             consumed.add(path.path)
     data = _value_at(event, Path(EXECUTION_DATA))
     if isinstance(data, dict) and not isinstance(data, _RepeatedKeys):
@@ -156,15 +182,18 @@ def _consumed(event: dict[str, Any]) -> tuple[set[str], frozenset[Column]]:
     return consumed, frozenset(rejected)
 
 
-def _fits(data_type: TDataType, value: Any) -> tuple[bool, bool]:
+def _fits(column: Column, value: Any) -> tuple[bool, bool]:
     """Whether a column takes the value at all, and whether nothing of it is lost.
 
-    The answers depend on the value's JSON type (and for dates on the range) alone, as does the
-    shape of the event.
+    Both depend on the value's JSON type (for dates also on the range, for lists on the types in
+    them) alone, as does the shape of the event.
     """
+    if column.takes_list and isinstance(value, list):
+        is_known = bool(value) and all(type(entry) is str for entry in value)
+        return is_known, is_known
     if isinstance(value, (dict, list)):
         return False, False
-    if data_type == "text":
+    if column.data_type == "text":
         return True, not isinstance(value, (float, _Number)) or _is_unsigned(value)
     if isinstance(value, bool):
         return False, False
@@ -263,4 +292,4 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -22,6 +22,7 @@ from .contract import (
     ID_ALIAS,
     LATEST_MS,
     LEAVES,
+    LISTS,
     TIMESTAMP_ALIAS,
 )
 
@@ -173,6 +174,22 @@ def _quoted(path: str) -> str:
 
 def _value(path: str) -> str:
     """SQL for the value at a payload path; NULL where there is none that fits."""
+    value = _single_value(path)
+    if path not in LISTS:
+        return value
+    found = f"json_extract({RAW}, '$.{path}')"
+    is_text = f"len(list_filter(json_extract({found}, '$[*]'), x -> json_type(x) <> 'VARCHAR')) = 0"
+    return f"""
+        CASE
+            WHEN json_type({found}) IS DISTINCT FROM 'ARRAY' THEN {value}
+            WHEN json_array_length({found}) = 0 OR NOT {is_text} THEN NULL
+            WHEN json_array_length({found}) = 1 THEN json_extract_string({found}, '$[0]')
+            ELSE {found}::VARCHAR
+        END
+    """
+
+
+def _single_value(path: str) -> str:
     keys = path.split(".")
     for depth in range(1, len(keys)):
         prefix = ".".join(keys[:depth])
@@ -181,7 +198,9 @@ def _value(path: str) -> str:
     if path in CONTAINERS:
         return f"json_extract_string({_field(path)}, '$')"
     if path in DATES:
-        date = f"json_transform({_field(path)}, '\"BIGINT\"')"
+        # Fractions are cut off: rounded up, an event at a window's end would lie outside of it.
+        number = f"TRY_CAST(json_extract_string({_field(path)}, '$') AS DOUBLE)"
+        date = f"TRY_CAST(floor({number}) AS BIGINT)"
         return f"CASE WHEN {date} BETWEEN {EARLIEST_MS} AND {LATEST_MS} THEN {date} END"
     return _field(path)
 
@@ -194,7 +213,7 @@ def _shape() -> str:
         f"json_keys({RAW}, ['$', {containers}])",
         f"json_type({RAW}, [{leaves}, {containers}])",
         *map(_value, DISCRIMINATORS),
-        *(f"{_value(date)} IS NULL" for date in DATES),
+        *(f"{_value(path)} IS NULL" for path in (*DATES, *LISTS)),
         REPEATS,
     ]
     return f"hash({', '.join(parts)})"
@@ -209,10 +228,12 @@ EXTRACTED = {
     for number, path in enumerate(
         leaf
         for leaf, data_type in LEAVES.items()
-        if leaf in DATES or (data_type != "json" and _value(leaf).startswith("json_extract_string"))
+        if leaf in (*DATES, *LISTS)
+        or (data_type != "json" and _value(leaf).startswith("json_extract_string"))
     )
 }
-"""Columns of ``select_examined`` for dates, and for the paths within fields that stay JSON."""
+"""Columns of ``select_examined`` for dates, for texts that may be lists, and for the paths within
+fields that stay JSON."""
 
 _EXAMINED = ", ".join(
     [*(f"{_value(path)} AS {name}" for path, name in EXTRACTED.items()), f"{_shape()} AS {SHAPE}"]

@@ -19,13 +19,21 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..windows import Window
+from ..schema import REJECTED_EVENTS
+from ..windows import SECOND, Window
 from . import columns, proof, rows
 from .contract import ID_ALIAS, TIMESTAMP_ALIAS, TYPE_ALIAS
-from .drift import Shapes
-from .json_file import ResponseTooLarge, UnreadableResponse, check_brackets, is_empty_array
+from .drift import Shapes, count_paths
+from .json_file import (
+    ResponseTooLarge,
+    UnreadableResponse,
+    check_brackets,
+    is_empty_array,
+    take_out_large,
+)
 from .lateness import Histogram, inside_of
 from .queries import KNOWN, RAW, REPEATS, select_events, select_examined, select_known
+from .rows import Origin
 
 BATCH_ROWS = 4_096
 """Events parsed and handed on at a time."""
@@ -45,21 +53,43 @@ class ResponseContents:
 
     Attributes:
         event_count: Events inside the window.
-        outside: Events of the response outside the window; they are left to their own window.
+        early: Events inside the requested span, but after the part of it that is complete.
+        outside: Events outside the requested span, which are kept all the same.
+        astray: Those of them that are further off than a second, which a rounded bound explains.
+        rejected: Events that could not be taken, and are in ``rejected_events``.
+        repaired: Characters that were no Unicode text, and are written visibly.
         unmapped: How many events hold a value without a column, by payload path.
         buckets: Events per bucket of time, where a histogram was requested.
     """
 
     event_count: int = 0
+    early: int = 0
     outside: int = 0
+    astray: int = 0
+    rejected: int = 0
+    repaired: int = 0
     unmapped: Counter[str] = field(default_factory=Counter)
     buckets: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def row_count(self) -> int:
+        """Elements of the response's array."""
+        return self.event_count + self.early + self.outside + self.rejected
+
+    @property
+    def is_of_another_time(self) -> bool:
+        """Whether there are events, and none of them lies in the requested span or beside it."""
+        return 0 < self.astray == self.event_count + self.early + self.outside
 
     def add(self, other: ResponseContents) -> None:
         """Adds what was found in another part of the response."""
         self.event_count += other.event_count
+        self.early += other.early
         self.outside += other.outside
-        self.unmapped.update(other.unmapped)
+        self.astray += other.astray
+        self.rejected += other.rejected
+        self.repaired += other.repaired
+        count_paths(self.unmapped, other.unmapped)
         self.buckets.update(other.buckets)
 
 
@@ -74,7 +104,6 @@ class EventReader:
             memory_limit: DuckDB's memory limit for parsing.
             tombstones: An execution without data has a row that says so.
         """
-        self._tombstones = tombstones
         # An array of events is parsed by one thread whatever their number; more only take memory.
         self._connection = duckdb.connect(
             config={
@@ -84,6 +113,7 @@ class EventReader:
             }
         )
         self._shapes = Shapes()
+        self._tombstones = tombstones
         self._expects_known = True
 
     def close(self) -> None:
@@ -93,23 +123,22 @@ class EventReader:
     def read(
         self,
         file: Path,
-        window: Window,
-        requested_at: int,
+        origin: Origin,
         contents: ResponseContents,
-        event_type: str | None = None,
-        campaign_id: str | None = None,
         histogram: Histogram | None = None,
+        keep_bad_events: bool = False,
     ) -> Iterator[dict[str, pa.Table]]:
         """Reads a response's file, batch by batch.
 
         Args:
             file: The response's body, uncompressed.
-            window: The window that was requested; events outside are left out and counted.
-            requested_at: When the request was sent, milliseconds since the epoch.
+            origin: What the response was requested for. Events outside its window are handed on
+                as well, and counted.
             contents: Filled while reading; complete once the last batch was taken.
-            event_type: Type of events that do not say theirs.
-            campaign_id: The campaign that was requested, if any.
             histogram: What to count in ``contents.buckets``.
+            keep_bad_events: Put events without an id or a usable timestamp, and such as are too
+                large, into ``rejected_events``, in place of refusing the response. The file
+                changes where one is too large.
 
         Yields:
             Tables by name, as ``schema`` describes them; tables without rows are left out.
@@ -122,41 +151,51 @@ class EventReader:
         check_brackets(file)
         if is_empty_array(file):
             return
+        if keep_bad_events and file.stat().st_size > LARGEST_EVENT:
+            large = take_out_large(file, LARGEST_EVENT)
+            if large:
+                contents.rejected += len(large)
+                reasons = [f"{_too_large()}: {event.size} bytes" for event in large]
+                texts = [event.beginning for event in large]
+                yield {REJECTED_EVENTS.name: rows.rejected(texts, reasons, origin)}
         position = 0
-        for wide in self._parsed(file):
+        for wide, texts in self._parsed(file):
             if RAW in wide.column_names:
                 unmapped, wide = self._shapes.unmapped(wide, contents.unmapped)
             else:
                 unmapped = pa.nulls(wide.num_rows, pa.string())
-            _require(wide, position)
-            position += wide.num_rows
-            if event_type is not None:
-                types = pc.fill_null(wide[TYPE_ALIAS], event_type)
-                wide = columns.with_column(wide, TYPE_ALIAS, types)
             wide = wide.append_column("unmapped", unmapped)
-            inside = inside_of(wide[TIMESTAMP_ALIAS], window)
-            outside = wide.num_rows - pc.sum(inside).as_py()
-            if outside:
-                contents.outside += outside
-                wide = wide.filter(inside)
-            contents.event_count += wide.num_rows
-            if histogram is not None:
-                contents.buckets.update(histogram.counts(wide[TIMESTAMP_ALIAS]))
-            if wide.num_rows:
-                yield dict(
-                    rows.by_table(
-                        wide, self._connection, requested_at, campaign_id, self._tombstones
-                    )
-                )
+            tables = {}
+            bad = _bad(wide)
+            if bad and not keep_bad_events:
+                row, reason = next(iter(bad.items()))
+                raise UnreadableResponse(f"event {position + row + 1} of the response has {reason}")
+            position += wide.num_rows
+            if bad:
+                contents.rejected += len(bad)
+                kept = [texts[row].as_py() for row in bad]
+                tables[REJECTED_EVENTS.name] = rows.rejected(kept, list(bad.values()), origin)
+                is_bad = pc.is_in(pa.array(range(wide.num_rows)), pa.array(list(bad)))
+                wide = wide.filter(pc.invert(is_bad))
+            _count(wide[TIMESTAMP_ALIAS], origin, histogram, contents)
+            if origin.event_type is not None:
+                types = pc.fill_null(wide[TYPE_ALIAS], origin.event_type)
+                wide = columns.with_column(wide, TYPE_ALIAS, types)
+            tables |= rows.by_table(wide, self._connection, origin, self._tombstones)
+            if tables:
+                yield tables
 
-    def _parsed(self, file: Path) -> Iterator[pa.Table]:
-        """The events, with ``SHAPE`` and ``RAW`` where it is not proven that nothing is left."""
+    def _parsed(self, file: Path) -> Iterator[tuple[pa.Table, pa.Array]]:
+        """The events, and the JSON of each; NULL where nothing about them can be amiss.
+
+        The events have ``SHAPE`` and ``RAW`` where it is not proven that nothing is left.
+        """
         # A file of which not all is known has to be read once more: not worth it where that is
         # the rule (measured: a quarter of the time where one event of a thousand is unknown).
         if self._expects_known and file.stat().st_size <= COUNTED_TOGETHER:
             known = self._all_known(file)
             if known is not None:
-                yield from known
+                yield from ((wide, pa.nulls(wide.num_rows, pa.string())) for wide in known)
                 return
         all_known = True
         for batch in self._batches(file, select_events):
@@ -166,7 +205,7 @@ class EventReader:
                 if wide is None:
                     all_known = False
                     wide = self._examined(part)
-                yield wide
+                yield wide, part[RAW]
         self._expects_known = all_known
 
     def _all_known(self, file: Path) -> list[pa.Table] | None:
@@ -183,7 +222,7 @@ class EventReader:
                         return None
                     wide = columns.from_values(values, len(batch))
                     held = proof.held(values, wide)
-                    if held is None:
+                    if held is None or _bad(wide):
                         return None
                     wides.append(wide)
                     total += held
@@ -249,25 +288,42 @@ def _understood(error: Exception) -> Exception:
     if isinstance(error, OSError) and error.errno is not None:
         return error
     if "maximum_object_size" in text:
-        return UnreadableResponse(f"an event is larger than {LARGEST_EVENT // 1024 // 1024} MB")
+        return UnreadableResponse(f"an event is {_too_large()}")
     return UnreadableResponse("the body is not valid JSON")
 
 
-def _require(wide: pa.Table, position: int) -> None:
-    """Every event has an id and a timestamp.
-
-    Args:
-        wide: A batch.
-        position: How many events of the response came before it.
-    """
-    for name, missing in (
-        ("id", _has_no_id(wide)),
-        ("timestamp", pc.is_null(wide[TIMESTAMP_ALIAS])),
-    ):
-        if pc.any(missing).as_py():
-            first = position + pc.index(missing, True).as_py() + 1
-            raise UnreadableResponse(f"event {first} of the response has no usable {name!r}")
+def _too_large() -> str:
+    return f"larger than {LARGEST_EVENT // 1024 // 1024} MB"
 
 
-def _has_no_id(wide: pa.Table) -> pa.ChunkedArray:
-    return pc.equal(pc.fill_null(wide[ID_ALIAS], ""), "")
+def _bad(wide: pa.Table) -> dict[int, str]:
+    """The events without an id or a usable timestamp: row, and what it has."""
+    no_id = pc.equal(pc.fill_null(wide[ID_ALIAS], ""), "")
+    no_timestamp = pc.is_null(wide[TIMESTAMP_ALIAS])
+    if not pc.any(pc.or_(no_id, no_timestamp)).as_py():
+        return {}
+    found = dict.fromkeys(pc.indices_nonzero(no_timestamp).to_pylist(), "no usable 'timestamp'")
+    found |= dict.fromkeys(pc.indices_nonzero(no_id).to_pylist(), "no usable 'id'")
+    return dict(sorted(found.items()))
+
+
+def _count(
+    timestamps: pa.ChunkedArray,
+    origin: Origin,
+    histogram: Histogram | None,
+    contents: ResponseContents,
+) -> None:
+    """Counts events by where they lie."""
+    window, requested = origin.window, origin.requested or origin.window
+    inside = inside_of(timestamps, window)
+    count = pc.sum(inside).as_py() or 0
+    contents.event_count += count
+    if histogram is not None:
+        contents.buckets.update(histogram.counts(timestamps.filter(inside)))
+    if count == len(timestamps):
+        return
+    near = Window(requested.start - SECOND, requested.end + SECOND)
+    in_requested = pc.sum(inside_of(timestamps, requested)).as_py()
+    contents.early += in_requested - count
+    contents.outside += len(timestamps) - in_requested
+    contents.astray += len(timestamps) - pc.sum(inside_of(timestamps, near)).as_py()

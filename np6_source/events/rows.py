@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
@@ -12,19 +14,49 @@ from ..schema import (
     CAMPAIGNS,
     EVENT_ID,
     EVENT_TABLES,
+    EVENTS,
     EXECUTION_DATA_TABLE,
+    REJECTED_EVENTS,
+    ROBOTS,
     TIMESTAMP,
     Table,
 )
-from .contract import TYPE_ALIAS, alias
+from ..windows import Window
+from .contract import TYPE_ALIAS, alias, event_column
 from .queries import DATA, select_execution_data
+
+_RECIPIENT = alias(event_column("recipient"))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a response was requested for, as its rows say it.
+
+    Attributes:
+        window: The span that is complete with the response.
+        requested_at: When the request was sent, milliseconds since the epoch.
+        requested: The span that was requested, where it is wider than ``window``.
+        resource: Name of the resource.
+        scope: The id as it may be stored; empty for the whole account.
+        event_type: Type of events that do not say theirs.
+        campaign_id: The campaign that was requested, if any.
+        robot_class: The one class of robots whose hits were requested, if any.
+    """
+
+    window: Window
+    requested_at: int
+    requested: Window | None = None
+    resource: str = ""
+    scope: str = ""
+    event_type: str | None = None
+    campaign_id: str | None = None
+    robot_class: str | None = None
 
 
 def by_table(
     wide: pa.Table,
     connection: duckdb.DuckDBPyConnection,
-    requested_at: int,
-    campaign_id: str | None,
+    origin: Origin,
     tombstones: bool = False,
 ) -> Iterator[tuple[str, pa.Table]]:
     """Cuts a batch into the tables of ``schema``; those without rows are left out.
@@ -32,32 +64,65 @@ def by_table(
     Args:
         wide: From ``columns.from_values``, with ``unmapped``.
         connection: Unfolds the free data objects.
-        requested_at: When the request was sent, milliseconds since the epoch.
-        campaign_id: The campaign the events were loaded through, if any.
+        origin: What the response was requested for.
         tombstones: An execution without data has a row that says so, ``schema.TOMBSTONE``.
 
     Yields:
         A table's name and its rows.
     """
-    constants = {"requested_at": requested_at, "campaign_id": campaign_id}
+    constants = {
+        "requested_at": origin.requested_at,
+        "campaign_id": origin.campaign_id,
+        "robot_class": origin.robot_class,
+    }
     for table in EVENT_TABLES:
-        rows = _rows(wide, table, connection, campaign_id, tombstones)
+        rows = _rows(wide, table, connection, origin, tombstones)
         if rows is not None and rows.num_rows:
             yield table.name, _projected(rows, table, constants)
+
+
+def rejected(contents: list[str], reasons: list[str], origin: Origin) -> pa.Table:
+    """Rows of ``rejected_events``.
+
+    Args:
+        contents: The events as NP6 sent them.
+        reasons: Why each could not be taken.
+        origin: What the response was requested for.
+    """
+    constants = {
+        "resource": origin.resource,
+        "scope_id": origin.scope,
+        "window_start": origin.window.start,
+        "window_end": origin.window.end,
+        "requested_at": origin.requested_at,
+    }
+    rows = pa.table({"content": pa.array(contents, pa.string()), "reason": reasons})
+    return _projected(rows, REJECTED_EVENTS, constants)
 
 
 def _rows(
     wide: pa.Table,
     table: Table,
     connection: duckdb.DuckDBPyConnection,
-    campaign_id: str | None,
+    origin: Origin,
     tombstones: bool,
 ) -> pa.Table | None:
     if table is EXECUTION_DATA_TABLE:
         return _execution_data(wide, connection, tombstones)
-    if table is CAMPAIGNS and campaign_id is None:
+    if table is CAMPAIGNS and origin.campaign_id is None:
         return None
+    if table is ROBOTS and origin.robot_class is None:
+        return None
+    if table is EVENTS:
+        return wide.append_column("recipient_domain", _domains(wide[_RECIPIENT]))
     return wide.filter(_has_row(wide, table)) if table.row_types else wide
+
+
+def _domains(addresses: pa.ChunkedArray) -> pa.ChunkedArray:
+    """What follows the last ``@``, in lower case, without a dot at its end; NULL without one."""
+    has_domain = pc.match_substring(addresses, "@")
+    domains = pc.replace_substring_regex(addresses, r"(?s)^.*@|\.$", "")
+    return pc.if_else(has_domain, pc.utf8_lower(domains), None)
 
 
 def _execution_data(
@@ -68,7 +133,29 @@ def _execution_data(
         return None
     with connection.cursor() as cursor:
         cursor.register("executions", with_data)
-        return cursor.sql(select_execution_data("executions", tombstones)).to_arrow_table()
+        found = cursor.sql(select_execution_data("executions", tombstones)).to_arrow_table()
+    is_json = pc.is_in(found["value_type"], pa.array(["object", "array"]))
+    looks_odd = pc.match_substring_regex(found["value"], r"(?i)\b(nan|inf|infinity)\b")
+    is_odd = pc.and_(is_json, pc.fill_null(looks_odd, False))
+    if not pc.any(is_odd).as_py():
+        return found
+    rows = pc.indices_nonzero(is_odd).to_pylist()
+    texts = found["value"].to_pylist()
+    for row in rows:
+        texts[row] = _standard_json(texts[row])
+    index = found.schema.get_field_index("value")
+    return found.set_column(index, "value", pa.array(texts, pa.string()))
+
+
+def _standard_json(text: str) -> str:
+    """JSON with ``NaN`` and ``Infinity`` as texts: they are no JSON, but DuckDB lets them pass."""
+    try:
+        value = json.loads(text, parse_constant=str)
+    except (ValueError, RecursionError):
+        return json.dumps(text, ensure_ascii=False)
+    if json.loads(text, parse_constant=lambda _: None) == value:
+        return text
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _has_row(wide: pa.Table, table: Table) -> pa.ChunkedArray:

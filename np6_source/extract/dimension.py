@@ -223,7 +223,11 @@ class _DimensionRun:
     def _read(self, sink: _OneFile, facts: ResponseFacts) -> TableStash | None:
         file, context = sink.file, sink.context
         if repair(file):
-            logger.warning("Characters that are not text were replaced by U+FFFD. [%s]", context)
+            logger.warning(
+                "Characters that are no Unicode text are written as U+FFFD with what they were in"
+                " brackets. [%s]",
+                context,
+            )
         if self._dimension.gives == "object":
             elements: Iterable[Any] = [_object(file)]
         else:

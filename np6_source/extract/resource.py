@@ -36,6 +36,7 @@ from ..errors import (
     failure_metrics,
 )
 from ..events import lateness
+from ..events.drift import count_paths
 from ..events.lateness import Lateness
 from ..lake import KEEPS_COPIES, keeps_copies, without_tombstones
 from ..ledger import ledger_row
@@ -171,7 +172,15 @@ class ResourceRun:
             RequestFailed: A window failed and the settings say that this ends the run.
         """
         self._metrics.update(
-            windows=0, events=0, bytes=0, outside=0, failures=[], full=False, until=None
+            windows=0,
+            events=0,
+            bytes=0,
+            outside=0,
+            rejected=0,
+            repaired=0,
+            failures=[],
+            full=False,
+            until=None,
         )
         # How far the run has got, for whoever looks while it is under way.
         self._metrics.update(asked_ms=0, done_ms=0, date_ms=None)
@@ -343,7 +352,16 @@ class ResourceRun:
             self._request(run.scope, asked),
             self._is_backfill,
             self._probes[run.scope.label],
+            keep_bad_events=self._settings.bad_events == "keep",
+            robot_class=self._robot_class(),
         )
+
+    def _robot_class(self) -> str | None:
+        """The class whose hits are requested, where it is known of each hit."""
+        classification = self._settings.classification
+        if not self._endpoint.takes_classification or classification is None:
+            return None
+        return None if "," in classification else classification.strip() or None
 
     def _request(self, scope: Scope, window: Window) -> WindowRequest:
         endpoint, settings = self._endpoint, self._settings
@@ -379,13 +397,15 @@ class ResourceRun:
         self._probes[label].add(contents.buckets, loadable.counted)
         if not self._is_backfill:
             run.scope.end = max(run.scope.end, self._horizon())
-        self._unmapped.update(contents.unmapped)
+        count_paths(self._unmapped, contents.unmapped)
         self._metrics["done_ms"] += loadable.window.end - loadable.window.start
         self._metrics["date_ms"] = loadable.window.end
         self._metrics["windows"] += 1
         self._metrics["events"] += contents.event_count
         self._metrics["bytes"] += loadable.byte_count
         self._metrics["outside"] += contents.outside
+        self._metrics["rejected"] += contents.rejected
+        self._metrics["repaired"] += contents.repaired
 
     def _must_stop(self) -> bool:
         return (

@@ -22,6 +22,7 @@ from ..errors import (
 from ..events.json_file import ResponseTooLarge, UnreadableResponse, repair
 from ..events.lateness import Histogram
 from ..events.reader import ResponseContents
+from ..events.rows import Origin
 from ..windows import Window, iso
 from .lateness import LatenessProbe
 from .session import ExtractSession, Tools
@@ -64,6 +65,8 @@ def load_window(
     request: WindowRequest,
     must_be_whole: bool,
     probe: LatenessProbe,
+    keep_bad_events: bool = False,
+    robot_class: str | None = None,
 ) -> LoadableWindow:
     """Fetches a window and reads its answer.
 
@@ -74,18 +77,23 @@ def load_window(
         must_be_whole: Nothing may be cut off.
         probe: Says what to count in ``LoadableWindow.contents`` once the response begins, when the
             server's time is known.
+        keep_bad_events: Put events that cannot be taken into ``rejected_events``.
+        robot_class: The one class of robots whose hits are requested, if any.
 
     Raises:
         RequestFailed: The kind says what it means, see ``errors``. Nothing is left behind.
     """
-    reception = _Reception(session, tools, request, must_be_whole, probe)
+    reception = _Reception(
+        session, tools, request, must_be_whole, probe, keep_bad_events, robot_class
+    )
     name = f"{time.monotonic_ns()}-{id(reception)}"
     unfit: RequestFailed | None
     try:
         answer = tools.client.fetch(request, BodyInPieces(tools.spool, name, reception))
         contents, stash = reception.finished()
-        row_count = contents.event_count + contents.outside
-        unfit = fewer_than_announced(answer.total_count, row_count, reception.context)
+        unfit = fewer_than_announced(
+            answer.total_count, contents.row_count, reception.context
+        ) or _of_another_time(contents, reception.context)
         if unfit is not None:
             stash.discard()
     except RequestFailed:
@@ -98,19 +106,52 @@ def load_window(
     if unfit is not None:
         raise unfit
     window = reception.window
-    if contents.outside and window == request.window:
-        logger.warning(
-            "%s: %d events lie outside the window; they are left to their own. [%s]",
-            request.endpoint.name,
-            contents.outside,
-            reception.context,
-        )
+    _warn_of_oddities(request, contents, reception.context)
     counted = tuple(
         Window(max(span.start, window.start), min(span.end, window.end))
         for span in (reception.counting.spans if reception.counting else ())
         if span.start < window.end and window.start < span.end
     )
     return LoadableWindow(window, answer, contents, stash, counted)
+
+
+def _of_another_time(contents: ResponseContents, context: RequestContext) -> BadAnswer | None:
+    """The failure of a response that has events, but none of its window."""
+    if not contents.is_of_another_time:
+        return None
+    return BadAnswer(
+        context,
+        f"none of the {contents.row_count} events lies inside the window",
+        "Nothing of the window was loaded; its place is kept. Either the API does not keep to the"
+        " bounds, or it sends timestamps in another unit than milliseconds: ask NP6.",
+    )
+
+
+def _warn_of_oddities(
+    request: WindowRequest, contents: ResponseContents, context: RequestContext
+) -> None:
+    if contents.outside:
+        logger.warning(
+            "%s: %d events lie outside the window; they are loaded all the same. [%s]",
+            request.endpoint.name,
+            contents.outside,
+            context,
+        )
+    if contents.repaired:
+        logger.warning(
+            "%s: %d characters are no Unicode text; the events hold them as U+FFFD with the byte or"
+            " the code point in brackets. [%s]",
+            request.endpoint.name,
+            contents.repaired,
+            context,
+        )
+    if contents.rejected:
+        logger.warning(
+            "%s: %d events could not be taken; they are in rejected_events. [%s]",
+            request.endpoint.name,
+            contents.rejected,
+            context,
+        )
 
 
 class _Reception:
@@ -129,6 +170,8 @@ class _Reception:
         request: WindowRequest,
         must_be_whole: bool,
         probe: LatenessProbe,
+        keep_bad_events: bool,
+        robot_class: str | None,
     ) -> None:
         self.window = request.window
         self.context = request.context
@@ -138,6 +181,8 @@ class _Reception:
         self._must_be_whole = must_be_whole
         self.counting: Histogram | None = None
         self._probe = probe
+        self._keep_bad_events = keep_bad_events
+        self._robot_class = robot_class
         self._requested_at = 0
         self._files: list[Path] = []
         self._readings: list[Future[ResponseContents]] = []
@@ -236,28 +281,36 @@ class _Reception:
                 raise
             except UnreadableResponse as error:
                 problem = error
-        if not repair(file):
+        repaired = repair(file)
+        if not repaired:
             raise problem
         stash.discard()
-        return self._read(file, stash)
+        contents = self._read(file, stash)
+        contents.repaired = repaired
+        return contents
 
     def _read_piece(self, piece: Piece, stash: TableStash) -> ResponseContents:
-        if piece.has_nul:
-            repair(piece.file)
-        return self._read(piece.file, stash)
+        repaired = repair(piece.file) if piece.has_nul else 0
+        contents = self._read(piece.file, stash)
+        contents.repaired = repaired
+        return contents
 
     def _read(self, file: Path, stash: TableStash) -> ResponseContents:
         contents = ResponseContents()
         endpoint = self._request.endpoint
         is_campaign = endpoint.path.startswith("/campaigns/{id}")
-        for tables in self._tools.reader.read(
-            file,
-            self.window,
-            self._requested_at,
-            contents,
+        origin = Origin(
+            window=self.window,
+            requested=self._request.window,
+            requested_at=self._requested_at,
+            resource=endpoint.name,
+            scope=self._request.scope_label,
             event_type=endpoint.event_type,
             campaign_id=self._request.scope if is_campaign else None,
-            histogram=self.counting,
+            robot_class=self._robot_class,
+        )
+        for tables in self._tools.reader.read(
+            file, origin, contents, self.counting, self._keep_bad_events
         ):
             stash.add(tables)
         return contents

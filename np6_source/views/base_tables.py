@@ -11,13 +11,12 @@ REFRESHES = "_np6_refreshes"
 """Which load packages are in ``messages``, where that is a table: see ``messages_table``."""
 LOADS = "_dlt_loads"
 
-COMING = {"events": {"recipient_domain": "text"}, "load_windows": {"classification": "text"}}
+COMING = {"load_windows": {"classification": "text"}}
 
 NAMING = ("id", "type", "name", "category_id")
 """The columns of tables of names that views read."""
 
 BASE_TABLES: Mapping[str, Mapping[str, str]] = {
-    "events__robots": {"event_id": "text", "robot_class": "text"},
     **{
         table.name: {c.name: c.data_type for c in table.columns} | COMING.get(table.name, {})
         for table in TABLES

@@ -17,6 +17,7 @@ from np6_source.api import body
 from np6_source.api.body import Piece, PieceWriter, join
 from np6_source.events.json_file import UnreadableResponse
 from np6_source.events.reader import EventReader, ResponseContents
+from np6_source.events.rows import Origin
 from np6_source.windows import Window
 
 NAMES = count()
@@ -130,7 +131,7 @@ FREE = st.recursive(
 
 def is_refused(reader: EventReader, file: Path) -> bool:
     try:
-        list(reader.read(file, Window(0, 2**43), 0, ResponseContents()))
+        list(reader.read(file, Origin(Window(0, 2**43), 0), ResponseContents()))
     except UnreadableResponse:
         return True
     return False

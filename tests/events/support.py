@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from np6_source.events.reader import EventReader, ResponseContents
+from np6_source.events.rows import Origin
 from np6_source.sandbox import documented_samples
 from np6_source.windows import Window
 
@@ -40,7 +41,9 @@ def rows_of(
         payload = json.dumps(payload, ensure_ascii=False)
     file.write_bytes(payload.encode() if isinstance(payload, str) else payload)
     found: Rows = {}
-    batches = reader.read(file, window, REQUESTED, contents or ResponseContents(), **options)
+    how = {name: options.pop(name) for name in ("histogram", "keep_bad_events") if name in options}
+    origin = Origin(window, REQUESTED, **options)
+    batches = reader.read(file, origin, contents or ResponseContents(), **how)
     for tables in batches:
         for name, table in tables.items():
             assert table.num_rows

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from np6_source.events.json_file import UnreadableResponse, repair
 from np6_source.events.reader import EventReader, ResponseContents
+from np6_source.events.rows import Origin
 from np6_source.sandbox import EventRow, Sandbox, account_from_events
 from np6_source.windows import Window
 
@@ -33,8 +34,8 @@ def payload(event: dict[str, Any], **text: str) -> EventRow:
 @pytest.mark.parametrize(
     ("piece", "arrives"),
     [
-        pytest.param(r'"a\ud800b"', "a�b", id="lone surrogate"),
-        pytest.param(r'"a\u0000b"', "a�b", id="NUL"),
+        pytest.param(r'"a\ud800b"', "a�[U+D800]b", id="lone surrogate"),
+        pytest.param(r'"a\u0000b"', "a�[U+0000]b", id="NUL"),
         pytest.param(r'"\ud83d\ude00"', "😀", id="pair of surrogates"),
         pytest.param('"' + "x" * 10 * MIB + '"', "x" * 10 * MIB, id="string of 10 MB"),
         pytest.param("123456789012345678901234567890", None, id="number past 64 bits"),
@@ -79,12 +80,12 @@ def outcome(reader: EventReader, file: Path) -> int | None:
     for is_repaired in (False, True):
         contents = ResponseContents()
         try:
-            list(reader.read(file, Window(0, 2**43), 0, contents))
+            list(reader.read(file, Origin(Window(0, 2**43), 0), contents))
         except UnreadableResponse:
             if not is_repaired:
                 repair(file)
             continue
-        return contents.event_count
+        return contents.row_count
     return None
 
 
@@ -115,7 +116,7 @@ def test_a_spoilt_body_is_refused_or_read_as_python_reads_it(
     if count is not None:
         events = json.loads(file.read_bytes().decode("utf-8-sig"))
         assert isinstance(events, list)
-        assert count == sum(0 <= float(event["timestamp"]) < 2**43 for event in events)
+        assert count == len(events)
 
 
 JSON = st.recursive(

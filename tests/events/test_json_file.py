@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import np6_source.events.json_file
-from np6_source.events.json_file import UnreadableResponse, check_brackets, repair
+from np6_source.events.json_file import (
+    UnreadableResponse,
+    check_brackets,
+    repair,
+    take_out_large,
+)
 
 PIECES = st.lists(
     st.sampled_from(
@@ -104,26 +108,36 @@ class TestBrackets:
         assert "np6.com" not in str(caught.value)
 
 
+def visible(character: str) -> str:
+    """What ``repair`` makes of a character; bytes that are no UTF-8 are U+DC80 to U+DCFF here."""
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\ufffd[{code - 0xDC00:02X}]"
+    return f"\ufffd[U+{code:04X}]" if code == 0 or 0xD800 <= code < 0xE000 else character
+
+
 class TestRepair:
     @pytest.mark.parametrize(
         ("before", "after"),
         [
-            pytest.param(rb"\ud800", "\ufffd", id="lone high surrogate"),
-            pytest.param(rb"\uDC00", "\ufffd", id="lone low surrogate"),
-            pytest.param(rb"\ud800\ud800", "\ufffd\ufffd", id="two high surrogates"),
-            pytest.param(rb"\udc00\ud800", "\ufffd\ufffd", id="the wrong way round"),
-            pytest.param(rb"\ud800\ud83d\ude00", "\ufffd\U0001f600", id="one before a pair"),
-            pytest.param(rb"\ud83d\ude00\ude00", "\U0001f600\ufffd", id="one behind a pair"),
-            pytest.param(rb"\ud800 \udc00", "\ufffd \ufffd", id="a pair apart"),
-            pytest.param(rb"\ud800\n", "\ufffd\n", id="another escape behind"),
-            pytest.param(rb"a\u0000b", "a\ufffdb", id="NUL"),
-            pytest.param(rb"\\\ud800", "\\\ufffd", id="behind an escaped backslash"),
-            pytest.param(b"a\xffb", "a\ufffdb", id="a byte that is not UTF-8"),
-            pytest.param(b"\xe2\x82", "\ufffd", id="a character cut short"),
+            pytest.param(rb"\ud800", "\ufffd[U+D800]", id="lone high surrogate"),
+            pytest.param(rb"\uDC00", "\ufffd[U+DC00]", id="lone low surrogate"),
+            pytest.param(rb"\ud800\ud800", "\ufffd[U+D800]" * 2, id="two high surrogates"),
+            pytest.param(rb"\udc00\ud800", "\ufffd[U+DC00]\ufffd[U+D800]", id="reversed"),
+            pytest.param(rb"\ud800\ud83d\ude00", "\ufffd[U+D800]\U0001f600", id="before a pair"),
+            pytest.param(rb"\ud83d\ude00\ude00", "\U0001f600\ufffd[U+DE00]", id="after a pair"),
+            pytest.param(rb"\ud800 \udc00", "\ufffd[U+D800] \ufffd[U+DC00]", id="a pair apart"),
+            pytest.param(rb"\ud800\n", "\ufffd[U+D800]\n", id="another escape behind"),
+            pytest.param(rb"a\u0000b", "a\ufffd[U+0000]b", id="NUL"),
+            pytest.param(rb"\\\ud800", "\\\ufffd[U+D800]", id="behind an escaped backslash"),
+            pytest.param(b"a\xffb", "a\ufffd[FF]b", id="a byte that is not UTF-8"),
+            pytest.param(b"\xe2\x82", "\ufffd[E2]\ufffd[82]", id="a character cut short"),
         ],
     )
     @pytest.mark.usefixtures("chunk")
-    def test_what_is_no_text_is_replaced(self, tmp_path: Path, before: bytes, after: str) -> None:
+    def test_what_is_no_text_is_written_visibly(
+        self, tmp_path: Path, before: bytes, after: str
+    ) -> None:
         file = body(tmp_path, b'["' + before + b'"]')
 
         assert repair(file)
@@ -153,11 +167,11 @@ class TestRepair:
         assert file.read_bytes() == content
 
     @pytest.mark.usefixtures("chunk")
-    def test_a_character_cut_short_at_the_end_of_the_file_is_replaced(self, tmp_path: Path) -> None:
+    def test_a_character_cut_short_at_the_end_is_visible(self, tmp_path: Path) -> None:
         file = body(tmp_path, b"[]\xe2\x82")
 
         assert repair(file)
-        assert file.read_text(encoding="utf-8") == "[]\ufffd"
+        assert file.read_text(encoding="utf-8") == "[]\ufffd[E2]\ufffd[82]"
 
     @given(pieces=PIECES, padding=st.integers(0, 15))
     @example(pieces=[b"\xc3"], padding=0)
@@ -167,18 +181,16 @@ class TestRepair:
         max_examples=40,
     )
     @pytest.mark.usefixtures("chunk")
-    def test_the_result_is_json_with_every_other_character_kept(
+    def test_every_other_character_is_kept_and_what_is_none_can_be_told(
         self, tmp_path: Path, pieces: list[bytes], padding: int
     ) -> None:
         content = b'["' + b"." * padding + b"".join(pieces) + b'"]'
         file = body(tmp_path, content)
-        read = json.loads(content.decode(errors="replace"))[0]
+        read = json.loads(content.decode(errors="surrogateescape"))[0]
 
         repair(file)
 
-        repaired = file.read_bytes().decode("utf-8")
-        expected = re.sub("[\ud800-\udfff\x00\ufffd]+", "\ufffd", read)
-        assert re.sub("\ufffd+", "\ufffd", json.loads(repaired)[0]) == expected
+        assert json.loads(file.read_bytes())[0] == "".join(map(visible, read))
 
     @pytest.mark.usefixtures("chunk")
     def test_repairing_twice_changes_nothing_more(self, tmp_path: Path) -> None:
@@ -196,3 +208,32 @@ class TestRepair:
         repair(file)
 
         assert list(tmp_path.iterdir()) == [file]
+
+
+SMALL = ['{"id":"1"}', '{"a":["]",{"b":"\\\\\\""},"{"]}', '"te,xt"', "[1,[2]]", "null"]
+
+
+class TestLargeEvents:
+    @pytest.mark.parametrize("positions", [(0,), (2,), (5,), (0, 1), (0, 3, 5)], ids=str)
+    @pytest.mark.parametrize("blank", ["", " ", "\n\t"])
+    def test_they_are_taken_out_and_the_others_stay(
+        self, tmp_path: Path, positions: tuple[int, ...], blank: str
+    ) -> None:
+        elements = list(SMALL)
+        large = '{"x":"' + "é,]}" * 30 + '"}'
+        for position in positions:
+            elements.insert(position, large)
+        text = "\ufeff[" + f"{blank},{blank}".join(elements) + blank + "]"
+        file = body(tmp_path, text.encode())
+
+        taken = take_out_large(file, 100)
+
+        assert [event.beginning.strip() for event in taken] == [large] * len(positions)
+        assert all(event.size >= len(large.encode()) for event in taken)
+        assert json.loads(file.read_bytes()) == json.loads(f"[{','.join(SMALL)}]")
+
+    def test_nothing_else_may_be_left(self, tmp_path: Path) -> None:
+        file = body(tmp_path, b'[{"x":"' + b"y" * 200 + b'"}]')
+
+        assert len(take_out_large(file, 100)) == 1
+        assert file.read_bytes() == b"[]"

@@ -150,7 +150,12 @@ def is_in_a_column(payload: Any, rows: Rows, path: tuple[str, ...], value: Any) 
             continue
         for row in rows.get(table, []):
             held = row[column]
-            if isinstance(value, bool):
+            if isinstance(value, list) and held and value:
+                is_held = held in (
+                    *value[:1],
+                    json.dumps(value, ensure_ascii=False, separators=(",", ":")),
+                )
+            elif isinstance(value, bool):
                 is_held = held == str(value).lower()
             elif isinstance(value, int) and isinstance(held, datetime):
                 is_held = held == utc(value) if abs(value) < 10**15 else False
@@ -191,12 +196,12 @@ def missing(payload: dict[str, Any], rows: Rows) -> list[tuple[tuple[str, ...], 
         )
         is_constant = any(
             path == tuple(known.path.split("."))
-            and value == constant
+            and value in constants
             and (
                 known.when is None
                 or found_at(payload, tuple(known.when[0].split("."))) == (True, known.when[1])
             )
-            for known, constant in EXPECTED_VALUES
+            for known, constants in EXPECTED_VALUES
         )
         is_there, kept = found_at(unmapped, path)
         if not (

@@ -25,6 +25,8 @@ from tests.events.support import (
     utc,
 )
 
+LATE = 1_700_000_000_000
+
 
 class TestRefusals:
     @pytest.mark.parametrize(
@@ -63,6 +65,68 @@ class TestRefusals:
     ) -> None:
         with pytest.raises(UnreadableResponse, match=message):
             rows_of(experienced, spool, [event(), event(), bad, event()])
+
+    @pytest.mark.parametrize("position", [0, 1, 600, 1_199])
+    @pytest.mark.parametrize(
+        ("bad", "reason"),
+        [
+            ({"timestamp": 5, "recipient": "a"}, "no usable 'id'"),
+            ({"id": "", "timestamp": 5}, "no usable 'id'"),
+            ({"id": "x"}, "no usable 'timestamp'"),
+            ({"id": "x", "timestamp": "now"}, "no usable 'timestamp'"),
+            ({"id": "x", "timestamp": 10**18}, "no usable 'timestamp'"),
+            ("text", "no usable 'id'"),
+            (None, "no usable 'id'"),
+            ([event()], "no usable 'id'"),
+        ],
+        ids=repr,
+    )
+    def test_it_is_kept_beside_the_others_where_that_is_asked_for(
+        self, experienced: EventReader, spool: Path, bad: Any, reason: str, position: int
+    ) -> None:
+        payload: list[Any] = [event(id=str(number)) for number in range(1_199)]
+        payload.insert(position, bad)
+        contents = ResponseContents()
+
+        rows = rows_of(
+            experienced,
+            spool,
+            payload,
+            Window(0, LATE),
+            contents,
+            keep_bad_events=True,
+            resource="r",
+            scope="s",
+        )
+
+        (row,) = rows["rejected_events"]
+        assert json.loads(row.pop("content")) == bad
+        assert row == {
+            "resource": "r",
+            "scope_id": "s",
+            "window_start": utc(0),
+            "window_end": utc(LATE),
+            "reason": reason,
+            "requested_at": utc(REQUESTED),
+        }
+        assert [row["id"] for row in rows["events"]] == [str(number) for number in range(1_199)]
+        assert (contents.event_count, contents.rejected) == (1_199, 1)
+
+    def test_an_event_that_is_too_large_is_kept_by_its_beginning(
+        self, experienced: EventReader, spool: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(reader_module, "LARGEST_EVENT", 1024 * 1024)
+        contents = ResponseContents()
+        payload = [event(id="a"), event(id="large", surprise="x" * 3_000_000), event(id="b")]
+
+        rows = rows_of(experienced, spool, payload, Window(0, LATE), contents, keep_bad_events=True)
+
+        assert [row["id"] for row in rows["events"]] == ["a", "b"]
+        (row,) = rows["rejected_events"]
+        assert row["reason"].startswith("larger than 1 MB: 3001")
+        assert '"id": "large"' in row["content"]
+        assert len(row["content"]) == 1024 * 1024
+        assert (contents.event_count, contents.rejected) == (2, 1)
 
     def test_the_position_counts_over_batches(
         self, experienced: EventReader, spool: Path, monkeypatch: pytest.MonkeyPatch
@@ -137,38 +201,66 @@ class TestReading:
 
         assert len(rows["events"]) == 1
 
-    def test_events_outside_the_window_are_left_out_and_counted(
+    def test_events_outside_the_window_are_kept_and_counted(
         self, experienced: EventReader, spool: Path
     ) -> None:
         contents = ResponseContents()
-        payload = [event("execution", id=str(ms), timestamp=ms) for ms in (9, 10, 15, 19, 20, 99)]
+        moments = (5_000, 9_000, 10_000, 15_000, 19_999, 20_000, 99_000)
+        payload = [event("execution", id=str(ms), timestamp=ms) for ms in moments]
 
-        rows = rows_of(experienced, spool, payload, Window(10, 20), contents)
+        rows = rows_of(experienced, spool, payload, Window(10_000, 20_000), contents)
 
-        assert [row["id"] for row in rows["events"]] == ["10", "15", "19"]
-        assert {row["event_id"] for row in rows["events__execution_data"]} == {"10", "15", "19"}
-        assert (contents.event_count, contents.outside) == (3, 3)
+        assert [row["id"] for row in rows["events"]] == [str(ms) for ms in moments]
+        assert {row["event_id"] for row in rows["events__execution_data"]} == {
+            str(ms) for ms in moments
+        }
+        assert (contents.event_count, contents.outside, contents.astray) == (3, 4, 2)
+        assert contents.row_count == 7
 
-    def test_what_is_left_over_stays_with_its_event_when_others_are_left_out(
-        self, experienced: EventReader, spool: Path
-    ) -> None:
-        payload = [event(id=str(i), timestamp=i, surprise=i) for i in range(10)]
-
-        rows = rows_of(experienced, spool, payload, Window(3, 6))["events"]
-
-        assert [(row["id"], json.loads(row["unmapped"])["surprise"]) for row in rows] == [
-            ("3", 3),
-            ("4", 4),
-            ("5", 5),
-        ]
-
-    def test_an_answer_with_nothing_inside_the_window_has_no_tables(
+    def test_events_after_the_complete_part_of_the_request_are_early(
         self, experienced: EventReader, spool: Path
     ) -> None:
         contents = ResponseContents()
+        payload = [event(id=str(ms), timestamp=ms) for ms in (5_000, 15_000, 40_000)]
 
-        assert rows_of(experienced, spool, [event()], Window(0, 1), contents) == {}
-        assert (contents.event_count, contents.outside) == (0, 1)
+        rows_of(
+            experienced,
+            spool,
+            payload,
+            Window(0, 10_000),
+            contents,
+            requested=Window(0, 20_000),
+        )
+
+        assert (contents.event_count, contents.early, contents.outside) == (1, 1, 1)
+
+    @pytest.mark.parametrize(
+        ("moments", "is_of_another_time"),
+        [
+            ([], False),
+            ([5], True),
+            ([5, 1_000_000], True),
+            ([5, 10_000], False),
+            ([20_000], False),
+            ([9_000], False),
+            ([8_999], True),
+            ([21_000], True),
+        ],
+        ids=str,
+    )
+    def test_a_response_with_nothing_near_its_window_is_of_another_time(
+        self,
+        experienced: EventReader,
+        spool: Path,
+        moments: list[int],
+        is_of_another_time: bool,
+    ) -> None:
+        contents = ResponseContents()
+        payload = [event(id=str(ms), timestamp=ms) for ms in moments]
+
+        rows_of(experienced, spool, payload, Window(10_000, 20_000), contents)
+
+        assert contents.is_of_another_time is is_of_another_time
 
     @pytest.mark.parametrize("type_", ["@absent", None, {"a": 1}], ids=repr)
     def test_a_missing_type_is_filled_from_the_operation(
@@ -232,7 +324,9 @@ class TestReading:
     def test_every_row_says_when_it_was_asked_for(
         self, experienced: EventReader, spool: Path
     ) -> None:
-        rows = rows_of(experienced, spool, list(SAMPLES.values()), campaign_id="c1")
+        rows = rows_of(
+            experienced, spool, list(SAMPLES.values()), campaign_id="c1", robot_class="mpp"
+        )
 
         assert set(rows) == {table.name for table in EVENT_TABLES}
         asked = {row["requested_at"] for table in rows.values() for row in table}

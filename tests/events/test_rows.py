@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from np6_source.events.reader import EventReader, ResponseContents
+from np6_source.events.rows import Origin
 from np6_source.schema import EVENT_TABLES, TABLES
 from tests.events.support import (
     BIG,
@@ -85,6 +86,7 @@ GOLDEN: dict[str, tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]] = {
             "subtype": "mirror",
             "timestamp": utc(1623673176622),
             "recipient": "example@np6.com",
+            "recipient_domain": "np6.com",
             "message_id": "b967f2f1-2c49-4592-8027-77504af1cc7e",
             "message_thread_id": "e8c56c7f-66b7-4787-bdb3-59611efeebeb",
             **CONTACT,
@@ -107,6 +109,7 @@ GOLDEN: dict[str, tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]] = {
             "subtype": "form",
             "timestamp": utc(1623673176622),
             "recipient": "example@np6.com",
+            "recipient_domain": "np6.com",
             "message_id": "007a1274-0952-42f8-a85b-1230352c8d2b",
             "message_thread_id": "feed3692-1b39-46fc-91be-8ae827cace32",
             **CONTACT,
@@ -130,6 +133,7 @@ GOLDEN: dict[str, tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]] = {
             "subtype": "redirection",
             "timestamp": utc(1623673176622),
             "recipient": "example@np6.com",
+            "recipient_domain": "np6.com",
             "message_id": "d52055cd-e854-4177-8ef5-b10fd8d568a7",
             "message_thread_id": "a3078b19-b379-4bc2-b29a-e8229a9c9332",
             **CONTACT,
@@ -153,6 +157,7 @@ GOLDEN: dict[str, tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]] = {
             "subtype": "soft",
             "timestamp": utc(1614089582000),
             "recipient": "example@np6.com",
+            "recipient_domain": "np6.com",
             "contact_type": "id",
             "contact_id": "0013KDC0",
             "message_id": "7bb105bd-e548-402b-bcd8-8fb30b5e6cf4",
@@ -178,6 +183,7 @@ GOLDEN: dict[str, tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]] = {
             "subtype": "hard",
             "timestamp": utc(1614089593000),
             "recipient": "example@blabla.com",
+            "recipient_domain": "blabla.com",
             "contact_type": "id",
             "contact_id": "0013KDC8",
             "message_id": "4d3eb218-1887-4c43-b287-cac59acec5ea",
@@ -214,6 +220,7 @@ GOLDEN: dict[str, tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]] = {
             "type": "activation",
             "timestamp": utc(1614089582000),
             "recipient": "example@np6.com",
+            "recipient_domain": "np6.com",
             "message_id": "d52055cd-e854-4177-8ef5-b10fd8d568a7",
             "message_thread_id": "a3078b19-b379-4bc2-b29a-e8229a9c9332",
             **CONTACT,
@@ -294,7 +301,8 @@ class TestDocumentedSamples:
         file.write_text(json.dumps(list(SAMPLES.values())))
         by_name = {table.name: table for table in TABLES}
 
-        for tables in reader.read(file, EVERYTHING, REQUESTED, ResponseContents(), campaign_id="c"):
+        origin = Origin(EVERYTHING, REQUESTED, campaign_id="c", robot_class="mpp")
+        for tables in reader.read(file, origin, ResponseContents()):
             assert set(tables) == {table.name for table in EVENT_TABLES}
             for name, table in tables.items():
                 assert table.schema == by_name[name].arrow_schema
@@ -353,10 +361,10 @@ class TestContacts:
         [
             {"type": "phone", "value": "+33 1"},
             {"type": "footprint", "value": {"id": "7"}},
-            {"type": "unicity", "value": ["a@b.fr"]},
+            {"type": "id", "value": ["0013KDC0"]},
             {"value": "0013KDC0"},
         ],
-        ids=["unknown kind", "not a contact", "a list", "no kind"],
+        ids=["unknown kind", "not a contact", "a list of ids", "no kind"],
     )
     def test_a_value_that_no_kind_explains_is_kept(
         self, experienced: EventReader, spool: Path, receiver: dict[str, Any]
@@ -366,6 +374,63 @@ class TestContacts:
 
         assert kept == {"value": receiver["value"]}
         assert "contact_unicity" not in found
+
+    @pytest.mark.parametrize("sample", ["activation", "execution"])
+    @pytest.mark.parametrize("kind", ["id", "unicity", "hash"])
+    def test_a_contact_may_hold_a_single_value(
+        self, experienced: EventReader, spool: Path, kind: str, sample: str
+    ) -> None:
+        receiver = {"type": "contact", "value": {"type": kind, "value": "v"}}
+
+        assert contact_of(experienced, spool, receiver, sample) == {
+            "contact_type": "contact",
+            f"contact_{kind}": "v",
+        }
+
+    @pytest.mark.parametrize(
+        ("unicity", "column"),
+        [(["a@b.fr"], "a@b.fr"), (["a@b.fr", 'é"2'], '["a@b.fr","é\\"2"]')],
+        ids=["one", "two"],
+    )
+    @pytest.mark.parametrize(
+        "receiver",
+        [
+            {"type": "unicity", "value": "@"},
+            {"type": "footprint", "id": "1", "unicity": "@", "hash": "h"},
+            {"type": "contact", "value": {"type": "unicity", "value": "@"}},
+            {"type": "contact", "value": {"type": "footprint", "unicity": "@"}},
+        ],
+        ids=["unicity", "footprint", "contact", "footprint in a contact"],
+    )
+    @pytest.mark.parametrize("sample", ["activation", "execution"])
+    def test_a_unicity_of_several_fields_is_a_list(
+        self,
+        reader: EventReader,
+        spool: Path,
+        sample: str,
+        receiver: dict[str, Any],
+        unicity: list[str],
+        column: str,
+    ) -> None:
+        as_list = json.loads(json.dumps(receiver).replace('"@"', json.dumps(unicity)))
+
+        for _ in range(2):
+            found = contact_of(reader, spool, as_list, sample)
+            assert found["contact_unicity"] == column
+            assert "unmapped" not in found
+
+    @pytest.mark.parametrize("unicity", [[], [1], ["a", None], [["a"]], [{"a": "b"}]], ids=repr)
+    def test_a_list_of_anything_but_texts_is_kept(
+        self, reader: EventReader, spool: Path, unicity: list[Any]
+    ) -> None:
+        contact_of(reader, spool, {"type": "unicity", "value": ["seen before"]})
+
+        found = contact_of(reader, spool, {"type": "unicity", "value": unicity})
+
+        assert "contact_unicity" not in found
+        assert json.loads(found["unmapped"])["source"]["detail"]["activation"]["receiver"] == {
+            "value": unicity
+        }
 
     @pytest.mark.parametrize("kind", ["id", "unicity", "hash"])
     def test_an_empty_object_for_a_value_is_no_contact(
@@ -515,3 +580,72 @@ class TestExecutionData:
             ("two", "two"),
             ("three", "three"),
         }
+
+
+class TestExecutionDataThatIsNoJson:
+    @pytest.mark.parametrize(
+        ("literal", "value", "value_type"),
+        [
+            ('{"a":NaN,"b":[-Infinity,"NaN"]}', {"a": "NaN", "b": ["-Infinity", "NaN"]}, "object"),
+            ('{"a":"nan and inf"}', {"a": "nan and inf"}, "object"),
+        ],
+    )
+    def test_objects_are_json_whatever_is_in_them(
+        self, experienced: EventReader, spool: Path, literal: str, value: Any, value_type: str
+    ) -> None:
+        payload = json.dumps([event("execution", source__detail__execution__data={"k": "@"})])
+
+        (row,) = rows_of(experienced, spool, payload.replace('"@"', literal))[
+            "events__execution_data"
+        ]
+
+        def refused(constant: str) -> Any:
+            raise AssertionError(constant)
+
+        assert json.loads(row["value"], parse_constant=refused) == value
+        assert row["value_type"] == value_type
+
+
+class TestRecipientDomain:
+    @pytest.mark.parametrize(
+        ("recipient", "domain"),
+        [
+            ("someone@Example.COM", "example.com"),
+            ('"a@b"@example.org', "example.org"),
+            ("someone@example.com.", "example.com"),
+            ("+33612345678", None),
+            ("", None),
+            (None, None),
+            ("a\nb@c.d", "c.d"),
+        ],
+    )
+    def test_it_is_what_follows_the_last_at_sign(
+        self, experienced: EventReader, spool: Path, recipient: str | None, domain: str | None
+    ) -> None:
+        payload = event("activation", source__detail__activation__recipient=recipient)
+
+        (row,) = rows_of(experienced, spool, [payload])["events"]
+
+        assert (row["recipient"], row["recipient_domain"]) == (recipient, domain)
+
+
+class TestRobots:
+    def test_hits_of_a_requested_class_are_marked(
+        self, experienced: EventReader, spool: Path
+    ) -> None:
+        payload = [event(id="a"), event("activation", id="b")]
+
+        rows = rows_of(experienced, spool, payload, robot_class="mpp")
+
+        assert rows["events__robots"] == [
+            {
+                "event_id": "a",
+                "robot_class": "mpp",
+                "timestamp": utc(1623673176622),
+                "requested_at": utc(REQUESTED),
+            }
+        ]
+        assert {row["id"] for row in rows["events"]} == {"a", "b"}
+
+    def test_no_other_hit_is(self, experienced: EventReader, spool: Path) -> None:
+        assert "events__robots" not in rows_of(experienced, spool, [event()])

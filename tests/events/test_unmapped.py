@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from np6_source.events import drift
 from np6_source.events.reader import EventReader, ResponseContents
 from tests.events.support import (
     BIG,
@@ -178,6 +179,8 @@ class TestWrongTypes:
             pytest.param("0.1234567890123456789", "0.1234567890123456789", id="more digits"),
             pytest.param(str(2**63 - 1), 2**63 - 1, id="63 bits"),
             pytest.param("1.25", 1.25, id="a double"),
+            pytest.param("NaN", "NaN", id="not a number"),
+            pytest.param("-Infinity", "-Infinity", id="minus infinity"),
         ],
     )
     def test_a_number_that_fits_nothing_is_kept_as_text(
@@ -213,6 +216,31 @@ class TestWrongTypes:
         assert row["message_stamped_at"] == stamped_at
         kept = json.loads(row["unmapped"])["source"]["detail"]["activation"]["stamp"]["time"]
         assert kept == json.loads(literal) or str(kept) == literal
+
+    @pytest.mark.parametrize(
+        ("literal", "ms"),
+        [("1709294399999.7", 1709294399999), ('"5.99"', 5), ("-0.5", -1), ("1e12", 10**12)],
+    )
+    def test_a_fraction_of_a_millisecond_is_cut_off(
+        self, reader: EventReader, spool: Path, literal: str, ms: int
+    ) -> None:
+        payload = json.dumps([event(timestamp="@")]).replace('"@"', literal)
+
+        (row,) = rows_of(reader, spool, payload)["events"]
+
+        assert row["timestamp"] == utc(ms)
+        assert json.loads(row["unmapped"]) == {"timestamp": json.loads(literal)}
+
+    @pytest.mark.parametrize("literal", ["nan", "inf", "NaN"])
+    def test_what_is_no_json_is_never_in_a_json_column(
+        self, reader: EventReader, spool: Path, literal: str
+    ) -> None:
+        payload = json.dumps([event(surprise=["@"])]).replace('"@"', literal)
+
+        (row,) = rows_of(reader, spool, payload)["events"]
+
+        assert literal in row["unmapped"]
+        json.loads(row["unmapped"], parse_constant=lambda name: pytest.fail(name))
 
     @pytest.mark.parametrize("ms", [-62_135_596_800_000, -1, 0, 253_402_300_799_999], ids=str)
     def test_every_instant_of_the_calendar_is_a_date(
@@ -278,6 +306,7 @@ import sys
 from pathlib import Path
 from np6_source.events.json_file import UnreadableResponse
 from np6_source.events.reader import ResponseContents, EventReader
+from np6_source.events.rows import Origin
 from np6_source.windows import Window
 
 file, levels = Path(sys.argv[1]) / "deep.json", int(sys.argv[2])
@@ -292,7 +321,7 @@ for deep in ("[" * levels + "]" * levels, '{"a":' * levels + "1" + "}" * levels)
     for place, field in fields.items():
         file.write_text('[{"id": "1", "timestamp": 5, ' + field % deep + "}]")
         try:
-            for tables in reader.read(file, Window(0, 10), 0, ResponseContents()):
+            for tables in reader.read(file, Origin(Window(0, 10), 0), ResponseContents()):
                 kept = tables["events"].to_pylist()[0]["unmapped"] or ""
                 if "events__execution_data" in tables:
                     kept += tables["events__execution_data"].to_pylist()[0]["value"]
@@ -322,3 +351,34 @@ class TestDeepNesting:
         results = done.stdout.split()
         assert len(results) == 8
         assert set(results) <= allowed
+
+
+class TestCounts:
+    def test_unknown_fields_are_counted_each_up_to_a_bound(
+        self, reader: EventReader, spool: Path
+    ) -> None:
+        contents = ResponseContents()
+        payload = [event(**{f"field{number}": 1}) for number in range(drift.MOST_PATHS + 500)]
+
+        rows_of(reader, spool, payload, contents=contents)
+
+        assert len(contents.unmapped) == drift.MOST_PATHS + 1
+        assert sum(contents.unmapped.values()) == len(payload)
+        assert contents.unmapped[drift.OTHER_PATHS] == 500
+
+    def test_parts_of_a_response_are_counted_together_within_the_bound(self) -> None:
+        whole = ResponseContents()
+        for part in range(3):
+            contents = ResponseContents()
+            contents.unmapped.update({f"{part}-{n}": 2 for n in range(drift.MOST_PATHS)})
+            whole.add(contents)
+
+        assert len(whole.unmapped) == drift.MOST_PATHS + 1
+        assert whole.unmapped[drift.OTHER_PATHS] == 2 * 2 * drift.MOST_PATHS
+
+    def test_a_long_name_is_shown_by_its_beginning(self, reader: EventReader, spool: Path) -> None:
+        contents = ResponseContents()
+
+        rows_of(reader, spool, [event(**{"x" * 10_000: 1})], contents=contents)
+
+        assert list(contents.unmapped) == ["x" * drift.LONGEST_PATH]

@@ -305,7 +305,7 @@ class TestNewerNames:
         assert [failure["kind"] for failure in report.failures] == ["BadAnswer"]
         assert report.windows["actions_events"] > 0
 
-    def test_text_that_is_not_unicode_is_replaced_and_said(
+    def test_text_that_is_not_unicode_is_visible_and_said(
         self,
         warehouse: Warehouse,
         serve: Any,
@@ -316,8 +316,10 @@ class TestNewerNames:
         body = b'[{"id":"A","name":"x\\ud800y\\u0000"}]'
         with sandbox.faults.during(Fault("raw", body, path="/actions")):
             warehouse.run(source_of(sandbox, "actions"))
-        assert [row["name"] for row in warehouse.rows("actions")] == ["x\ufffdy\ufffd"]
-        assert "replaced by U+FFFD" in caplog.text
+        assert [row["name"] for row in warehouse.rows("actions")] == [
+            "x\ufffd[U+D800]y\ufffd[U+0000]"
+        ]
+        assert "U+FFFD" in caplog.text
 
 
 class TestNotThere:

@@ -128,7 +128,7 @@ def test_column_hints_reach_every_table_that_has_the_column(
             if "timestamp" in columns:
                 assert columns["timestamp"]["partition"] is True
         assert columns_of(pipeline, "events")["recipient"]["x-masking"] == "sha256"
-        assert columns_of(pipeline, "events")["recipient"]["x-np6-personal"] == "direct"
+        assert columns_of(pipeline, "events")["recipient"]["x-np6-personal"] == "address"
     assert warehouse.ids() == EVERY_ID
 
 

@@ -43,25 +43,15 @@ def mark(pipeline: dlt.Pipeline, robots: Mapping[str, str]) -> None:
     with pipeline.sql_client() as client:
         table = client.make_qualified_table_name("events__robots")
         events = client.make_qualified_table_name("events")
-        client.execute_sql(
-            f"CREATE TABLE IF NOT EXISTS {table} (event_id VARCHAR, robot_class VARCHAR)"
-        )
         client.execute_sql(f"DELETE FROM {table}")
         there = {row[0] for row in client.execute_sql(f"SELECT id FROM {events}") or ()}
         rows = [f"('{event}', '{kind}')" for event, kind in robots.items() if event in there]
         if rows:
             client.execute_sql(
-                f"INSERT INTO {table} (event_id, robot_class) VALUES {', '.join(rows)}"
-            )
-        columns = client.execute_sql(
-            "SELECT 1 FROM information_schema.columns WHERE table_name = 'events'"
-            " AND column_name = 'recipient_domain' AND table_schema = 'np6'"
-        )
-        if not columns:
-            client.execute_sql(f"ALTER TABLE {events} ADD COLUMN recipient_domain VARCHAR")
-            client.execute_sql(
-                f"UPDATE {events} SET recipient_domain = lower(split_part(recipient, '@', 2))"
-                " WHERE recipient LIKE '%@%'"
+                f"INSERT INTO {table} (event_id, robot_class, timestamp, requested_at)"
+                " SELECT e.id, marked.kind, e.timestamp, e.requested_at"
+                f" FROM {events} AS e"
+                f" JOIN (VALUES {', '.join(rows)}) AS marked (id, kind) ON marked.id = e.id"
             )
 
 
