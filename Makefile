@@ -4,6 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 INSTALLED := $(VENV)/.installed
+# What runs the product: the development environment where it is there, else the installed package.
+PRODUCT := $(if $(wildcard $(READY)),$(READY),$(INSTALLED))
+# Every operation, kind of fault, SQL dialect and shape of an event, one by one.
+MATRICES := tests/sandbox tests/dialects tests/views/test_dialects.py tests/extract/test_resources.py \
+	tests/events/test_unmapped.py tests/events/test_drift.py
+QUICK := tests/events/test_reader.py tests/events/test_rows.py tests/test_loading.py \
+	tests/extract/test_incremental.py tests/cli/test_gaps.py
+NOT_HERE := not soak and not destinations and not environments and not orchestrators
 DESTINATIONS := .venv-destinations
 DIALECTS := .venv-dialects
 # Airflow and Dagster each have an environment of their own: dlt asks Airflow's database for its
@@ -11,8 +19,8 @@ DIALECTS := .venv-dialects
 ENGINES_READY := build/engines/airflow/.ready build/engines/dagster/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test soak test-destinations test-orchestrators test-guest dlt-init-bundle lint \
-	format docs bench bench-memory bench-growth bench-latency bench-startup bench-parts clean
+.PHONY: help install demo run test test-matrices test-versions soak test-destinations \
+	test-orchestrators test-guest dlt-init-bundle lint format docs bench bench-memory bench-growth bench-latency bench-startup bench-parts clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -25,11 +33,16 @@ $(READY): pyproject.toml constraints.txt
 		--constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-# What users need; the development set-up has it too.
+# What users need.
 $(INSTALLED): pyproject.toml constraints.txt
-	@test -e $(READY) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet \
-		--disable-pip-version-check --constraint constraints.txt --editable .; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' \
+		|| { echo "Needs Python 3.10 to 3.13; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[sandbox]'
 	@touch $@
+
+install: $(PRODUCT) ## Install np6-source and the local NP6 API into .venv, without development tools
 
 # Virtual environments of their own: these packages need other versions, and much room.
 $(DESTINATIONS)/.ready: pyproject.toml constraints-destinations.txt
@@ -44,17 +57,31 @@ $(DIALECTS)/.ready: pyproject.toml constraints.txt
 		--constraint constraints.txt --editable '.[dev,dialects]'
 	@touch $@
 
-install: $(INSTALLED) ## Install what loading needs, without the tools of development
-
-demo: $(READY) ## Load a made-up account from a local NP6 API into DuckDB, and query it
+demo: $(PRODUCT) ## Load a made-up account from a local NP6 API into DuckDB, and query it
 	@$(BIN)/python pipelines/demo.py
 
-run: $(INSTALLED) ## Load your account: make run ARGS="--start 2024-01-01"
+run: $(PRODUCT) ## Load your account: make run ARGS="--start 2024-01-01"
 	@$(BIN)/python pipelines/np6_to_duckdb.py $(ARGS)
 
-test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile \
-		-m "not soak and not destinations and not environments and not orchestrators" $(ARGS)
+test: $(READY) ## Run the tests, but for the matrices
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m "$(NOT_HERE)" \
+		$(addprefix --ignore=,$(MATRICES)) $(ARGS)
+
+test-matrices: $(READY) ## Run the matrices: operations, faults, dialects, shapes of events
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m "$(NOT_HERE)" $(MATRICES) $(ARGS)
+
+# The oldest release of DuckDB that is supported, and the one that dlt cannot read through yet.
+build/duckdb-%/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv build/duckdb-$*
+	build/duckdb-$*/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev]'
+	build/duckdb-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		'duckdb==$*.*'
+	@touch $@
+
+test-versions: build/duckdb-1.4/.ready build/duckdb-2.0/.ready ## Run a part of the tests on DuckDB 1.4 and 2.0
+	@build/duckdb-1.4/bin/python -m pytest -q -n 2 $(QUICK) $(ARGS)
+	@build/duckdb-2.0/bin/python -m pytest -q -n 2 $(QUICK) $(ARGS)
 
 test-destinations: $(DESTINATIONS)/.ready $(DIALECTS)/.ready ## Run or check every destination that can be
 	@$(DESTINATIONS)/bin/python -m pytest -q -n 2 --timeout=600 tests/destinations \

@@ -161,7 +161,17 @@ def after_load(pipeline: dlt.Pipeline, mode: TMode) -> list[dict[str, Any]]:
     except Exception as error:  # Whatever it is: the load has committed.
         message = f"The load is complete, but the views are not up to date. {error}"
         if mode == "require":
-            return [{"kind": type(error).__name__, "message": message, "resume_at": None}]
+            return [
+                {
+                    "kind": type(error).__name__,
+                    "message": message,
+                    "resource": "views",
+                    "id": "",
+                    "problem": message,
+                    "advice": "Run np6-source views.",
+                    "resume_at": None,
+                }
+            ]
         logger.warning("%s", message)
     return []
 
