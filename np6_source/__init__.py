@@ -19,6 +19,7 @@ from .api.credentials import (
 from .dimensions import DIMENSIONS, wanted_dimensions
 from .endpoints import ENDPOINTS, ID_ARGUMENTS, Endpoint, default_items_events
 from .errors import Np6Error, RequestFailed, SettingError, TryAgainLater
+from .extract.chosen_actions import ChosenActions
 from .extract.dimension import make_dimension
 from .extract.resource import make_resource
 from .extract.session import ExtractSession
@@ -105,7 +106,9 @@ def np6_source(
         start: First moment to load, on a resource's or id's first run. Default: 30 days ago.
         end: Moment to load up to, exclusive. With ``start``: a backfill of just that range that
             touches no cursor and may run beside a schedule. Alone: a cap on this run.
-        action_ids: Actions (e-mail and SMS messages) to load by id.
+        action_ids: Actions (e-mail and SMS messages) to load by id. In place of ids ``all``,
+            ``active`` (neither deleted nor archived, and created, started or last sent within 180
+            days) or ``category:456``: each run takes them from the account's list of actions.
         campaign_ids: Campaigns to load.
         target_ids: Contacts to load by id.
         target_unicities: Contacts to load by unicity, usually the e-mail address.
@@ -192,6 +195,7 @@ def np6_source(
         ),
         table_format=table_format,
         bad_events=bad_events,
+        account=account,
     )
     if settings.start is not None and settings.end is not None and settings.start >= settings.end:
         raise SettingError(f"start={start!r} must be before end={end!r}")
@@ -236,10 +240,13 @@ def np6_source(
                 f" take one of {', '.join(ID_ARGUMENTS)}, or give the ids as a tuple"
             )
         values: Any = endpoint.ids if argument is None else given_ids[argument]
-        scope_ids = ids(values, str(endpoint.ids))
+        chosen = ChosenActions.parse(values) if argument == "action_ids" else None
+        scope_ids = chosen or ids(values, str(endpoint.ids))
         is_meant = bool(scope_ids) if endpoint.ids else not has_ids or endpoint.name in own
         yield make_resource(endpoint, scope_ids, session, endpoint.selected and is_meant)
     wanted = wanted_dimensions(dimensions, given_ids)
     for row in DIMENSIONS:
-        row_ids = ids(given_ids[row.ids], row.ids) if row.ids else ()
-        yield make_dimension(row, row_ids, session, account, row.name in wanted)
+        values = given_ids[row.ids] if row.ids else None
+        chosen = ChosenActions.parse(values) if row.ids == "action_ids" else None
+        row_ids = chosen or ids(values, str(row.ids))
+        yield make_dimension(row, row_ids, session, row.name in wanted)

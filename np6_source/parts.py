@@ -32,6 +32,7 @@ from .dataset_lock import TTurn, in_database_or_file
 from .destinations import destination_of
 from .endpoints import ENDPOINTS, Endpoint
 from .errors import Incomplete, SettingError
+from .extract.chosen_actions import ChosenActions
 from .loading import LoadReport, load
 from .settings import TMoment
 from .windows import iso, to_datetime, to_ms
@@ -78,6 +79,11 @@ class Part:
             object.__setattr__(self, name, to_datetime(moment))
         if self.start >= self.end:
             raise SettingError(f"A part's start={self.start} must be before its end={self.end}")
+        if chosen := ChosenActions.parse(self.ids.get("action_ids")):
+            raise SettingError(
+                f"A part needs the ids themselves, action_ids={str(chosen)!r} would be another list"
+                " on each worker: load the table actions, and give the ids you mean."
+            )
         checked = {name: settings.ids(values, name) for name, values in self.ids.items()}
         object.__setattr__(self, "ids", {name: found for name, found in checked.items() if found})
         if self.resources is not None:

@@ -95,6 +95,7 @@ class Settings:
         table_format: The format of the tables, None: the destination's own.
         bad_events: ``refuse``: a response with an event that cannot be taken fails. ``keep``: such
             events go to ``rejected_events``.
+        account: What the column ``account`` of the dimensions says.
     """
 
     start: int | None
@@ -113,6 +114,7 @@ class Settings:
     timestamps_are_final: bool
     table_format: TTableFormat | None = None
     bad_events: TBadEvents = "refuse"
+    account: str = ""
 
     def beginning(self, now: int) -> int:
         """Where a first load begins, in whole seconds where nothing was asked for."""

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ..endpoints import ENDPOINTS, scope_label
 from ..errors import SettingError
+from ..extract.chosen_actions import ChosenActions
 from ..ledger import Gap, coverage, missing
 from ..loading import LoadReport, load
 from ..settings import moment_ms
@@ -141,7 +142,10 @@ def _asked_scopes(options: argparse.Namespace) -> Iterable[tuple[str, str]]:
         if endpoint.ids is None:
             yield endpoint.name, ""
         else:
-            for scope_id in ids.get(str(endpoint.ids), ()):
+            given = ids.get(str(endpoint.ids), ())
+            if ChosenActions.parse(given):
+                continue  # The ledger has those that were loaded.
+            for scope_id in given:
                 yield endpoint.name, scope_label(scope_id, endpoint.ids_are_personal)
 
 

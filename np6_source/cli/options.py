@@ -225,6 +225,8 @@ def configure_logging(options: argparse.Namespace) -> None:
     Failures that the report names at the end are not logged besides.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", force=True)
+    # How many requests action_ids=all means is told before they are sent.
+    logging.getLogger("np6_source.extract.action_list").setLevel(logging.INFO)
     if options.debug:
         logging.getLogger("np6_source").setLevel(logging.DEBUG)
         return

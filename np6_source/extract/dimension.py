@@ -7,43 +7,29 @@ that readers find the old names or the new ones. There is no cursor and no state
 
 from __future__ import annotations
 
-import json
 import logging
-import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from itertools import islice
-from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import quote
+from contextlib import closing
+from typing import Any
 
 import dlt
-import duckdb
-import pyarrow as pa
 from dlt.extract import DltResource
 
-from ..api.client import ResponseFacts
-from ..api.responses import fewer_than_announced
-from ..dimensions import Dimension
+from ..dimensions import ACTIONS, Dimension
 from ..endpoints import scope_label
 from ..errors import (
     RUN_ENDING,
-    BadAnswer,
     Forbidden,
-    RequestContext,
     RequestFailed,
     SettingError,
-    SpoolFailed,
+    Stopped,
     failure_metrics,
 )
-from ..events.json_file import UnreadableResponse, check_brackets, is_empty_array, repair
-from ..settings import TTimestampFormat
 from ..tables.snapshots import declare_snapshots
-from ..windows import to_datetime
-from .dimension_rows import NoRow, rows_of
+from .action_list import ids_of
+from .chosen_actions import ChosenActions, TScopeIds
+from .description import DescriptionRequest, load_rows
 from .session import ExtractSession, Tools
 from .spool import TableStash
 
@@ -52,67 +38,19 @@ logger = logging.getLogger(__name__)
 NOT_THERE = (404, 405, 410, 501)
 """Statuses by which the API says that it has no such operation, or no such id."""
 
-ROWS_AT_ONCE = 1_000
-"""Elements that are in memory at once."""
-
-LARGEST_ELEMENT = 32 * 1024 * 1024
-"""Bytes that one element may have."""
-
-NOTHING_CHANGED = "Nothing was changed; the table keeps what the last load brought."
-
-
-@dataclass(frozen=True)
-class DescriptionRequest:
-    """One call of one operation of the second catalogue.
-
-    Attributes:
-        dimension: The operation.
-        scope: The id, empty where the operation covers the whole account.
-        scope_label: The id as it may be shown.
-    """
-
-    dimension: Dimension
-    scope: str = ""
-    scope_label: str = ""
-
-    method = "GET"
-    body = None
-
-    @property
-    def path(self) -> str:
-        """See ``ApiRequest``."""
-        return self.dimension.path.replace("{id}", quote(self.scope, safe=""))
-
-    @property
-    def accept(self) -> str:
-        """See ``ApiRequest``."""
-        own = self.dimension.accept
-        return own if own == "application/json" else f"{own}, application/json"
-
-    @property
-    def context(self) -> RequestContext:
-        """See ``ApiRequest``."""
-        return RequestContext(self.dimension.name, self.scope_label, "")
-
-    def parameters(self, timestamp_format: TTimestampFormat) -> dict[str, str]:
-        """See ``ApiRequest``."""
-        return {self.dimension.id_query: self.scope} if self.dimension.id_query else {}
-
 
 def make_dimension(
     dimension: Dimension,
-    scope_ids: tuple[str, ...],
+    scope_ids: TScopeIds,
     session: ExtractSession,
-    account: str,
     selected: bool,
 ) -> DltResource:
     """The dlt resource of one operation of the second catalogue.
 
     Args:
         dimension: The operation.
-        scope_ids: The ids to load; empty for an operation over the whole account.
+        scope_ids: The ids to load, or which actions; empty for an operation over the whole account.
         session: What the resources of the source share.
-        account: What the column ``account`` says.
         selected: Whether it is selected without being named.
 
     Returns:
@@ -121,7 +59,7 @@ def make_dimension(
 
     def read() -> Iterator[Any]:
         with session.tools() as tools:
-            yield from _DimensionRun(dimension, scope_ids, session, tools, account).run()
+            yield from _DimensionRun(dimension, scope_ids, session, tools).run()
 
     resource: DltResource = dlt.resource(
         read, name=dimension.name, write_disposition="merge", selected=selected
@@ -135,16 +73,14 @@ class _DimensionRun:
     def __init__(
         self,
         dimension: Dimension,
-        scope_ids: tuple[str, ...],
+        scope_ids: TScopeIds,
         session: ExtractSession,
         tools: Tools,
-        account: str,
     ) -> None:
         self._dimension = dimension
         self._scope_ids = scope_ids
         self._session = session
         self._tools = tools
-        self._account = account
         self._metrics: dict[str, Any] = dlt.current.resource_metrics()
 
     def run(self) -> Iterator[Any]:
@@ -166,8 +102,10 @@ class _DimensionRun:
         )
         requests = [
             DescriptionRequest(dimension, scope, scope_label(scope, dimension.ids_are_personal))
-            for scope in (self._scope_ids or ("",))
+            for scope in self._scopes()
         ]
+        if isinstance(self._scope_ids, ChosenActions) and not requests:
+            return
         is_any = False
         with closing(self._responses(requests)) as responses:
             for stash in responses:
@@ -178,6 +116,15 @@ class _DimensionRun:
         if is_any:
             for table in new_tables:
                 yield dlt.mark.with_table_name(table.arrow_schema.empty_table(), table.name)
+
+    def _scopes(self) -> tuple[str, ...]:
+        if not isinstance(self._scope_ids, ChosenActions):
+            return self._scope_ids or ("",)
+        try:
+            return ids_of(self._scope_ids, self._session, self._tools)
+        except RequestFailed as failure:
+            self._fail(failure, may_skip=False)
+            return ()
 
     def _responses(
         self, requests: Sequence[DescriptionRequest]
@@ -203,80 +150,28 @@ class _DimensionRun:
                     _discard(future)
 
     def _load(self, request: DescriptionRequest) -> TableStash | None:
-        """Sends one request and reads the response; None: it held nothing. In a worker thread."""
-        sink = _OneFile(self._tools.spool / f"{time.monotonic_ns()}-{id(request)}.json")
-        try:
-            facts = self._tools.client.fetch(request, sink)
-            try:
-                return self._read(sink, facts)
-            except (UnreadableResponse, NoRow) as problem:
-                raise BadAnswer(sink.context, str(problem), NOTHING_CHANGED) from None
-            except OSError as error:
-                raise SpoolFailed(
-                    sink.context,
-                    f"temporary files could not be written or read: {error.strerror}",
-                    NOTHING_CHANGED,
-                ) from None
-        finally:
-            sink.discard()
+        """The rows of one response; None: it held none. In a worker thread."""
+        if self._dimension.table != ACTIONS:
+            return load_rows(self._tools, request, self._session.settings.account)
+        listed = self._session.actions.table(self._tools)
+        stash = TableStash(self._tools.spool, "actions")
+        stash.add({ACTIONS.name: listed})
+        return stash if listed.num_rows else None
 
-    def _read(self, sink: _OneFile, facts: ResponseFacts) -> TableStash | None:
-        file, context = sink.file, sink.context
-        if repair(file):
-            logger.warning(
-                "Characters that are no Unicode text are written as U+FFFD with what they were in"
-                " brackets. [%s]",
-                context,
-            )
-        if self._dimension.gives == "object":
-            elements: Iterable[Any] = [_object(file)]
-        else:
-            check_brackets(file)
-            if is_empty_array(file):
-                if self._dimension.ids is None:
-                    logger.warning(
-                        "The response is an empty array, which is taken for no answer: %s keeps"
-                        " what the last load brought. [%s]",
-                        self._dimension.table.name,
-                        context,
-                    )
-                return None
-            elements = _elements(file, self._tools.spool)
-        stash = TableStash(self._tools.spool, file.stem)
-        count = 0
-        try:
-            remaining = iter(elements)
-            while batch := list(islice(remaining, ROWS_AT_ONCE)):
-                count += len(batch)
-                stash.add(self._tables(batch, to_datetime(facts.requested_at)))
-            incomplete = fewer_than_announced(facts.total_count, count, context)
-            if incomplete is not None:
-                raise incomplete
-        except BaseException:
-            stash.discard()
-            raise
-        return stash
-
-    def _tables(self, batch: list[Any], requested_at: datetime) -> dict[str, pa.Table]:
-        rows: dict[str, list[dict[str, Any]]] = {}
-        for element in batch:
-            for name, row in rows_of(element, self._dimension, self._account, requested_at):
-                rows.setdefault(name, []).append(row)
-        return {
-            table.name: pa.Table.from_pylist(rows[table.name], schema=table.arrow_schema)
-            for table in self._dimension.tables
-            if table.name in rows
-        }
-
-    def _fail(self, failure: RequestFailed) -> None:
+    def _fail(self, failure: RequestFailed, may_skip: bool = True) -> None:
         """Takes note of a failure, or raises it where the settings say so.
 
         An operation or id that is not there, or may not be asked for, is left out with a warning:
         the reference flags many of these operations as deprecated and shows others only in part.
         """
-        if isinstance(failure, Forbidden) or failure.context.status in NOT_THERE:
+        is_not_there = isinstance(failure, Forbidden) or failure.context.status in NOT_THERE
+        if may_skip and is_not_there:
             logger.warning("%s", self._left_out(failure))
             self._metrics["skipped"].append(failure_metrics(failure))
+            return
+        if isinstance(failure, Stopped):
+            logger.warning("%s", failure)
+            self._session.ended_by = failure
             return
         if self._session.settings.on_error == "raise":
             raise failure
@@ -303,100 +198,6 @@ class _DimensionRun:
             else "the reference does not show that it exists"
         )
         return f"NP6 has no {dimension.path} for this account ({why}); {kept} [{context}]"
-
-
-class _OneFile:
-    """A sink that writes a response's body to one file.
-
-    Attributes:
-        context: What the response is for, for messages.
-        file: The file.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.context = RequestContext("", "", "")
-        self._target: BinaryIO | None = None
-
-    def start(self, requested_at: int, context: RequestContext) -> None:
-        """See ``BodySink``."""
-        self.context = context
-        with self._writing():
-            self._target = self.file.open("wb")
-
-    def add(self, chunk: bytes) -> None:
-        """See ``BodySink``."""
-        assert self._target is not None
-        with self._writing():
-            self._target.write(chunk)
-
-    def finish(self) -> None:
-        """See ``BodySink``."""
-        with self._writing():
-            self._close()
-
-    def discard(self) -> None:
-        """See ``BodySink``: removes the file."""
-        with self._writing():
-            self._close()
-            self.file.unlink(missing_ok=True)
-
-    def _close(self) -> None:
-        target, self._target = self._target, None
-        if target is not None:
-            target.close()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror
-        else:
-            return
-        raise SpoolFailed(
-            self.context, f"the response could not be written: {reason}", NOTHING_CHANGED
-        )
-
-
-def _object(file: Path) -> Any:
-    if file.stat().st_size > LARGEST_ELEMENT:
-        raise UnreadableResponse(f"the body has more than {LARGEST_ELEMENT} bytes")
-    text = file.read_text("utf-8-sig")
-    try:
-        element = json.loads(text)
-    except (ValueError, RecursionError):
-        kind = "is empty" if not text.strip() else "is not one JSON object"
-        raise UnreadableResponse(f"the body {kind}") from None
-    if not isinstance(element, dict):
-        raise UnreadableResponse("the body is JSON, but not an object")
-    return element
-
-
-def _elements(file: Path, spool: Path) -> Iterator[Any]:
-    """The elements of an array, few at a time.
-
-    Raises:
-        UnreadableResponse: The file is not one complete JSON array.
-    """
-    name = str(file).replace("'", "''")
-    largest = min(LARGEST_ELEMENT, file.stat().st_size + 1)
-    config: dict[str, Any] = {
-        "threads": 1,
-        "memory_limit": "256MB",
-        "temp_directory": str(spool / "duckdb"),
-    }
-    with duckdb.connect(config=config) as connection:
-        try:
-            found = connection.execute(
-                f"SELECT json FROM read_json_objects('{name}', format='array',"
-                f" maximum_object_size={largest})"
-            )
-            while rows := found.fetchmany(ROWS_AT_ONCE):
-                for (text,) in rows:
-                    yield json.loads(text) if text is not None else None
-        except (duckdb.Error, ValueError, RecursionError):
-            raise UnreadableResponse("the body is not one complete JSON array") from None
 
 
 def _discard(future: Future[TableStash | None]) -> None:

@@ -43,8 +43,10 @@ from ..ledger import ledger_row
 from ..schema import LOAD_WINDOWS
 from ..settings import moment_ms
 from ..tables.declaration import declare_tables
-from ..windows import SECOND, Pace, Window, iso, to_datetime
+from ..windows import DAY, SECOND, Pace, Window, iso, to_datetime
+from .action_list import ids_of
 from .batches import GatheredTables, HandedOn, tables_not_yet_there
+from .chosen_actions import ChosenActions, TScopeIds
 from .guards import check_cursor, check_refresh, check_tables, check_transformers
 from .lateness import LatenessProbe
 from .progress import (
@@ -71,18 +73,24 @@ FAILURES_IN_A_ROW = 3
 IN_METRICS = {"in_metrics": True}
 """Marks the log records of failures, which the resource's metrics have too."""
 
+UNKNOWN_IDS = "unknown_ids"
+"""Key of the state: ids that NP6 answered with 404, in how many runs on end and when last."""
+
+RUNS_UNKNOWN = 3
+"""Runs on end after which an unknown id is asked once a day only."""
+
 UNMAPPED_SHOWN = 10
 """Unknown fields that a warning names."""
 
 
 def make_resource(
-    endpoint: Endpoint, scope_ids: tuple[str, ...], session: ExtractSession, is_selected: bool
+    endpoint: Endpoint, scope_ids: TScopeIds, session: ExtractSession, is_selected: bool
 ) -> DltResource:
     """The dlt resource of one operation.
 
     Args:
         endpoint: The operation.
-        scope_ids: The ids to load; empty for an operation over the whole account.
+        scope_ids: The ids to load, or which actions; empty for an operation over the whole account.
         session: What the resources of the source share.
         is_selected: Whether it is loaded without being named.
 
@@ -130,7 +138,7 @@ class ResourceRun:
     def __init__(
         self,
         endpoint: Endpoint,
-        scope_ids: tuple[str, ...],
+        scope_ids: TScopeIds,
         session: ExtractSession,
         tools: Tools,
         cursor: dlt.sources.incremental[datetime],
@@ -240,12 +248,48 @@ class ResourceRun:
             raise SettingError(
                 f"{self._endpoint.name} loads by id: give {self._endpoint.ids} to np6_source"
             )
-        runs = [self._scope_run(scope_id, start, end) for scope_id in (self._scope_ids or ("",))]
+        runs = [self._scope_run(scope_id, start, end) for scope_id in self._scopes()]
         return {
             run.scope.label: run
             for run in least_advanced_first(runs)
             if run.scope.start < run.scope.end
         }
+
+    def _scopes(self) -> tuple[str, ...]:
+        """The ids to ask for; one that is empty for the account."""
+        if not isinstance(self._scope_ids, ChosenActions):
+            return self._asked_for_today(self._scope_ids or ("",))
+        known = tuple(self._state.get(PLACES, ()))
+        try:
+            found = ids_of(self._scope_ids, self._session, self._tools, known)
+        except RequestFailed as failure:
+            if isinstance(failure, (*RUN_ENDING, Stopped)):
+                self._session.ended_by = failure
+            self._note(failure)
+            return known  # What was loaded before goes on.
+        return self._asked_for_today(found)
+
+    def _asked_for_today(self, ids: tuple[str, ...]) -> tuple[str, ...]:
+        """The ids without those that NP6 does not know for long: these are asked once a day."""
+        unknown = self._state.get(UNKNOWN_IDS, {})
+        if self._is_backfill or not unknown:
+            return ids
+        labels = {one: scope_label(one, self._endpoint.ids_are_personal) for one in ids}
+        left_out = {
+            label
+            for label in labels.values()
+            if label in unknown
+            and unknown[label]["runs"] >= RUNS_UNKNOWN
+            and self._began_at - unknown[label]["asked_at"] < DAY
+        }
+        if left_out:
+            logger.warning(
+                "%s: NP6 did not know these ids in %d runs on end, they are asked once a day: %s",
+                self._endpoint.name,
+                RUNS_UNKNOWN,
+                ", ".join(sorted(left_out)),
+            )
+        return tuple(one for one, label in labels.items() if label not in left_out)
 
     def _range(self) -> tuple[int, int]:
         """The span of a scope without a place."""
@@ -392,6 +436,7 @@ class ResourceRun:
             # The overlap does not count: a run that stops within it would never get on.
             self._session.loaded_events += contents.event_count
         self._session.failed_in_a_row = 0
+        self._state.get(UNKNOWN_IDS, {}).pop(label, None)
         run.complete_until = loadable.window.end
         run.read_at = answer.requested_at
         self._probes[label].add(contents.buckets, loadable.counted)
@@ -433,6 +478,10 @@ class ResourceRun:
         if isinstance(failure, RUN_ENDING) or too_many:
             self._session.ended_by = failure
         is_unknown_id = isinstance(failure, NotFound) and bool(step.scope.id)
+        if is_unknown_id and not self._is_backfill:
+            runs = self._state.get(UNKNOWN_IDS, {}).get(step.scope.label, {}).get("runs", 0)
+            entry = {"runs": runs + 1, "asked_at": self._began_at}
+            self._state.setdefault(UNKNOWN_IDS, {})[step.scope.label] = entry
         self._note(failure, may_raise=not is_unknown_id)
 
     def _note(self, failure: RequestFailed, may_raise: bool = True) -> None:

@@ -23,6 +23,7 @@ from ..events.reader import PARSES_AT_ONCE, EventReader
 from ..ledger import TCoverage, proven
 from ..settings import ClientSettings, Settings
 from ..windows import SECOND
+from .action_list import ActionList
 from .spool import spool_folder
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class ExtractSession:
         loaded_events: Events handed to dlt so far.
         failed_in_a_row: Scopes that the API failed to answer, one after the other.
         ended_by: The failure that ended the run for every resource, if one did.
+        actions: The account's list of actions.
     """
 
     def __init__(self, client: ClientSettings, settings: Settings) -> None:
@@ -102,6 +104,7 @@ class ExtractSession:
         self.ended_by: RequestFailed | None = None
         self._said: set[str] = set()
         self._ledger: list[TCoverage | None] = []
+        self.actions = ActionList(self.settings.account)
 
     def _open(self, stack: ExitStack) -> Tools:
         # What Arrow keeps for later is not wanted any more; the load step has its own needs.

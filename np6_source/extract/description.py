@@ -1,0 +1,256 @@
+"""One response of the second catalogue: a request in, rows out, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import quote
+
+import duckdb
+import pyarrow as pa
+
+from ..api.client import ResponseFacts
+from ..api.responses import fewer_than_announced
+from ..dimensions import Dimension
+from ..errors import BadAnswer, RequestContext, SpoolFailed
+from ..events.json_file import UnreadableResponse, check_brackets, is_empty_array, repair
+from ..settings import TTimestampFormat
+from ..windows import to_datetime
+from .dimension_rows import NoRow, rows_of
+from .spool import TableStash
+
+if TYPE_CHECKING:
+    from .session import Tools
+
+logger = logging.getLogger(__name__)
+
+ROWS_AT_ONCE = 1_000
+"""Elements that are in memory at once."""
+
+LARGEST_ELEMENT = 32 * 1024 * 1024
+"""Bytes that one element may have."""
+
+NOTHING_CHANGED = "Nothing was changed; the table keeps what the last load brought."
+
+
+@dataclass(frozen=True)
+class DescriptionRequest:
+    """One call of one operation of the second catalogue.
+
+    Attributes:
+        dimension: The operation.
+        scope: The id, empty where the operation covers the whole account.
+        scope_label: The id as it may be shown.
+    """
+
+    dimension: Dimension
+    scope: str = ""
+    scope_label: str = ""
+
+    method = "GET"
+    body = None
+
+    @property
+    def path(self) -> str:
+        """See ``ApiRequest``."""
+        return self.dimension.path.replace("{id}", quote(self.scope, safe=""))
+
+    @property
+    def accept(self) -> str:
+        """See ``ApiRequest``."""
+        own = self.dimension.accept
+        return own if own == "application/json" else f"{own}, application/json"
+
+    @property
+    def context(self) -> RequestContext:
+        """See ``ApiRequest``."""
+        return RequestContext(self.dimension.name, self.scope_label, "")
+
+    def parameters(self, timestamp_format: TTimestampFormat) -> dict[str, str]:
+        """See ``ApiRequest``."""
+        return {self.dimension.id_query: self.scope} if self.dimension.id_query else {}
+
+
+def load_rows(tools: Tools, request: DescriptionRequest, account: str) -> TableStash | None:
+    """Sends one request and reads the response.
+
+    Args:
+        tools: What is open during the extraction.
+        request: What to ask for.
+        account: What the column ``account`` says.
+
+    Returns:
+        The rows, by table; None: the response is an empty array.
+
+    Raises:
+        RequestFailed: The kind says what it means, see ``errors``. Nothing is left behind.
+    """
+    sink = _OneFile(tools.spool / f"{time.monotonic_ns()}-{id(request)}.json")
+    try:
+        facts = tools.client.fetch(request, sink)
+        try:
+            return _read(tools, request, sink, facts, account)
+        except (UnreadableResponse, NoRow) as problem:
+            raise BadAnswer(sink.context, str(problem), NOTHING_CHANGED) from None
+        except OSError as error:
+            raise SpoolFailed(
+                sink.context,
+                f"temporary files could not be written or read: {error.strerror}",
+                NOTHING_CHANGED,
+            ) from None
+    finally:
+        sink.discard()
+
+
+def _read(
+    tools: Tools, request: DescriptionRequest, sink: _OneFile, facts: ResponseFacts, account: str
+) -> TableStash | None:
+    file, context, dimension = sink.file, sink.context, request.dimension
+    if repair(file):
+        logger.warning(
+            "Characters that are no Unicode text are written as U+FFFD with what they were in"
+            " brackets. [%s]",
+            context,
+        )
+    if dimension.gives == "object":
+        elements: Iterable[Any] = [_object(file)]
+    else:
+        check_brackets(file)
+        if is_empty_array(file):
+            if dimension.ids is None:
+                logger.warning(
+                    "The response is an empty array, which is taken for no answer: %s keeps"
+                    " what the last load brought. [%s]",
+                    dimension.table.name,
+                    context,
+                )
+            return None
+        elements = _elements(file, tools.spool)
+    stash = TableStash(tools.spool, file.stem)
+    requested_at = to_datetime(facts.requested_at)
+    count = 0
+    try:
+        remaining = iter(elements)
+        while batch := list(islice(remaining, ROWS_AT_ONCE)):
+            count += len(batch)
+            rows: dict[str, list[dict[str, Any]]] = {}
+            for element in batch:
+                for name, row in rows_of(element, dimension, account, requested_at):
+                    rows.setdefault(name, []).append(row)
+            stash.add(_as_tables(rows, dimension))
+        incomplete = fewer_than_announced(facts.total_count, count, context)
+        if incomplete is not None:
+            raise incomplete
+    except BaseException:
+        stash.discard()
+        raise
+    return stash
+
+
+def _as_tables(rows: dict[str, list[dict[str, Any]]], dimension: Dimension) -> dict[str, pa.Table]:
+    return {
+        table.name: pa.Table.from_pylist(rows[table.name], schema=table.arrow_schema)
+        for table in dimension.tables
+        if table.name in rows
+    }
+
+
+class _OneFile:
+    """A sink that writes a response's body to one file.
+
+    Attributes:
+        context: What the response is for, for messages.
+        file: The file.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.context = RequestContext("", "", "")
+        self._target: BinaryIO | None = None
+
+    def start(self, requested_at: int, context: RequestContext) -> None:
+        """See ``BodySink``."""
+        self.context = context
+        with self._writing():
+            self._target = self.file.open("wb")
+
+    def add(self, chunk: bytes) -> None:
+        """See ``BodySink``."""
+        assert self._target is not None
+        with self._writing():
+            self._target.write(chunk)
+
+    def finish(self) -> None:
+        """See ``BodySink``."""
+        with self._writing():
+            self._close()
+
+    def discard(self) -> None:
+        """See ``BodySink``: removes the file."""
+        with self._writing():
+            self._close()
+            self.file.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        target, self._target = self._target, None
+        if target is not None:
+            target.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror
+        else:
+            return
+        raise SpoolFailed(
+            self.context, f"the response could not be written: {reason}", NOTHING_CHANGED
+        )
+
+
+def _object(file: Path) -> Any:
+    if file.stat().st_size > LARGEST_ELEMENT:
+        raise UnreadableResponse(f"the body has more than {LARGEST_ELEMENT} bytes")
+    text = file.read_text("utf-8-sig")
+    try:
+        element = json.loads(text)
+    except (ValueError, RecursionError):
+        kind = "is empty" if not text.strip() else "is not one JSON object"
+        raise UnreadableResponse(f"the body {kind}") from None
+    if not isinstance(element, dict):
+        raise UnreadableResponse("the body is JSON, but not an object")
+    return element
+
+
+def _elements(file: Path, spool: Path) -> Iterator[Any]:
+    """The elements of an array, few at a time.
+
+    Raises:
+        UnreadableResponse: The file is not one complete JSON array.
+    """
+    name = str(file).replace("'", "''")
+    largest = min(LARGEST_ELEMENT, file.stat().st_size + 1)
+    config: dict[str, Any] = {
+        "threads": 1,
+        "memory_limit": "256MB",
+        "temp_directory": str(spool / "duckdb"),
+    }
+    with duckdb.connect(config=config) as connection:
+        try:
+            found = connection.execute(
+                f"SELECT json FROM read_json_objects('{name}', format='array',"
+                f" maximum_object_size={largest})"
+            )
+            while rows := found.fetchmany(ROWS_AT_ONCE):
+                for (text,) in rows:
+                    yield json.loads(text) if text is not None else None
+        except (duckdb.Error, ValueError, RecursionError):
+            raise UnreadableResponse("the body is not one complete JSON array") from None
