@@ -137,8 +137,8 @@ def np6_source(
             dataset: the customer number, as in ``events.customer``.
         largest_load: Events after which a run stops at the next complete window. The next run
             goes on there. None: no run stops early.
-        stop_when: Asked between windows; anything true ends the run there, and what is complete is
-            loaded.
+        stop_when: Asked between windows, and by other threads while a request waits; anything true
+            ends the run there, and what is complete is loaded.
         largest_answer: Bytes (uncompressed) that one answer may have before its window is halved.
         attempts: How often a request is tried.
         backoff: Seconds before the second attempt; doubles with each further one.

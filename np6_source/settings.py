@@ -85,7 +85,8 @@ class Settings:
         clock_tolerance: By how much the server's clock and the local one may differ.
         concurrency: Windows fetched at once.
         largest_load: Events after which a run stops at the next window, None: never.
-        stop_when: Asked between windows; anything true ends the run there.
+        stop_when: Asked between windows, and by other threads while a request waits; anything true
+            ends the run there.
         on_error: ``raise``: a failed window ends the run and nothing is loaded. ``keep``: what
             is complete is loaded, the failures are in the resource's metrics.
         classification: Value of the hit operations' classification parameter.

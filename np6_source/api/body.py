@@ -280,6 +280,37 @@ class BodyInPieces:
         )
 
 
+class BodyTooLarge(Exception):
+    """A body passes the size limit."""
+
+
+class CountedBytes:
+    """Counts the bytes of a body, up to a limit.
+
+    Attributes:
+        byte_count: Bytes so far.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Starts at nothing."""
+        self.byte_count = 0
+        self._limit = limit
+
+    def chunks(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Passes the chunks of a body on.
+
+        Raises:
+            BodyTooLarge: They are more than the limit.
+        """
+        for chunk in chunks:
+            self.byte_count += len(chunk)
+            if self.byte_count > self._limit:
+                raise BodyTooLarge(
+                    f"the response is larger than {self._limit} bytes (largest_answer)"
+                )
+            yield chunk
+
+
 def inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Inflates a body that is gzip, whatever its headers say; others pass as they are.
 

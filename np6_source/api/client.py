@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import logging
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 import requests
 import tenacity
-from urllib3.exceptions import HTTPError, ProtocolError
 
 from ..endpoints import WINDOW_PARAMETERS, Endpoint
 from ..errors import (
-    BadAnswer,
-    ExchangeFailed,
     RequestContext,
     RequestFailed,
     Stopped,
@@ -30,11 +26,11 @@ from ..errors import (
 )
 from ..settings import ClientSettings, TTimestampFormat
 from ..windows import SECOND, Window, iso
-from .body import CHUNK, BodySink, in_utf8, inflated
+from .body import CHUNK, BodySink, CountedBytes, in_utf8, inflated
 from .credentials import KeyHeader, NoCookies, checked_base_url, checked_key, is_loopback
+from .http_errors import not_received, not_sent
 from .log_filter import hide_ids
 from .responses import (
-    NOTHING_LOADED,
     Refusal,
     declared_charset,
     later,
@@ -283,13 +279,16 @@ class Client:
         try:
             with self._throttle.slot(), self._watch.request() as watched:
                 return self._exchange(request, sink, watched)
+        except (RequestFailed, _Again):
+            raise
         except WaitTooLong as wait:
-            seconds = wait.seconds
+            problem = "the account's rate limit is used up"
+            failure: RequestFailed = later(context, problem, self.clock.now(), wait.seconds)
         except Stop:
-            seconds = None
-        if seconds is None:
-            raise _stopped(context)
-        raise later(context, "the account's rate limit is used up", self.clock.now(), seconds)
+            failure = _stopped(context)
+        except Exception as error:
+            failure = unreadable(error, context)
+        raise failure
 
     def _exchange(self, request: ApiRequest, sink: BodySink, watched: Watched) -> ResponseFacts:
         began = time.monotonic()
@@ -330,7 +329,7 @@ class Client:
             )
         except Exception as error:
             refused = self._cut_short(watched, request.context)
-            refused = refused or _not_sent(error, request.context)
+            refused = refused or not_sent(error, request.context)
         raise _error_of(refused)
 
     def _check(self, response: requests.Response, context: RequestContext) -> None:
@@ -364,7 +363,7 @@ class Client:
         context: RequestContext,
     ) -> int:
         """Streams the body to the sink; returns its size, uncompressed."""
-        counted = _Counted(self._settings.largest_answer)
+        counted = CountedBytes(self._settings.largest_answer)
         try:
             if response.status_code == 204:
                 sink.add(b"[]")
@@ -381,7 +380,7 @@ class Client:
             sink.discard()
             raise
         except Exception as error:
-            refused = self._cut_short(watched, context) or _not_received(error, context)
+            refused = self._cut_short(watched, context) or not_received(error, context)
         except BaseException:
             sink.discard()
             raise
@@ -399,25 +398,6 @@ class Client:
         return None
 
 
-class _TooLarge(Exception):
-    """A body passes the size limit."""
-
-
-class _Counted:
-    """Counts the bytes of a body, up to a limit."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.byte_count = 0
-
-    def chunks(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            self.byte_count += len(chunk)
-            if self.byte_count > self.limit:
-                raise _TooLarge(f"the response is larger than {self.limit} bytes (largest_answer)")
-            yield chunk
-
-
 def _refusal_of(state: tenacity.RetryCallState) -> Refusal:
     error = state.outcome.exception() if state.outcome else None
     assert isinstance(error, _Again)
@@ -430,56 +410,6 @@ def _error_of(refused: Refusal) -> Exception:
 
 def _stopped(context: RequestContext) -> Stopped:
     return Stopped(context, "the run was asked to stop", "A later run asks for the window again.")
-
-
-def _not_sent(error: Exception, context: RequestContext) -> Refusal:
-    """What an error means that came before the response's headers."""
-    kind = _kind(error)
-    if isinstance(error, requests.exceptions.ReadTimeout):
-        return Refusal(too_large(context, "the API did not answer in time"), may_repeat=True)
-    if _broke_off(error):
-        return Refusal(too_large(context, "the API closed the connection"), may_repeat=True)
-    if isinstance(error, (requests.exceptions.ConnectionError, HTTPError)):
-        problem = f"no connection to the API ({kind})"
-        advice = "Nothing of the window was loaded; check the network and base_url."
-        return Refusal(Unreachable(context, problem, advice), may_repeat=True)
-    if isinstance(error, OSError) and not isinstance(error, (requests.RequestException)):
-        # requests cannot find the file with the certificates, or this machine is out of something.
-        problem = f"no connection to the API could be made on this machine ({kind})"
-        advice = f"{NOTHING_LOADED} Check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE, and base_url."
-        return Refusal(Unreachable(context, problem, advice))
-    problem = f"the request cannot be sent ({kind})"
-    return Refusal(ExchangeFailed(context, problem, f"{NOTHING_LOADED} Check the id and base_url."))
-
-
-def _not_received(error: Exception, context: RequestContext) -> Refusal:
-    """What an error means that came with the response's body."""
-    if isinstance(error, _TooLarge):
-        return Refusal(too_large(context, str(error)))
-    if isinstance(error, HTTPError):
-        problem = f"the response broke off ({_kind(error)})"
-        return Refusal(too_large(context, problem), may_repeat=True)
-    if isinstance(error, zlib.error):
-        failure = BadAnswer(context, "the response's gzip is broken", NOTHING_LOADED)
-        return Refusal(failure, may_repeat=True)
-    if isinstance(error, (UnicodeError, LookupError)):
-        problem = "the body is not in the charset that its Content-Type names"
-        return Refusal(BadAnswer(context, problem, f"{NOTHING_LOADED} Tell NP6's support."))
-    return Refusal(unreadable(error, context))
-
-
-def _broke_off(error: Exception) -> bool:
-    """Whether a connection stood and was closed before the response began."""
-    return (
-        type(error) is requests.exceptions.ConnectionError
-        and bool(error.args)
-        and isinstance(error.args[0], ProtocolError)
-    )
-
-
-def _kind(error: BaseException) -> str:
-    """The kind of an error without its text, which may quote URLs."""
-    return type(error).__name__
 
 
 def _printable(text: str | None) -> str | None:

@@ -98,7 +98,7 @@ class Watch:
         stop_since: float | None = None
         while not self._closed.wait(LOOK_EVERY):
             now = time.monotonic()
-            if stop_since is None and self._should_stop():
+            if stop_since is None and self._is_to_stop():
                 stop_since = now
             with self._lock:
                 for watched in self._watched.values():
@@ -106,6 +106,13 @@ class Watch:
                         _end(watched, "deadline")
                     elif stop_since is not None and now - max(stop_since, watched.began) > GRACE:
                         _end(watched, "stop")
+
+    def _is_to_stop(self) -> bool:
+        try:
+            return bool(self._should_stop())
+        except Exception:
+            # The run ends by the same error where it is asked between windows.
+            return True
 
 
 def _end(watched: Watched, reason: Literal["deadline", "stop"]) -> None:

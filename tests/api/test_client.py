@@ -536,6 +536,15 @@ def test_a_wish_to_stop_ends_the_wait_before_the_next_attempt(
     assert len(sandbox.requests) == 1
 
 
+def test_a_question_that_fails_is_a_wish_to_stop(
+    client_of: TMake, raw_server: TMake, request_of: TMake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "GRACE", 0.2)
+    server = raw_server(drip(DRIPS["headers"]))
+    client = client_of(server, should_stop=lambda: 1 / 0)
+    assert type(failure_of(client, request_of())) is Stopped
+
+
 def test_a_short_request_is_finished_though_the_run_is_to_stop(
     client_of: TMake, serve: TMake, request_of: TMake
 ) -> None:

@@ -343,7 +343,8 @@ class TestLogs:
         [
             b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n[]",
             b"HTTP/1.1 503 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nConnection: close\r\nnonsense\r\nContent-Length: 2\r\n\r\n[]",
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nsomebody.private@example.com\r\n"
+            b"Content-Length: 2\r\n\r\n[]",
             b"",
         ],
         ids=["good", "refused", "unreadable headers", "hangs up"],

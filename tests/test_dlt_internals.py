@@ -1,0 +1,39 @@
+"""What dlt does not promise: an upgrade of dlt is a review of the module and a run of these."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+from dlt.common.runtime import signals
+
+from np6_source.dlt_internals import is_stop_requested, where_configured
+
+
+class TestWhereConfigured:
+    def test_a_value_is_found_under_its_sections_only(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SOURCES__NP6__SOME_FIELD", " a value ")
+        found = where_configured("some_field", "a value", "sources", "np6")
+        assert found == "the environment variable SOURCES__NP6__SOME_FIELD"
+        assert where_configured("some_field", "a value", "sources") is None
+        assert where_configured("some_field", "a value") is None
+        assert where_configured("some_field", "another", "sources", "np6") is None
+
+    def test_a_value_of_the_active_pipeline_alone_is_found(
+        self, warehouse: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert warehouse.pipeline.pipeline_name == "np6_test"
+        monkeypatch.setenv("NP6_TEST__SOURCES__NP6__SOME_FIELD", "a value")
+        found = where_configured("some_field", "a value", "sources", "np6")
+        assert found == "the environment variable NP6_TEST__SOURCES__NP6__SOME_FIELD"
+
+
+def test_a_signal_that_dlt_has_received_is_seen() -> None:
+    assert not is_stop_requested()
+    with signals.intercepted_signals():
+        signal.raise_signal(signal.SIGTERM)
+        assert is_stop_requested()
+    assert not is_stop_requested()
