@@ -29,6 +29,7 @@ from filelock import FileLock, Timeout
 from .dataset_lock import TTurn, in_database
 from .destinations import destination_of
 from .dimensions import dimension_tables
+from .duck import is_begun_without_staging
 from .errors import Np6Error
 from .tables.naming import filled, name_of, names
 from .views import TMode, after_load, make_way
@@ -162,7 +163,7 @@ def settle_pending(pipeline: dlt.Pipeline, turn: TTurn = in_database) -> None:
     if plan is None:
         return
     package = plan["package_to_abort"]
-    if package is not None and package["interrupted_jobs"]:
+    if package is not None and (package["interrupted_jobs"] or is_begun_without_staging(pipeline)):
         logger.warning(
             "The last run was interrupted while loading; its package %s is extracted again.",
             package["load_id"],

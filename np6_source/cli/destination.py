@@ -18,7 +18,7 @@ from dlt.common.destination.exceptions import UnknownDestinationModule
 from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from .. import lake
+from .. import duck, lake
 from ..errors import SettingError
 from .nearest import did_you_mean
 
@@ -34,17 +34,12 @@ CLIENT_LIBRARIES = {"delta": "deltalake", "iceberg": "pyiceberg"}
 """What dlt writes a table format on files with, which it asks for only in the load step."""
 
 
-class duckdb(dlt.destinations.duckdb):  # noqa: N801 - named as dlt names destinations
-    """``dlt.destinations.duckdb``, configured in the same way, within ``DUCKDB_LIMITS``.
+class duckdb(duck.duckdb):  # noqa: N801 - named as dlt names destinations
+    """``np6_source.duck.duckdb``, configured in the same way, within ``DUCKDB_LIMITS``.
 
     dlt 1.31 takes limits from ``credentials`` alone, refuses those in ``config.toml``, and forgets
     a configured file where they are given in code. Limits that are configured take precedence.
     """
-
-    @property
-    def destination_type(self) -> str:
-        """Dlt's own, so that a pipeline's state names nothing of this package."""
-        return "dlt.destinations.duckdb"
 
     def configuration(
         self, initial_config: DuckDbClientConfiguration, accept_partial: bool = False

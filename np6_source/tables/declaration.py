@@ -102,7 +102,8 @@ def _layout(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         hint: value
         for hint, value in given.items()
-        if (hint.startswith("x-") and hint not in dlts_own) or hint == "description"
+        if (hint.startswith("x-") and not hint.startswith("x-np6-") and hint not in dlts_own)
+        or hint == "description"
     }
 
 

@@ -8,7 +8,7 @@ from .. import destinations
 from ..destinations import Destination
 from ..lake import REPLACED_BY
 from ..schema import EVENTS, REQUESTED_AT, Column, Table
-from .merge import TName, destination_scope
+from .merge import MERGE, TName, destination_scope, how_rows_are_replaced
 
 
 def table_hints(
@@ -46,6 +46,8 @@ def table_hints(
     table_wide = dict(layout.table)
     if table.replaced_by and row.replaces == "by itself":
         table_wide[REPLACED_BY] = table.replaced_by
+    if table.disposition == "merge" and row.kind == "duckdb":
+        table_wide[MERGE] = how_rows_are_replaced(table, row, timestamps_are_final)
     if table_wide:
         hints["additional_table_hints"] = table_wide
     if table.is_child:

@@ -15,13 +15,17 @@ rows, a file that it cuts at semicolons. What it does not do stands in the condi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..destinations import CLOCK_NOISE, Destination
 from ..schema import REQUESTED_AT, TIMESTAMP, TOMBSTONE, Table
 
 IN_ONE_TRANSACTION = "/* CREATE nothing: this word makes dlt open a transaction */"
 """Makes dlt 1.31 run a merge in a transaction (``SqlLoadJob.maybe_transaction``)."""
+
+MERGE = "x-np6-merge"
+"""Table hint for ``duck``: how rows of the table are replaced, see ``how_rows_are_replaced``."""
 
 TName = Callable[[str], str]
 """A column's name as the destination's SQL has it."""
@@ -97,8 +101,8 @@ def _replaced(columns: list[str]) -> str:
     return f"{_tuple(columns)} IN (SELECT {key} FROM {{staging_table}})"
 
 
-def _in_range_of_time(column: str) -> str:
-    least, most = (f"(SELECT {f}({column}) FROM {{staging_table}})" for f in ("min", "max"))
+def _in_range_of_time(column: str, rows: str = "{staging_table}") -> str:
+    least, most = (f"(SELECT {f}({column}) FROM {rows})" for f in ("min", "max"))
     return f"{column} BETWEEN {least} AND {most}"
 
 
@@ -120,3 +124,60 @@ def _stale(columns: list[str], requested_at: str) -> str:
 
 def _tuple(columns: list[str]) -> str:
     return columns[0] if len(columns) == 1 else f"({', '.join(columns)})"
+
+
+def how_rows_are_replaced(
+    table: Table, destination: Destination, timestamps_are_final: bool
+) -> dict[str, Any]:
+    """The arguments of ``statements_from`` that are the table's."""
+    return {
+        "by": list((table.replaced_by,) if table.replaced_by else table.key),
+        "in_range_of_time": destination.skips_by_time and timestamps_are_final,
+        "tombstones": table.replaced_by is not None,
+    }
+
+
+def statements_from(
+    source: str,
+    target: str,
+    key: Sequence[str],
+    by: Sequence[str],
+    in_range_of_time: bool,
+    tombstones: bool,
+    stale: str,
+) -> list[str]:
+    """DuckDB's statements that merge rows that are not in a table of their own.
+
+    They do what dlt's merge does with ``destination_scope``, in one transaction for the same
+    reason.
+
+    Args:
+        source: Where the rows are, as SQL.
+        target: The table, as SQL.
+        key: Columns that identify a row.
+        by: Columns by which rows go.
+        in_range_of_time: Only rows in the range of time of the new ones are looked at.
+        tombstones: Rows may only say that an event has none.
+        stale: A name for what is left out meanwhile.
+    """
+    time = REQUESTED_AT.name
+    same = " AND ".join(f's."{column}" = t."{column}"' for column in by)
+    version = ", ".join(f'"{column}"' for column in (*by, time))
+    columns = ", ".join(f'"{column}"' for column in by)
+    staged = ", ".join(f's."{column}"' for column in (*by, time))
+    keys = ", ".join(f'"{column}"' for column in key)
+    new = f"(SELECT * FROM {source} ANTI JOIN {stale} USING ({version}))"
+    bound = f" AND {_in_range_of_time(TIMESTAMP.name, new)}" if in_range_of_time else ""
+    kept = f" AND {TOMBSTONE.column} IS DISTINCT FROM '{TOMBSTONE.value}'" if tombstones else ""
+    return [
+        f"CREATE TEMP TABLE {stale} AS SELECT DISTINCT"
+        f" {staged}"
+        f" FROM {source} AS s JOIN {target} AS t ON {same}"
+        f" WHERE t.{time} > s.{time} + {CLOCK_NOISE}"
+        f" AND t.{time} > (SELECT min({time}) FROM {source}) + {CLOCK_NOISE}",
+        f"DELETE FROM {target} WHERE ({columns}) IN (SELECT {columns} FROM {new}){bound}",
+        f"INSERT INTO {target} BY NAME SELECT * EXCLUDE (np6_place) FROM (SELECT *, row_number()"
+        f" OVER (PARTITION BY {keys}"
+        f" ORDER BY {time} DESC) AS np6_place FROM {new}) WHERE np6_place = 1{kept}",
+        f"DROP TABLE {stale}",
+    ]

@@ -18,6 +18,7 @@ from np6_source.schema import EVENT_TABLES
 from tests.destinations.stores import (
     Bucket,
     DeltaStore,
+    DirectStore,
     DuckDBStore,
     DuckLakeStore,
     IcebergStore,
@@ -34,6 +35,7 @@ NAMES = [
         pytest.param(name, marks=pytest.mark.destinations)
         for name in (
             "duckdb",
+            "direct",
             "ducklake",
             *(f"{kind}-{place}" for kind in FILES for place in ("local", "s3")),
         )
@@ -80,6 +82,8 @@ def make_store(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str]
         folder = tmp_path / name
         if name == "duckdb":
             return DuckDBStore(folder)
+        if name == "direct":
+            return DirectStore(folder)
         if name == "ducklake":
             return DuckLakeStore(folder)
         number = f"{os.getpid()}x{next(_numbers)}"

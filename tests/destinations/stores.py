@@ -19,6 +19,7 @@ import dlt
 import duckdb
 import pyarrow as pa
 
+from np6_source import duck
 from np6_source.deduplication import latest
 from np6_source.lake import filesystem
 from np6_source.schema import Table
@@ -210,6 +211,16 @@ class DuckDBStore(Store):
     def drop(self, table: Table) -> None:
         with self.connect() as connection:
             connection.execute(f"DROP TABLE {DATASET}.{table.name}")
+
+
+class DirectStore(DuckDBStore):
+    """The same database, without a staging dataset."""
+
+    script_name = "np6_source.duck.duckdb"
+
+    @property
+    def destination(self) -> Any:
+        return duck.duckdb(str(self.database))
 
 
 class DuckLakeStore(DuckDBStore):

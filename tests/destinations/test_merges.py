@@ -36,7 +36,8 @@ options = json.loads(sys.argv[1])
 destination = options["destination"]
 
 def is_insert_of_a_merge(statement):
-    return statement.lstrip().startswith("INSERT INTO") and "_dlt_dedup_rn" in statement
+    is_merge = "_dlt_dedup_rn" in statement or "np6_place" in statement
+    return statement.lstrip().startswith("INSERT INTO") and is_merge
 
 def one_by_one(self, statements, *arguments, **named):
     for statement in statements:
@@ -71,6 +72,7 @@ pipeline.run(np6_source(**options["source"]).with_resources("actions_events"))
 @pytest.fixture(
     params=[
         "duckdb",
+        "direct",
         "postgres",
         *(
             pytest.param(name, marks=pytest.mark.destinations)

@@ -42,6 +42,8 @@ def test_hints_with_versions_are_the_plain_ones_and_the_statements(
 ) -> None:
     beside = beside_the_plain(table, destination)
     beside.pop("file_format", None)
+    if destination == "duckdb" and table.disposition == "merge":
+        assert set(beside.pop("additional_table_hints")) == {"x-np6-merge"}
     if table.disposition == "append":
         assert beside == {}
     else:
