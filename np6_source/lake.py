@@ -505,6 +505,28 @@ def check_format(
         )
 
 
+def check_writers(pipeline: dlt.Pipeline) -> None:
+    """Refuses to load beside others into tables that take one writer at a time.
+
+    Args:
+        pipeline: A pipeline that is about to load what it has extracted.
+
+    Raises:
+        SettingError: Rows would be lost or stand twice.
+    """
+    one_writer = destinations.destination_of(pipeline).one_writer
+    in_force = {
+        table.get("table_format")
+        for name in pipeline.schema_names
+        for table in pipeline.schemas[name].data_tables()
+    }
+    if refused := sorted(one_writer & in_force):
+        raise SettingError(
+            f"{refused[0].capitalize()} tables cannot be merged into by several processes at once:"
+            " rows would be lost or stand twice. Take table_format='delta', or give a turn."
+        )
+
+
 def keeps_copies(
     destination: Destination[Any, Any] | None, table_format: TTableFormat | None
 ) -> bool:

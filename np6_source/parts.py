@@ -33,6 +33,7 @@ from .destinations import destination_of
 from .endpoints import ENDPOINTS, Endpoint
 from .errors import Incomplete, SettingError
 from .extract.chosen_actions import ChosenActions
+from .lake import check_writers
 from .loading import LoadReport, load
 from .settings import TMoment
 from .windows import iso, to_datetime, to_ms
@@ -87,6 +88,8 @@ class Part:
         checked = {name: settings.ids(values, name) for name, values in self.ids.items()}
         object.__setattr__(self, "ids", {name: found for name, found in checked.items() if found})
         if self.resources is not None:
+            if not self.resources:
+                raise SettingError("resources=() is empty: there would be nothing to load")
             object.__setattr__(self, "resources", tuple(self.resources))
 
     @property
@@ -174,8 +177,13 @@ def _kinds(
     for kind in ids:
         if kind not in takers:
             raise SettingError(f"There is no argument ids={kind!r}: {', '.join(sorted(takers))}")
+    for kind, values in ids.items():
+        if not settings.ids(values, kind):
+            raise SettingError(f"ids={{{kind!r}: []}} is empty: there would be nothing to load")
     if resources is None:
         return dict.fromkeys(ids) if ids else {None: None}
+    if not resources:
+        raise SettingError("resources=[] is empty: there would be nothing to load")
     by_kind: dict[str | None, tuple[str, ...]] = {}
     for name in dict.fromkeys(resources):
         if name not in known:
@@ -254,7 +262,10 @@ def load_part(
         )
         # Nothing is read, and nothing written: hundreds of parts would fill _dlt_pipeline_state.
         pipeline.config.restore_from_destination = False
-        report = load(pipeline, source, turn=leaving_nothing(turn or in_database_or_file))
+        in_turn = leaving_nothing(turn or in_database_or_file)
+        if turn is None:
+            in_turn = _alone_where_needed(in_turn)
+        report = load(pipeline, source, turn=in_turn)
     if report.failures:
         raise PartIncomplete(part, report)
     return report
@@ -289,6 +300,18 @@ def with_own_staging(destination: TDestinationReferenceArg) -> AnyDestination:
         layout = f"%s_staging_{uuid.uuid4().hex[:12]}"
         own.config_params = {**found.config_params, STAGING_LAYOUT: layout}
     return own
+
+
+def _alone_where_needed(turn: TTurn) -> TTurn:
+    """The turn, refused where it does not keep others from tables that take one writer."""
+
+    @contextmanager
+    def checked(pipeline: dlt.Pipeline) -> Iterator[None]:
+        check_writers(pipeline)
+        with turn(pipeline):
+            yield
+
+    return checked
 
 
 def leaving_nothing(turn: TTurn) -> TTurn:

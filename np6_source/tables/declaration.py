@@ -213,6 +213,9 @@ def _is_key(hint: str, name: str, table: Table) -> bool:
 
 
 def _check_format(resource: DltResource, file_format: str | None, destination: Destination) -> None:
+    if file_format in (None, "preferred"):
+        # What the destination was made or configured with.
+        file_format = dlt.current.pipeline().destination.capabilities().preferred_loader_file_format
     reason = {"model": "rows come as Arrow tables", **destination.refuses}.get(file_format or "")
     if reason:
         raise SettingError(

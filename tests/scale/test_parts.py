@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from np6_source.errors import SettingError
+from np6_source.lake import filesystem
 from np6_source.parts import Part, PartIncomplete, load_part, plan_parts, with_own_staging
 from np6_source.sandbox import Fault, Sandbox
 from np6_source.windows import SECOND, Window, merged, to_ms
@@ -110,6 +111,27 @@ class TestDestination:
         assert len(set(layouts)) == 4
         assert all(re.fullmatch("%s_staging_[0-9a-f]{12}", layout) for layout in layouts)
         assert "staging_dataset_name_layout" not in given.config_params
+
+    @pytest.mark.parametrize(
+        "nothing", [{"resources": []}, {"ids": {"action_ids": []}}], ids=["resources", "ids"]
+    )
+    def test_a_plan_of_nothing_is_refused(self, nothing: dict[str, Any]) -> None:
+        with pytest.raises(SettingError, match="is empty: there would be nothing to load"):
+            plan_parts(START, START + DAY, **nothing)
+
+    @pytest.mark.destinations
+    def test_iceberg_tables_are_refused_wherever_the_format_is_set(
+        self, tmp_path: Path, serve: Any, event: Any, at: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SOURCES__NP6__TABLE_FORMAT", "iceberg")
+        sandbox = serve([event(1, at("03-01"))], now=at("03-05"))
+        lake = filesystem(f"file://{tmp_path}/lake")
+        part = Part(at("03-01"), at("03-02"))
+        with pytest.raises(
+            SettingError, match=r"Iceberg tables cannot .* Take table_format='delta'"
+        ):
+            load_part(part, lake, api_key=sandbox.key, base_url=sandbox.url)
+        assert not (tmp_path / "lake" / "np6" / "events").exists()
 
     def test_iceberg_tables_are_refused_without_a_turn(self) -> None:
         with pytest.raises(SettingError, match="Iceberg"):
