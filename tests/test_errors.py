@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import multiprocessing
 import pickle
+import pkgutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timezone
 
 import pytest
 
+import np6_source
 from np6_source import errors
 from np6_source.errors import (
     RUN_ENDING,
@@ -52,6 +55,10 @@ def made(kind: type[Np6Error]) -> Np6Error:
         return kind(CONTEXT, "it broke", "Mend it.")
     return kind("start=1 is before the year 2000")
 
+
+for module in pkgutil.walk_packages(np6_source.__path__, "np6_source."):
+    if not module.name.endswith("__main__") and ".sandbox" not in module.name:
+        importlib.import_module(module.name)
 
 KINDS = sorted(set(subclasses(Np6Error)), key=lambda kind: kind.__name__)
 

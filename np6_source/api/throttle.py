@@ -162,22 +162,22 @@ class Throttle:
 def reset_seconds(headers: Mapping[str, str], now_ms: int) -> float | None:
     """Seconds the API asks to wait, by ``Retry-After`` or ``X-RateLimit-Reset``; None: not said.
 
-    ``Retry-After`` is seconds or a date, and is taken for a moment where it is no plausible number
-    of seconds. The format of ``X-RateLimit-Reset`` is not documented: see ``EPOCH_SECONDS``. More
-    than ``LONGEST_BELIEVED`` counts as not said.
+    ``Retry-After`` is seconds or a date. The format of ``X-RateLimit-Reset`` is not documented: see
+    ``EPOCH_SECONDS``. Each is read in every form. More than ``LONGEST_BELIEVED`` counts as not
+    said.
 
     Args:
         headers: The response's headers.
         now_ms: The server's time, milliseconds since the epoch.
     """
-    retry_after = headers.get("Retry-After")
-    if retry_after:
-        seconds = _seconds_from(retry_after, now_ms)
-        if seconds is None:
-            seconds = _seconds_to_date(retry_after, now_ms)
+    for name in ("Retry-After", "X-RateLimit-Reset"):
+        text = headers.get(name)
+        seconds = _seconds_from(text, now_ms)
+        if seconds is None and text:
+            seconds = _seconds_to_date(text, now_ms)
         if seconds is not None:
             return seconds
-    return _seconds_from(headers.get("X-RateLimit-Reset"), now_ms)
+    return None
 
 
 def _seconds_from(text: str | None, now_ms: int) -> float | None:

@@ -40,6 +40,9 @@ class TestResetSeconds:
             pytest.param({"X-RateLimit-Reset": "1000000000000000000"}, None, id="Reset impossible"),
             pytest.param({"X-RateLimit-Reset": "9" * 5000}, None, id="Reset endless"),
             pytest.param({"X-RateLimit-Reset": "99999999"}, None, id="Reset in three years"),
+            pytest.param(
+                {"X-RateLimit-Reset": "Wed, 01 May 2024 10:00:30 GMT"}, 30.0, id="Reset as date"
+            ),
             pytest.param({"X-RateLimit-Reset": "1714557000"}, 0.0, id="Reset passed"),
             pytest.param({"Retry-After": "1000000000000000000"}, None, id="Retry-After impossible"),
             pytest.param({"Retry-After": "1714557660"}, 60.0, id="Retry-After as epoch seconds"),
