@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pendulum
 from dlt.common.schema.typing import TTableFormat
@@ -65,6 +65,30 @@ class ClientSettings:
     interval: float = 0.0
     timestamp_format: TTimestampFormat = "iso"
     key_origin: str | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            SettingError: One cannot be used.
+        """
+        for name in ("connect_timeout", "read_timeout", "request_timeout"):
+            self._check_seconds(name, is_zero_allowed=False)
+        for name in ("backoff", "longest_wait", "interval"):
+            self._check_seconds(name, is_zero_allowed=True)
+        for name in ("attempts", "largest_answer", "concurrency"):
+            at_least_one(getattr(self, name), name)
+        if self.timestamp_format not in get_args(TTimestampFormat):
+            raise SettingError(f"timestamp_format={self.timestamp_format!r} must be iso or ms")
+
+    def _check_seconds(self, name: str, is_zero_allowed: bool) -> None:
+        seconds = getattr(self, name)
+        if seconds is None and name == "request_timeout":
+            return
+        is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+        if not is_number or not 0 <= seconds < float("inf") or not (seconds or is_zero_allowed):
+            least = "at least 0" if is_zero_allowed else "more than 0"
+            raise SettingError(f"{name}={seconds!r} must be a number of seconds, {least}")
 
     @property
     def deadline(self) -> float:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import fields
+import inspect
+from dataclasses import MISSING, fields
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -10,7 +11,7 @@ import pytest
 
 from np6_source import np6_source
 from np6_source.errors import SettingError
-from np6_source.settings import Settings, classes, ids, moment_ms, span_ms
+from np6_source.settings import ClientSettings, Settings, classes, ids, moment_ms, span_ms
 
 MAY = 1_714_557_600_000
 """2024-05-01T10:00:00Z."""
@@ -196,3 +197,38 @@ def test_only_a_start_with_an_end_is_a_backfill(
 def test_counts_that_are_none_are_named(name: str, value: object) -> None:
     with pytest.raises(SettingError, match=f"{name}={value!r}"):
         np6_source("some-key", **{name: value})
+
+
+class TestClientSettings:
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("connect_timeout", 0),
+            ("connect_timeout", "10"),
+            ("read_timeout", -1),
+            ("read_timeout", float("nan")),
+            ("read_timeout", None),
+            ("request_timeout", 0),
+            ("request_timeout", True),
+            ("backoff", -0.5),
+            ("longest_wait", float("inf")),
+            ("attempts", 0),
+            ("attempts", 1.5),
+            ("largest_answer", 0),
+            ("concurrency", 0),
+            ("timestamp_format", "unix"),
+        ],
+    )
+    def test_what_cannot_be_used_is_refused_by_its_name(self, name: str, value: Any) -> None:
+        with pytest.raises(SettingError, match=name):
+            ClientSettings("https://x.test", "k", **{name: value})
+
+    def test_no_wait_at_all_can_be_asked_for(self) -> None:
+        settings = ClientSettings("https://x.test", "k", backoff=0, longest_wait=0)
+        assert settings.deadline == 10 * settings.read_timeout
+
+    def test_the_source_has_the_same_defaults(self) -> None:
+        parameters = inspect.signature(np6_source).parameters
+        for field in fields(ClientSettings):
+            if field.name in parameters and field.default is not MISSING:
+                assert parameters[field.name].default == field.default, field.name
