@@ -26,18 +26,24 @@ QUESTIONS = {
     "How did each e-mail do?": """\
 SELECT
     action_id,
-    count(DISTINCT message_id) FILTER (type = 'activation') AS sent,
-    round(100 * count(DISTINCT message_id) FILTER (type = 'bounce') / sent, 1) AS bounced_pct,
-    round(100 * count(DISTINCT message_id) FILTER (subtype = 'open') / sent, 1) AS opened_pct,
-    round(100 * count(DISTINCT message_id) FILTER (subtype = 'redirection') / sent, 1)
-        AS clicked_pct,
-    count(DISTINCT contact_id) FILTER (subtype = 'unsubscribe') AS unsubscribed
-FROM np6.events
+    count_sent,
+    round(delivery_rate, 3) AS delivery_rate,
+    round(open_rate, 3) AS open_rate,
+    round(click_rate, 3) AS click_rate,
+    round(unsubscribe_rate, 4) AS unsubscribe_rate
+FROM np6.action_performance
 WHERE channel = 'email'
-GROUP BY action_id
-HAVING sent > 0
-ORDER BY sent DESC
+ORDER BY count_sent DESC
 LIMIT 8""",
+    "How did the campaign do?": """\
+SELECT
+    campaign_id,
+    count_sent,
+    round(delivery_rate, 3) AS delivery_rate,
+    round(open_rate, 3) AS open_rate,
+    round(click_rate, 3) AS click_rate
+FROM np6.campaign_performance
+ORDER BY count_sent DESC""",
     "Which links were clicked, and on what?": """\
 SELECT
     link_label,
@@ -77,6 +83,8 @@ def main() -> int:
             *("--pipeline", "np6_demo", "--pipelines-dir", "build/demo"),
             *("--duckdb-file", str(DATABASE), "--reload", "--progress", "none"),
             *("--base-url", sandbox.url, "--start", start.date().isoformat()),
+            *("--campaign-ids", min(account.example_ids("campaign_id", 100))),
+            *("--resources", "actions_events", "actions_reactivities", "campaign_events"),
         ]
         console.print("$ python", " ".join(command), style="dim", highlight=False)
         status = subprocess.run(

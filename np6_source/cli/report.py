@@ -6,6 +6,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dlt
@@ -119,7 +120,7 @@ def loaded(report: LoadReport, pipeline: dlt.Pipeline, before: Mapping[str, int]
         rows=rows,
         new=new,
         complete_until=dict(report.cursors),
-        where=f"{pipeline.dataset_name} of {duckdb_file(pipeline) or destination}",
+        where=f"{pipeline.dataset_name} of {_shown(duckdb_file(pipeline)) or destination}",
     )
 
 
@@ -216,6 +217,14 @@ def status_of(report: LoadReport) -> int:
     if any(failure["resume_at"] for failure in report.failures):
         return TRY_AGAIN_LATER
     return FAILED if report.failures else DONE
+
+
+def _shown(file: Path | None) -> str:
+    """A file below this folder without the folder."""
+    if file is None:
+        return ""
+    here = Path.cwd()
+    return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
 
 def _complete(until: Mapping[str, int]) -> str:
