@@ -102,6 +102,7 @@ class EventStream:
     Attributes:
         query: The query, with the account's state at the time pinned.
         event_count: How many events the response has.
+        left_out: How many more there are beyond the query's limit.
     """
 
     def __init__(self, account: Account, query: EventQuery) -> None:
@@ -117,7 +118,9 @@ class EventStream:
             f"SELECT position // {ROWS_PER_CHUNK}, count(*) FROM {account.relation(query)}"
             f" WHERE {query.condition()} GROUP BY ALL ORDER BY ALL"
         ).fetchall()
-        self.event_count = sum(count for _, count in self._buckets)
+        total = sum(count for _, count in self._buckets)
+        self.left_out = max(0, total - query.limit) if query.limit else 0
+        self.event_count = total - self.left_out
 
     def batches(self) -> Iterator[pa.Array]:
         """Gives the payloads' JSON in Arrow arrays of text or bytes, each after a comma."""
@@ -135,7 +138,8 @@ class EventStream:
                 "position <> max(position) OVER (),"
                 f" (position * 7919 + {self.query.shuffle} * 104729) % 65521, position"
             )
-        for bucket in buckets:
+        left = self.event_count
+        for bucket in buckets if left else ():
             first = bucket * ROWS_PER_CHUNK
             chunk = self._account.relation(self.query, first, first + ROWS_PER_CHUNK)
             # Literals, not parameters: DuckDB 1.4 takes relations with parameters row by row.
@@ -146,7 +150,9 @@ class EventStream:
             )
             reader = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
             for batch in reader(ROWS_PER_BATCH):
-                yield batch.column(0)
+                column = batch.column(0).slice(0, left)
+                left -= len(column)
+                yield column
 
     def close(self) -> None:
         """Ends the reading, whether or not all was read."""

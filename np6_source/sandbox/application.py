@@ -20,7 +20,7 @@ from ..dimensions import Dimension
 from ..endpoints import Endpoint
 from . import bodies
 from .account import Account, EventStream, ServedEvents
-from .clock import SandboxClock
+from .clock import DAY, MINUTE, SECOND, SandboxClock
 from .descriptions import element, elements
 from .faults import REPLACING, Fault, FaultRules
 from .limits import Allowance, RequestMeter
@@ -61,6 +61,7 @@ class Exchange:
     event_count: int = 0
     byte_count: int = 0
     is_recorded: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
     received_at: float = field(default_factory=time.monotonic)
 
 
@@ -236,17 +237,35 @@ class Application:
         self._count += 1
         body = json_body(await request.read()) if asked.endpoint.sends_items_events else None
         query = event_query(asked, scope, dict(request.query), body, self._count, self.variants)
+        if not asked.endpoint.confirmed and self.variants.unconfirmed != "there":
+            return self._respond(request, int(self.variants.unconfirmed))
         is_scoped = asked.id_column is not None and scope is not None
-        if is_scoped and not await self._in_thread(self.account.knows, asked.id_column, scope):
-            return self._respond(request, 404)
+        may_miss = is_scoped and self.variants.unknown_ids != "empty"
+        if may_miss and not await self._in_thread(self.account.knows, asked.id_column, scope):
+            return self._respond(request, int(self.variants.unknown_ids))
         now = self.clock.milliseconds()
-        query = replace(query, visible_until=now, sort=None if "unsorted" in struck else query.sort)
+        query = replace(
+            query,
+            visible_until=now,
+            sort=None if "unsorted" in struck else query.sort,
+            limit=self.variants.row_cap or None,
+        )
+        if query.start is None and self.variants.default_span == "day":
+            query = replace(query, start=now - DAY)
         stream = await self._in_thread(self.account.stream, query)
         oversize = self.rules.oversize(request.path, scope, stream.event_count, only)
         if oversize:
             stream.close()
             return self._respond(request, oversize.status or 413, faults=oversize)
-        self._exchanges[id(request)].event_count = stream.event_count
+        exchange: Exchange = self._exchanges[id(request)]
+        exchange.event_count = stream.event_count
+        if stream.left_out and self.variants.cap_said == "link":
+            exchange.headers["Link"] = f'<{request.path}?page=2>; rel="next"'
+        if self.variants.cap_said == "total":
+            exchange.headers["X-Total-Count"] = str(stream.event_count + stream.left_out)
+        if not stream.event_count and self.variants.no_events != "array":
+            stream.close()
+            return self._respond(request, 204 if self.variants.no_events == "204" else 200)
         return await self._stream(
             request,
             plain_body(stream.batches(), struck, now, asked.type),
@@ -287,7 +306,7 @@ class Application:
         )
 
     def _finish(self, stream: EventStream, struck: Mapping[str, Fault]) -> None:
-        if struck.keys().isdisjoint(SPOILING):
+        if struck.keys().isdisjoint(SPOILING) and not stream.left_out:
             self.served.add(stream.query)
 
     def _counted(
@@ -387,6 +406,12 @@ class Application:
     ) -> web.Response:
         """A complete response; error responses without a message have an empty body."""
         exchange: Exchange = self._exchanges[id(request)]
+        if status >= 400 and not body:
+            body, content_type = {
+                "empty": (body, content_type),
+                "json": (b'{"message": "refused"}', content_type),
+                "html": (HTML_PAGE, "text/html; charset=utf-8"),
+            }[self.variants.error_body]
         exchange.status, exchange.byte_count = status, len(body)
         self._record(request)
         response = web.Response(status=status, body=body, headers={"Content-Type": content_type})
@@ -408,7 +433,12 @@ class Application:
     async def _set_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         exchange: Exchange = self._exchanges[id(request)]
         response.headers["x-request-id"] = exchange.request_id
-        response.headers["Date"] = formatdate(self.clock.milliseconds() // 1000, usegmt=True)
+        shift = {"ahead": 5 * MINUTE, "behind": -5 * MINUTE}.get(self.variants.date, 0)
+        now = (self.clock.milliseconds() + shift) // SECOND
+        response.headers["Date"] = formatdate(now, usegmt=True)
+        if self.variants.date == "none":
+            del response.headers["Date"]
+        response.headers.update(exchange.headers)
         if self.meter and self.meter.limit.headers and exchange.allowance:
             reset = exchange.allowance.reset_seconds
             if self.meter.limit.reset == "epoch":

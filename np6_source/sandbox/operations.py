@@ -6,14 +6,21 @@ Everything here follows from the row's path and marks, so a caller's own rows ar
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from ..endpoints import WINDOW_PARAMETERS, Endpoint
-from .clock import moment
+from .clock import MINUTE, SECOND, moment
 from .query import ROBOT_CLASSES, EventChoice, EventQuery, ItemsChoice
 from .variants import Variants
+
+NUMBER = re.compile(r"-?\d{1,18}")
+OFFSET = re.compile(r"(?<=T\d\d:\d\d).*?([+-]\d\d(?::?\d\d)?)$", re.IGNORECASE)
+PARIS = ZoneInfo("Europe/Paris")
 
 CHANNELS: dict[str, tuple[str, ...]] = {
     "actions": ("email", "sms"),
@@ -127,18 +134,25 @@ def event_query(
     sort = parameters.get("sort")
     if sort not in ("asc", "desc", None):
         raise BadRequest(f"sort: 'asc' or 'desc' expected, not {sort!r}")
+    sort = {"honoured": sort, "ignored": None, "ascending": "asc"}[variants.sort]
+    ends = [_end(parameters, end, variants), None]
+    if is_reaction:
+        ends[1] = _end(parameters, "activationEnd", variants)
+        if variants.reactivity_end == "activations":
+            ends = [None, min((bound for bound in ends if bound is not None), default=None)]
+    without = NO_REACTIONS if is_reaction or variants.mixed_sends == "left_out" else ()
     return EventQuery(
-        start=_bound(parameters, start),
-        end=_bound(parameters, end),
-        activation_start=_bound(parameters, "activationStart") if is_reaction else None,
-        activation_end=_bound(parameters, "activationEnd") if is_reaction else None,
+        start=_start(parameters, start, variants),
+        end=ends[0],
+        activation_start=_start(parameters, "activationStart", variants) if is_reaction else None,
+        activation_end=ends[1],
         channels=asked.channels,
         types=(asked.type,) if asked.type else None,
-        without_types=NO_REACTIONS if is_reaction and not asked.type else (),
+        without_types=() if asked.type else without,
         subtypes=(asked.subtype,) if asked.subtype else None,
         ids=((asked.id_column, scope),) if asked.id_column and scope is not None else (),
         robots=_robots(endpoint, parameters, variants),
-        items=_items(body) if endpoint.sends_items_events else None,
+        items=_items(body, variants) if endpoint.sends_items_events else None,
         sort=sort,  # type: ignore[arg-type]
         shuffle=shuffle,
     )
@@ -159,13 +173,51 @@ def json_body(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def _bound(parameters: Mapping[str, str], name: str) -> int | None:
+def _start(parameters: Mapping[str, str], name: str, variants: Variants) -> int | None:
+    bound = _bound(parameters, name, variants)
+    return bound + 1 if bound is not None and variants.start_bound == "exclusive" else bound
+
+
+def _end(parameters: Mapping[str, str], name: str, variants: Variants) -> int | None:
+    bound = _bound(parameters, name, variants)
+    return bound + 1 if bound is not None and variants.end_bound == "inclusive" else bound
+
+
+def _bound(parameters: Mapping[str, str], name: str, variants: Variants) -> int | None:
     if name not in parameters:
         return None
     try:
-        return moment(parameters[name])
+        bound = _moment(parameters[name], variants)
     except ValueError as error:
         raise BadRequest(f"{name}: {error}") from None
+    if bound is None:
+        return None
+    unit, up = {
+        "none": (1, 0),
+        "second_down": (SECOND, 0),
+        "second_up": (SECOND, SECOND - 1),
+        "minute": (MINUTE, 0),
+    }[variants.bounds_cut]
+    return (bound + up) // unit * unit
+
+
+def _moment(text: str, variants: Variants) -> int | None:
+    """A bound as a variant of the API understands it; None: it is ignored."""
+    if NUMBER.fullmatch(text):
+        if variants.numbers == "refused":
+            raise ValueError(f"{text!r} is no ISO date")
+        if variants.numbers == "ignored":
+            return None
+        return moment(text) * (SECOND if variants.numbers == "s" else 1)
+    offset = OFFSET.search(text)
+    if offset is None:
+        if variants.naive_bounds == "utc" or text[-1:] in "Zz":
+            return moment(text)
+        wall = datetime.fromtimestamp(moment(text) / SECOND, timezone.utc).replace(tzinfo=PARIS)
+        return moment(wall.isoformat())
+    if variants.offsets == "refused":
+        raise ValueError(f"{text!r} has an offset")
+    return moment(text[: offset.start(1)] if variants.offsets == "ignored" else text)
 
 
 def _robots(
@@ -179,16 +231,16 @@ def _robots(
     """
     if not endpoint.takes_classification:
         return None if variants.mixed_robots == "included" else ()
-    text = parameters.get("classification")
+    text = parameters.get(variants.robots_parameter)
     if text is None:
-        return ()
+        return () if variants.default_robots == "left_out" else None
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names or not set(names) <= set(ROBOT_CLASSES):
         raise BadRequest(f"classification: some of {', '.join(ROBOT_CLASSES)} expected")
-    return names
+    return names if variants.classified == "of_the_class" else None
 
 
-def _items(body: Any) -> tuple[ItemsChoice, ...] | None:
+def _items(body: Any, variants: Variants) -> tuple[ItemsChoice, ...] | None:
     """The entries of ``itemsEvents``. What a body without it means is not documented: everything.
 
     A missing or empty ``events`` or ``items`` restricts nothing, an assumption as well.
@@ -197,8 +249,10 @@ def _items(body: Any) -> tuple[ItemsChoice, ...] | None:
         raise BadRequest("a JSON object is expected in the body")
     entries = body.get("itemsEvents")
     if entries is None:
+        if variants.campaign_items == "required":
+            raise BadRequest("itemsEvents is required")
         return None
-    return tuple(
+    choices = tuple(
         ItemsChoice(
             channel=_name(entry.get("type"), "itemsEvents.type") if "type" in entry else None,
             events=tuple(
@@ -215,6 +269,14 @@ def _items(body: Any) -> tuple[ItemsChoice, ...] | None:
         )
         for entry in _objects(entries, "itemsEvents")
     )
+    if variants.campaign_items == "required" and not all(choice.items for choice in choices):
+        raise BadRequest("itemsEvents.items is required")
+    if variants.campaign_names == "documented":
+        for choice in choices:
+            for event in choice.events:
+                if event.type != "hit":
+                    raise BadRequest(f"itemsEvents.events.type: {event.type!r} is unknown")
+    return choices
 
 
 def _list(value: Any, name: str) -> list[Any]:

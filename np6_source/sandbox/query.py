@@ -72,6 +72,7 @@ class EventQuery:
         items: Only events that one of these entries names.
         sort: Order by timestamp. None: shuffled, as the reference promises no order.
         shuffle: Seed of the shuffling.
+        limit: How many events at most, the first in order.
     """
 
     start: int | None = None
@@ -89,6 +90,7 @@ class EventQuery:
     items: tuple[ItemsChoice, ...] | None = None
     sort: TSort | None = None
     shuffle: int = 0
+    limit: int | None = None
 
     def condition(self) -> str:
         """The SQL condition that an event must meet, over the columns of ``Account``."""

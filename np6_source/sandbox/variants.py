@@ -13,14 +13,62 @@ from typing import Literal, get_args, get_type_hints
 
 @dataclass(frozen=True)
 class Variants:
-    """One choice for each open question.
+    """One choice for each open question, the default first.
 
-    Attributes:
-        mixed_robots: Whether operations without the ``classification`` parameter, the mixed ones
-            above all, return robots' hits: ``included`` or ``left_out``.
+    ===================  ===========================================================================
+    name                 values
+    ===================  ===========================================================================
+    start_bound          ``inclusive``, ``exclusive``
+    end_bound            ``exclusive``, ``inclusive``
+    bounds_cut           ``none``; bounds are cut by ``second_down``, ``second_up`` or ``minute``
+    numbers              a bound that is a number is ``ms``, ``s``, ``refused`` or ``ignored``
+    offsets              of an ISO bound: ``honoured``, ``refused``, ``ignored``
+    naive_bounds         an ISO bound without offset is ``utc`` or ``paris`` time
+    default_span         what a request without a start returns: ``everything``, or the last ``day``
+    reactivity_end       bounds ``reactions``, or ``activations`` as the reference's text has it
+    mixed_sends          of a mixed ``/events`` operation: ``included``, ``left_out``
+    mixed_robots         robots' hits of operations without ``classification``: ``included``,
+                         ``left_out``
+    robots_parameter     its name: ``classification``, ``classifications``, or ``neither``
+    classified           with it hits ``of_the_class``, or ``all``
+    default_robots       robots' hits without it: ``left_out``, ``shown``
+    sort                 ``honoured``, ``ignored``, always ``ascending``
+    row_cap              rows of a response at most; 0: no cap
+    cap_said             that it was cut: ``no``, by a ``link`` header, by a ``total`` count
+    unknown_ids          ``404``, ``empty`` (an array), ``400``
+    error_body           ``empty``, ``json``, ``html``
+    no_events            ``array``, ``204``, ``nothing`` (200 without a body)
+    date                 the ``Date`` header: ``right``, ``none``, 5 minutes ``ahead``, ``behind``
+    unconfirmed          operations of which only the title is known: ``there``, ``404``, ``405``,
+                         ``403``
+    campaign_items       ``optional``, ``required``
+    campaign_names       event types in the body: ``any``, or only the ``documented`` one
+    ===================  ===========================================================================
     """
 
+    start_bound: Literal["inclusive", "exclusive"] = "inclusive"
+    end_bound: Literal["exclusive", "inclusive"] = "exclusive"
+    bounds_cut: Literal["none", "second_down", "second_up", "minute"] = "none"
+    numbers: Literal["ms", "s", "refused", "ignored"] = "ms"
+    offsets: Literal["honoured", "refused", "ignored"] = "honoured"
+    naive_bounds: Literal["utc", "paris"] = "utc"
+    default_span: Literal["everything", "day"] = "everything"
+    reactivity_end: Literal["reactions", "activations"] = "reactions"
+    mixed_sends: Literal["included", "left_out"] = "included"
     mixed_robots: Literal["included", "left_out"] = "included"
+    robots_parameter: Literal["classification", "classifications", "neither"] = "classification"
+    classified: Literal["of_the_class", "all"] = "of_the_class"
+    default_robots: Literal["left_out", "shown"] = "left_out"
+    sort: Literal["honoured", "ignored", "ascending"] = "honoured"
+    row_cap: int = 0
+    cap_said: Literal["no", "link", "total"] = "no"
+    unknown_ids: Literal["404", "empty", "400"] = "404"
+    error_body: Literal["empty", "json", "html"] = "empty"
+    no_events: Literal["array", "204", "nothing"] = "array"
+    date: Literal["right", "none", "ahead", "behind"] = "right"
+    unconfirmed: Literal["there", "404", "405", "403"] = "there"
+    campaign_items: Literal["optional", "required"] = "optional"
+    campaign_names: Literal["any", "documented"] = "any"
 
     def __post_init__(self) -> None:
         """Checks the choices.
@@ -28,8 +76,10 @@ class Variants:
         Raises:
             ValueError: One is not among the values that the question has.
         """
-        for name, values in _choices().items():
-            if getattr(self, name) not in values:
+        if self.row_cap < 0:
+            raise ValueError(f"Variant row_cap={self.row_cap!r} is no number of rows")
+        for name, values in choices().items():
+            if values and getattr(self, name) not in values:
                 raise ValueError(
                     f"Variant {name}={getattr(self, name)!r} is none of {', '.join(values)}"
                 )
@@ -41,15 +91,18 @@ class Variants:
         Raises:
             ValueError: There is no such variant, or it has no such value.
         """
-        chosen: dict[str, str] = {}
+        chosen: dict[str, str | int] = {}
         for text in texts:
             name, _, value = text.partition("=")
-            if name not in _choices():
-                raise ValueError(f"Variant {text!r}: the names are {', '.join(_choices())}")
-            chosen[name] = value
+            if name not in choices():
+                raise ValueError(f"Variant {text!r}: the names are {', '.join(choices())}")
+            if not choices()[name] and not value.isdecimal():
+                raise ValueError(f"Variant {text!r}: a number is expected")
+            chosen[name] = value if choices()[name] else int(value)
         return cls(**chosen)  # type: ignore[arg-type]
 
 
-def _choices() -> dict[str, tuple[str, ...]]:
+def choices() -> dict[str, tuple[str, ...]]:
+    """The values of each variant, the default first; none for one that is a number."""
     types = get_type_hints(Variants)
     return {field.name: get_args(types[field.name]) for field in fields(Variants)}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
 
-from np6_source.sandbox import Account, Variants
+from np6_source.endpoints import ENDPOINTS
+from np6_source.sandbox import Account, EventRow, Sandbox, Variants, account_from_events
+from np6_source.sandbox.variants import choices
 
 
 class TestNames:
@@ -17,6 +22,12 @@ class TestNames:
     @pytest.mark.parametrize("text", ["robots=none", "mixed_robots=none", "mixed_robots", ""])
     def test_unknown_ones_are_refused(self, text: str) -> None:
         with pytest.raises(ValueError, match="mixed_robots"):
+            Variants.parse([text])
+
+    @pytest.mark.parametrize("text", ["row_cap=x", "row_cap=-1", "row_cap="])
+    def test_a_number_is_one(self, text: str) -> None:
+        assert Variants.parse(["row_cap=7"]).row_cap == 7
+        with pytest.raises(ValueError, match="a number is expected"):
             Variants.parse([text])
 
 
@@ -49,3 +60,271 @@ class TestMixedRobots:
         classes = "genericrobot,mpp,gsr"
         assert self.ids(call(left_out, path, classification=classes)) & robots
         assert not self.ids(call(left_out, path)) & robots
+
+
+DAY = 86_400_000
+NOON = 1_709_294_400_000  # 2024-03-01T12:00:00Z
+UNCONFIRMED = next(row.path for row in ENDPOINTS if not row.confirmed and "{id}" not in row.path)
+
+TCall = Callable[..., Any]
+TAsk = Callable[..., Any]
+
+
+def made(kind: str, number: int, timestamp: int, **columns: Any) -> EventRow:
+    activation = {"id": "000AA1", "receiver": {"type": "footprint", "id": "CON1"}}
+    payload = {
+        "type": kind,
+        "id": f"{kind}-{number}",
+        "timestamp": timestamp,
+        "source": {"type": "email", "detail": {"activation": activation}},
+    }
+    return EventRow(payload, activation_timestamp=NOON, **columns)
+
+
+@pytest.fixture(scope="module")
+def account() -> Account:
+    """Bounces around noon, to the millisecond; a send; hits of people and of robots."""
+    return account_from_events(
+        [
+            *(
+                made("bounce", number, NOON + shift)
+                for number, shift in enumerate([-60_000, -1000, -1, 0, 1, 500, 1000, 60_000])
+            ),
+            made("activation", 1, NOON),
+            made("hit", 1, NOON + 5, subtype="open"),
+            made("hit", 2, NOON + 6, subtype="open", robot="mpp"),
+            made("hit", 3, NOON + 7, subtype="open", robot="gsr"),
+            made("bounce", 99, NOON - 3 * DAY),
+        ],
+        campaigns={"CAM": ["000AA1"]},
+    )
+
+
+BOUNCES = "/actions/000AA1/events/bounces"
+OPENS = "/targets/CON1/events/hits/open"
+
+
+class Api:
+    """Asks a sandbox, and says what a response holds."""
+
+    def __init__(self, sandbox: Sandbox, call: TCall) -> None:
+        self.sandbox, self.call = sandbox, call
+
+    def ids(self, path: str, **query: Any) -> list[str]:
+        response = self.call(self.sandbox, path, **query)
+        if response.status_code == 204 or (response.status_code == 200 and not response.content):
+            return []
+        assert response.status_code == 200, response.text
+        return [event["id"] for event in response.json()]
+
+    def has(self, path: str, event_id: str, **query: Any) -> bool:
+        return event_id in self.ids(path, **query)
+
+    def status(self, path: str, **query: Any) -> int:
+        status: int = self.call(self.sandbox, path, **query).status_code
+        return status
+
+
+def iso(ms: int) -> str:
+    day, ms = divmod(ms - NOON + DAY // 2, DAY)
+    assert day == 0
+    seconds, ms = divmod(ms, 1000)
+    return f"2024-03-01T{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{ms:03}Z"
+
+
+def start_bound(api: Api) -> str:
+    return "inclusive" if api.has(BOUNCES, "bounce-3", start=iso(NOON)) else "exclusive"
+
+
+def end_bound(api: Api) -> str:
+    found = api.has(BOUNCES, "bounce-3", start=iso(NOON - 60_000), end=iso(NOON))
+    return "inclusive" if found else "exclusive"
+
+
+def bounds_cut(api: Api) -> str:
+    if api.has(BOUNCES, "bounce-3", start=iso(NOON + 30_000)):
+        return "minute"
+    if api.has(BOUNCES, "bounce-4", start=iso(NOON + 400)):
+        return "second_down"
+    return "none" if api.has(BOUNCES, "bounce-5", start=iso(NOON + 400)) else "second_up"
+
+
+def numbers(api: Api) -> str:
+    if api.status(BOUNCES, start=NOON) == 400:
+        return "refused"
+    if not api.ids(BOUNCES, start=NOON - 30_000):
+        return "s"
+    return "ignored" if api.has(BOUNCES, "bounce-0", start=NOON + 3_600_000) else "ms"
+
+
+def offsets(api: Api) -> str:
+    bound = "2024-03-01T14:59:30+03:00"
+    if api.status(BOUNCES, start=bound) == 400:
+        return "refused"
+    return "honoured" if api.has(BOUNCES, "bounce-7", start=bound) else "ignored"
+
+
+def naive_bounds(api: Api) -> str:
+    found = api.has(BOUNCES, "bounce-0", start="2024-03-01T12:30:00")
+    return "paris" if found else "utc"
+
+
+def default_span(api: Api) -> str:
+    return "everything" if api.has(BOUNCES, "bounce-99") else "day"
+
+
+def reactivity_end(api: Api) -> str:
+    query = {"reactivityStart": iso(NOON - 60_000), "reactivityEnd": iso(NOON + 30_000)}
+    found = api.has("/actions/reactivities", "bounce-7", **query)
+    return "activations" if found else "reactions"
+
+
+def mixed_sends(api: Api) -> str:
+    return "included" if api.has("/actions/events", "activation-1") else "left_out"
+
+
+def mixed_robots(api: Api) -> str:
+    return "included" if api.has("/actions/events", "hit-2") else "left_out"
+
+
+def robots_parameter(api: Api) -> str:
+    for name in ("classification", "classifications"):
+        if api.ids(OPENS, **{name: "mpp"}) != api.ids(OPENS):
+            return name
+    return "neither"
+
+
+def classified(api: Api) -> str:
+    found = api.ids(OPENS, classification="mpp")
+    return "all" if "hit-3" in found else "of_the_class"
+
+
+def default_robots(api: Api) -> str:
+    return "shown" if api.has(OPENS, "hit-2") else "left_out"
+
+
+def sort(api: Api) -> str:
+    ascending = api.ids(BOUNCES, sort="asc")
+    if ascending != api.ids(BOUNCES, sort="asc"):
+        return "ignored"
+    descending = api.ids(BOUNCES, sort="desc")
+    return "ascending" if descending == ascending else "honoured"
+
+
+def row_cap(api: Api) -> int:
+    count = len(api.ids("/actions/events"))
+    return count if count < 6 else 0
+
+
+def cap_said(api: Api) -> str:
+    headers = api.call(api.sandbox, "/actions/events").headers
+    return "link" if "Link" in headers else "total" if "X-Total-Count" in headers else "no"
+
+
+def unknown_ids(api: Api) -> str:
+    status = api.status("/actions/000ZZ9/events/bounces")
+    return "empty" if status in (200, 204) else str(status)
+
+
+def error_body(api: Api) -> str:
+    response = api.call(api.sandbox, BOUNCES, headers={"X-Key": "wrong"})
+    assert response.status_code == 401
+    kinds = {b"": "empty", b"{": "json", b"<": "html"}
+    return kinds[response.content[:1]]
+
+
+def no_events(api: Api) -> str:
+    response = api.call(api.sandbox, "/actions/000AA1/events/cancellations")
+    if response.status_code == 204:
+        return "204"
+    return "array" if response.content == b"[]" else "nothing"
+
+
+def date(api: Api) -> str:
+    text = api.call(api.sandbox, BOUNCES).headers.get("Date")
+    if text is None:
+        return "none"
+    seconds = parsedate_to_datetime(text).timestamp() - api.sandbox.now.timestamp()
+    return "ahead" if seconds > 200 else "behind" if seconds < -200 else "right"
+
+
+def unconfirmed(api: Api) -> str:
+    status = api.status(UNCONFIRMED)
+    return "there" if status in (200, 204) else str(status)
+
+
+def campaign(api: Api, body: Any) -> int:
+    status: int = api.call(api.sandbox, "/campaigns/CAM/events", body=body).status_code
+    return status
+
+
+def campaign_items(api: Api) -> str:
+    return "required" if campaign(api, {}) == 400 else "optional"
+
+
+def campaign_names(api: Api) -> str:
+    entry = {"type": "email", "events": [{"type": "bounce"}], "items": ["000AA1"]}
+    return "documented" if campaign(api, {"itemsEvents": [entry]}) == 400 else "any"
+
+
+PROBES: dict[str, Callable[[Api], Any]] = {
+    probe.__name__: probe
+    for probe in (
+        *(start_bound, end_bound, bounds_cut, numbers, offsets, naive_bounds, default_span),
+        *(reactivity_end, mixed_sends, mixed_robots, robots_parameter, classified, default_robots),
+        *(sort, row_cap, cap_said, unknown_ids, error_body, no_events, date, unconfirmed),
+        *(campaign_items, campaign_names),
+    )
+}
+"""What a client sees of each variant."""
+
+SINGLE = [
+    (name, value)
+    for name, values in choices().items()
+    for value in (values[1:] if values else (3,))
+    if name != "cap_said"
+]
+
+HIDDEN = {("bounds_cut", "row_cap"), ("classified", "robots_parameter")}
+"""A variant that a client cannot see for another: the event that a cut bound brings may be beyond
+the cap, and nothing is classified by a parameter of another name."""
+
+
+class TestEach:
+    def test_has_a_probe(self) -> None:
+        assert set(PROBES) == set(choices())
+
+    def test_defaults_are_what_the_connector_assumes(
+        self, account: Account, serve: Any, call: TCall
+    ) -> None:
+        api = Api(serve(account, now=NOON + 120_000), call)
+        assert {name: probe(api) for name, probe in PROBES.items()} == vars(Variants())
+
+    @pytest.mark.parametrize(("name", "value"), SINGLE)
+    def test_alone(self, name: str, value: Any, account: Account, serve: Any, call: TCall) -> None:
+        variants = Variants(**{name: value})
+        api = Api(serve(account, now=NOON + 120_000, variants=variants), call)
+        assert PROBES[name](api) == value
+
+    @pytest.mark.parametrize("said", ["link", "total"])
+    def test_a_cap_that_is_said(self, said: Any, account: Account, serve: Any, call: TCall) -> None:
+        variants = Variants(row_cap=3, cap_said=said)
+        sandbox = serve(account, now=NOON + 120_000, variants=variants)
+        response = call(sandbox, "/actions/events", sort="asc")
+        assert [event["id"] for event in response.json()] == ["bounce-99", "bounce-0", "bounce-1"]
+        expected = {"Link": '</actions/events?page=2>; rel="next"', "X-Total-Count": "13"}
+        shown = {name: response.headers.get(name) for name in expected}
+        kept = "Link" if said == "link" else "X-Total-Count"
+        assert shown == {name: expected[name] if name == kept else None for name in expected}
+        # A capped response is not counted as served whole.
+        assert sandbox.statistics()["served"] == {}
+
+    def test_in_pairs(self, account: Account, serve: Any, call: TCall) -> None:
+        chosen = dict(reversed(SINGLE))
+        for (name, value), (other, other_value) in itertools.combinations(chosen.items(), 2):
+            variants = Variants(**{name: value, other: other_value})
+            with Sandbox(account, now=NOON + 120_000, variants=variants) as sandbox:
+                api = Api(sandbox, call)
+                for one, expected, beside in ((name, value, other), (other, other_value, name)):
+                    if (one, beside) not in HIDDEN:
+                        assert PROBES[one](api) == expected, (name, value, other, other_value)
