@@ -79,6 +79,7 @@ def load(
     reload: bool = False,
     turn: TTurn = in_database,
     views: TMode = "auto",
+    materialize: bool | None = None,
 ) -> LoadReport:
     """Loads until everything asked for is loaded.
 
@@ -90,6 +91,7 @@ def load(
             resources have loaded into the same tables.
         turn: Waits until this process may load into the dataset, see ``turns``.
         views: Whether to make the views for analysts after the load, see ``views.after_load``.
+        materialize: Whether ``messages`` is a table, see ``views.make``.
 
     Raises:
         ViewsFailed: The views of others are in the way of a reload; nothing was changed.
@@ -123,7 +125,7 @@ def load(
                 break
         if report.packages:
             with turn(pipeline):
-                report.failures.extend(after_load(pipeline, views))
+                report.failures.extend(after_load(pipeline, views, materialize))
     report.seconds = time.monotonic() - started
     return report
 

@@ -110,6 +110,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="make the views after the load; require: exit status 1 where that fails (%(default)s)",
     )
     analysts.add_argument(
+        "--materialize",
+        choices=("messages", "nothing"),
+        help="messages: keep messages as a table, ten times as quick to ask; on DuckDB and"
+        " PostgreSQL. Default: as it is in the dataset",
+    )
+    analysts.add_argument(
         "--publish",
         type=Path,
         metavar="FILE",
@@ -179,7 +185,12 @@ def run(options: argparse.Namespace) -> int:
         if _shows_lines(options):
             stack.enter_context(progress.shown(lambda: _metrics(sources[-1:])))
         done = load(
-            pipeline, next_source, signal_received, reload=options.reload, views=options.views
+            pipeline,
+            next_source,
+            signal_received,
+            reload=options.reload,
+            views=options.views,
+            materialize=options.materialize and options.materialize == "messages",
         )
     if options.publish:
         publish(pipeline, options.publish)

@@ -45,6 +45,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"the SQL to print or export: {', '.join(sorted(FUNCTIONS))}; default: duckdb",
     )
     parser.add_argument(
+        "--materialize",
+        choices=("messages", "nothing"),
+        help="messages: keep messages as a table, ten times as quick to ask; on DuckDB and"
+        " PostgreSQL. Default: as it is in the dataset",
+    )
+    parser.add_argument(
         "--publish",
         type=Path,
         metavar="FILE",
@@ -78,7 +84,8 @@ def run(options: argparse.Namespace) -> int:
             dropped = drop(pipeline)
             console.print(f"{len(dropped)} views dropped; the tables are as they were.")
         else:
-            made = make(pipeline)
+            materialize = options.materialize and options.materialize == "messages"
+            made = make(pipeline, materialize)
             console.print(
                 f"{len(made.views)} views {'made' if made.changed else 'are up to date'}."
                 if made.views

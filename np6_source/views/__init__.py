@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +19,10 @@ from dlt.destinations.exceptions import DatabaseException
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from ..destinations import kind_of_destination
-from ..errors import Np6Error
+from ..errors import Np6Error, SettingError
 from ..schema import TABLES
-from .base_tables import BASE_TABLES, DIMENSIONS
+from . import messages_table
+from .base_tables import BASE_TABLES, DIMENSIONS, REFRESHES
 from .definitions import View, texts, views
 from .descriptions import COMMON, OF_VIEW, described
 from .destination import Catalog, Relation, catalog_of
@@ -29,6 +30,7 @@ from .translation import ENDINGS, FUNCTIONS, Names, quoted, translated
 
 logger = logging.getLogger(__name__)
 
+REFRESHES_COLUMNS = frozenset(BASE_TABLES[REFRESHES])
 FORMAT = "1"
 """Part of the fingerprint: another number where views are made in another way."""
 
@@ -73,7 +75,7 @@ class _Place:
     catalog: Catalog
 
 
-def make(pipeline: dlt.Pipeline) -> Made:
+def make(pipeline: dlt.Pipeline, materialize: bool | None = None) -> Made:
     """Makes the views of the tables that a pipeline loads, where they are not as they should be.
 
     Tables and columns that are not there are read as empty, so that every view has its columns
@@ -81,8 +83,11 @@ def make(pipeline: dlt.Pipeline) -> Made:
 
     Args:
         pipeline: The pipeline. Where its destination has no views (files), nothing happens.
+        materialize: Whether ``messages`` reads a table, which is brought up to date with every
+            call. None: as it is in the dataset.
 
     Raises:
+        SettingError: The destination cannot have ``messages`` as a table yet.
         ViewsFailed: A view's name is taken, a view of somebody else's reads one that has changed,
             or the destination refuses.
     """
@@ -92,9 +97,19 @@ def make(pipeline: dlt.Pipeline) -> Made:
         if not place.names.present:
             raise ViewsFailed(_nothing(pipeline))
         names = list(texts())
-        wanted = fingerprint(place.names)
-        there = place.catalog.relations(names)
-        if len(there) == len(names) and all(r.fingerprint == wanted for r in there.values()):
+        there = place.catalog.relations([*names, messages_table.TABLE])
+        table = there.get(messages_table.TABLE)
+        if materialize is None:
+            materialize = table is not None and table.fingerprint is not None
+        if not materialize and table is not None and table.fingerprint is None:
+            del there[messages_table.TABLE]  # Somebody else's, and not in the way.
+        if materialize and place.names.dialect not in messages_table.DIALECTS:
+            raise SettingError("materialize: messages can be a table on DuckDB and PostgreSQL only")
+        wanted = fingerprint(place.names, materialize)
+        expected = {*names, messages_table.TABLE} if materialize else set(names)
+        if there.keys() == expected and all(r.fingerprint == wanted for r in there.values()):
+            if materialize:
+                _refresh(place)
             return Made(tuple(names), changed=False)
         taken = [name for name, relation in there.items() if relation.fingerprint is None]
         if taken:
@@ -104,7 +119,7 @@ def make(pipeline: dlt.Pipeline) -> Made:
             )
         _refuse_readers(place, list(there), "The views have changed")
         with _transaction(place):
-            _execute(place, [*_drops(place, there), *_creates(place, wanted)])
+            _execute(place, [*_drops(place, there), *_creates(place, wanted, materialize)])
         return Made(tuple(names), changed=True)
 
 
@@ -121,12 +136,14 @@ def drop(pipeline: dlt.Pipeline) -> tuple[str, ...]:
     with _place(pipeline) as place:
         if place is None or not place.names.present:
             return ()
-        there = place.catalog.relations(list(texts()))
+        there = place.catalog.relations([*texts(), messages_table.TABLE])
         return _drop(place, _ours(there), [])
 
 
 def make_way(pipeline: dlt.Pipeline) -> None:
     """Drops the views where the destination would not drop tables under them.
+
+    Where ``messages`` is a table, all of it is made anew after the load.
 
     PostgreSQL does not, and dlt drops without CASCADE (dlt 1.31): a reload would leave a package
     that can never be loaded. ``make`` makes the views again.
@@ -138,18 +155,25 @@ def make_way(pipeline: dlt.Pipeline) -> None:
         ViewsFailed: Views of somebody else's read the tables; nothing was dropped.
     """
     with _place(pipeline) as place:
-        if place is None or not place.names.present or not place.catalog.readers_are_in_the_way:
+        if place is None or not place.names.present:
+            return
+        if REFRESHES in place.names.present:
+            _execute(place, [messages_table.forgotten(place.names)])
+        if not place.catalog.readers_are_in_the_way:
             return
         there = place.catalog.relations(list(texts()))
         _drop(place, _ours(there), [table.name for table in TABLES])
 
 
-def after_load(pipeline: dlt.Pipeline, mode: TMode) -> list[dict[str, Any]]:
+def after_load(
+    pipeline: dlt.Pipeline, mode: TMode, materialize: bool | None = None
+) -> list[dict[str, Any]]:
     """Makes the views after a load that has committed; what fails is said, and fails nothing else.
 
     Args:
         pipeline: The pipeline.
         mode: ``off``: makes none. ``auto``: what fails is a warning. ``require``: a failure.
+        materialize: See ``make``.
 
     Returns:
         Failures as ``errors.failure_metrics`` gives them.
@@ -157,7 +181,7 @@ def after_load(pipeline: dlt.Pipeline, mode: TMode) -> list[dict[str, Any]]:
     if mode == "off":
         return []
     try:
-        make(pipeline)
+        make(pipeline, materialize)
     except Exception as error:  # Whatever it is: the load has committed.
         message = f"The load is complete, but the views are not up to date. {error}"
         if mode == "require":
@@ -176,19 +200,30 @@ def after_load(pipeline: dlt.Pipeline, mode: TMode) -> list[dict[str, Any]]:
     return []
 
 
-def statements(names: Names) -> Iterator[tuple[str, str]]:
+def statements(names: Names, materialized: bool = False) -> Iterator[tuple[str, str]]:
     """Name and ``CREATE VIEW`` statement of every view, each after those it reads."""
     ending = " WITH NO SCHEMA BINDING" if names.dialect == "redshift" else ""
     for view in views():
         path = quoted(names.path(view.name), names.dialect)
-        yield view.name, f"CREATE VIEW {path} AS {translated(view.query, names)}{ending}"
+        query = view.query
+        if materialized and view.name == "messages":
+            query = messages_table.view_of_table(view)
+        yield view.name, f"CREATE VIEW {path} AS {translated(query, names)}{ending}"
 
 
-def fingerprint(names: Names) -> str:
+def fingerprint(names: Names, materialized: bool = False) -> str:
     """What the views depend on, as a digest: equal ones are equal views."""
     digest = hashlib.sha256()
-    parts: list[Any] = [FORMAT, names.dialect, names.path("messages"), sorted(texts().items())]
-    parts.append(sorted((table, sorted(columns)) for table, columns in names.present.items()))
+    parts: list[Any] = [
+        FORMAT,
+        materialized,
+        names.dialect,
+        names.path("messages"),
+        sorted(texts().items()),
+    ]
+    # _np6_refreshes comes and goes with the table.
+    present = {table: sorted(names.present[table]) for table in names.present.keys() - {REFRESHES}}
+    parts.append(sorted(present.items()))
     parts.append([COMMON, OF_VIEW, [(c.name, c.description) for t in TABLES for c in t.columns]])
     parts.append([FUNCTIONS[names.dialect], ENDINGS.get(names.dialect)])
     digest.update(repr(parts).encode())
@@ -243,8 +278,15 @@ def _names(client: SqlJobClientBase) -> Names:
     return Names(dialect, path, column, present)
 
 
-def _creates(place: _Place, wanted: str) -> Iterator[str]:
-    for _, statement in statements(place.names):
+def _creates(place: _Place, wanted: str, materialized: bool) -> Iterator[str]:
+    names = place.names
+    if materialized:
+        yield from messages_table.created(_messages(), names)
+        names = replace(names, present={**names.present, REFRESHES: REFRESHES_COLUMNS})
+        yield from place.catalog.marking_table(messages_table.TABLE, wanted)
+    else:
+        names = replace(names, present={n: c for n, c in names.present.items() if n != REFRESHES})
+    for _, statement in statements(names, materialized):
         yield statement
     yield from place.catalog.marking({v.name: v.description for v in views()}, wanted)
     for view in views():
@@ -256,10 +298,31 @@ def _creates(place: _Place, wanted: str) -> Iterator[str]:
             yield from place.catalog.describing(table.name, columns)
 
 
+def _refresh(place: _Place) -> None:
+    """Brings ``messages_table`` up to date."""
+    names, sql_client = place.names, place.client.sql_client
+    refreshes = quoted(names.path(REFRESHES), names.dialect)
+    with _transaction(place):
+        rows = sql_client.execute_sql(messages_table.waiting(names)) or ()
+        if not rows:
+            return
+        if not sql_client.execute_sql(f"SELECT 1 FROM {refreshes} LIMIT 1"):
+            _execute(place, list(messages_table.filled_anew(_messages(), names)))
+            return
+        since = messages_table.earliest(rows)
+        _execute(place, list(messages_table.refreshed(_messages(), names, since)))
+
+
+def _messages() -> View:
+    return next(view for view in views() if view.name == "messages")
+
+
 def _drops(place: _Place, there: Any) -> Iterator[str]:
     for view in reversed(views()):
         if view.name in there:
             yield f"DROP VIEW {quoted(place.names.path(view.name), place.names.dialect)}"
+    if messages_table.TABLE in there:
+        yield from messages_table.dropped(place.names)
 
 
 def _ours(there: Mapping[str, Relation]) -> list[str]:
@@ -271,7 +334,7 @@ def _drop(place: _Place, ours: list[str], tables: list[str]) -> tuple[str, ...]:
     if ours:
         with _transaction(place):
             _execute(place, [*_drops(place, ours), *place.catalog.unmarking()])
-    return tuple(ours)
+    return tuple(name for name in ours if name != messages_table.TABLE)
 
 
 def _refuse_readers(place: _Place, names: list[str], what: str) -> None:

@@ -48,6 +48,10 @@ class Catalog(Protocol):
         """Statements that say this package made the views, given as descriptions by name."""
         ...
 
+    def marking_table(self, table: str, fingerprint: str) -> Iterable[str]:
+        """Statements that say this package made a table."""
+        ...
+
     def describing(self, relation: str, columns: Mapping[str, str]) -> Iterable[str]:
         """Statements that describe the columns of a view or table."""
         ...
@@ -97,6 +101,11 @@ class CommentedCatalog:
         for name, description in views.items():
             comment = literal(f"{description} {MARK}{fingerprint}]", self.names.dialect)
             yield f"COMMENT ON VIEW {self._full(name)} IS {comment}"
+
+    def marking_table(self, table: str, fingerprint: str) -> Iterable[str]:
+        """See ``Catalog``."""
+        comment = literal(f"Read messages. {MARK}{fingerprint}]", self.names.dialect)
+        yield f"COMMENT ON TABLE {self._full(table)} IS {comment}"
 
     def describing(self, relation: str, columns: Mapping[str, str]) -> Iterable[str]:
         """See ``Catalog``."""
@@ -170,6 +179,10 @@ class RegisteredCatalog:
             f"({literal(name, dialect)}, {literal(fingerprint, dialect)})" for name in views
         )
         yield f"INSERT INTO {self._table} VALUES {rows}"
+
+    def marking_table(self, table: str, fingerprint: str) -> Iterable[str]:
+        """See ``Catalog``: there are no tables of this package there."""
+        return ()
 
     def describing(self, relation: str, columns: Mapping[str, str]) -> Iterable[str]:
         """See ``Catalog``: none, their dialects differ."""
