@@ -54,6 +54,7 @@ def declare_tables(
     name = names_in_sql(schema) if destination.quotes else str
     for table in TABLES:
         own = hints.table_hints(table, destination.kind, timestamps_are_final, name)
+        _let_later_columns_be_null(schema, own)
         given = resource.compute_table_schema(meta=TableNameMeta(table.name))
         columns = {
             name: column for name, column in whole["columns"].items() if name in own["columns"]
@@ -86,6 +87,17 @@ def declare_tables(
         _check_format(resource, declared.get("file_format"), destination)
         _check_contract(resource, schema, declared)
     return table_format
+
+
+def _let_later_columns_be_null(schema: Schema, own: dict[str, Any]) -> None:
+    """Makes columns nullable that a table that is there does not have yet: its rows have none."""
+    table = schema.naming.normalize_tables_path(own["table_name"])
+    if schema.is_new_table(table):
+        return
+    there = schema.get_table_columns(table)
+    for name, column in own["columns"].items():
+        known = there.get(schema.naming.normalize_path(name), {})
+        column["nullable"] = known.get("nullable", True)
 
 
 def names_in_sql(schema: Schema) -> TName:

@@ -1,0 +1,140 @@
+"""Each version loads on top of the one before, and the one before on top of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from np6_source.sandbox import Sandbox
+from np6_source.schema import EVENTS, EXECUTION_DATA_TABLE, TABLES
+from np6_source.windows import SECOND
+from tests.destinations.stores import Store
+from tests.support import ROOT, at, event
+
+FIRST_VERSION = "4c84280"
+REQUIRED_AT_FIRST = {
+    "events": {"id", "requested_at", "timestamp"},
+    "events__hits": {"event_id", "requested_at", "timestamp"},
+    "events__bounces": {"event_id", "requested_at", "timestamp"},
+    "events__cancellations": {"event_id", "requested_at", "timestamp"},
+    "events__execution_data": {"event_id", "key", "requested_at", "timestamp"},
+    "events__campaigns": {"campaign_id", "event_id", "requested_at", "timestamp"},
+    "load_windows": {
+        *("resource", "scope_id", "window_start", "window_end", "requested_at", "_dlt_load_id"),
+    },
+}
+"""The columns of the first version's tables that may not be NULL."""
+
+RUN = """
+import json, sys
+import dlt
+from np6_source import np6_source
+
+options = json.loads(sys.argv[1])
+pipeline = dlt.pipeline(
+    "np6_test", destination=options["destination"], dataset_name="np6",
+    pipelines_dir=options["folder"],
+)
+pipeline.run(np6_source(**options["source"]).with_resources("actions_events"))
+"""
+HOUR = 3600 * SECOND
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_no_column_that_came_later_refuses_null(table: Any) -> None:
+    """An earlier version does not fill it, and rows that are there have nothing in it."""
+    if table.name in REQUIRED_AT_FIRST:
+        required = {column.name for column in table.columns if not column.nullable}
+        assert required <= REQUIRED_AT_FIRST[table.name]
+
+
+@pytest.fixture(scope="module")
+def first_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package of the first version."""
+    folder = tmp_path_factory.mktemp("first-version")
+    archive = subprocess.run(
+        ["git", "archive", FIRST_VERSION, "np6_source"], cwd=ROOT, capture_output=True, check=False
+    )
+    if archive.returncode:
+        pytest.skip(f"commit {FIRST_VERSION} is not here: no clone of the repository")
+    with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
+        files.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(
+    params=[
+        "duckdb",
+        *(
+            pytest.param(name, marks=pytest.mark.destinations)
+            for name in ("postgres", "ducklake", "delta-local", "iceberg-local")
+        ),
+    ]
+)
+def store(request: pytest.FixtureRequest, make_store: Callable[[str], Store]) -> Store:
+    return make_store(request.param)
+
+
+def load_with(package: Path, store: Store, sandbox: Sandbox) -> None:
+    is_files = store.script_name == "filesystem"
+    options = {
+        "destination": "np6_source.lake.filesystem" if is_files else store.script_name,
+        "folder": str(store.folder / "pipelines"),
+        "source": {
+            "api_key": sandbox.key,
+            "base_url": sandbox.url,
+            "start": "2024-03-01",
+            **store.source_options,
+        },
+    }
+    finished = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps(options)],
+        cwd=store.folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(package),
+            "RUNTIME__DLTHUB_TELEMETRY": "false",
+            **store.environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+
+
+def execution(number: int) -> dict[str, Any]:
+    detail = {"execution": {"id": "000AA1", "data": {"a": number, "b": "x"}}}
+    return {
+        "type": "execution",
+        "id": f"execution-{number}",
+        "timestamp": at("03-01T00:30") + number * 12 * HOUR,
+        "source": {"type": "email", "detail": detail},
+    }
+
+
+@pytest.mark.timeout(300)
+def test_the_versions_take_turns(
+    store: Store, first_version: Path, serve: Callable[..., Sandbox]
+) -> None:
+    events = [event(n, at("03-01") + n * 6 * HOUR, type="hit") for n in range(20)]
+    sandbox = serve([*events, *(execution(n) for n in range(10))], now=at("03-01T12:00"))
+    for day, package in enumerate((first_version, ROOT, first_version, ROOT), 1):
+        sandbox.now = at(f"03-0{day + 1}T00:10")
+        load_with(package, store, sandbox)
+        found = [row["id"] for row in store.rows(EVENTS)]
+        expected = [f"event-{n:05d}" for n in range(4 * day + 1)]
+        assert found == [*expected, *(f"execution-{n}" for n in range(2 * day))]
+    assert len(store.rows(EXECUTION_DATA_TABLE)) == 2 * 8
+    columns = store.columns(EVENTS)
+    assert set(columns) == {column.name for column in EVENTS.columns}
