@@ -70,6 +70,8 @@ def np6_source(
     overlap: float = 600.0,
     settle: float = 30.0,
     clock_tolerance: float = 60.0,
+    accept_fewer_events: bool = False,
+    same_account: bool = False,
     concurrency: int = ClientSettings.concurrency,
     requests_per_minute: float | None = None,
     workers: int = 1,
@@ -121,6 +123,12 @@ def np6_source(
         clock_tolerance: Seconds by which the server's clock and this machine's may differ. Windows
             count as complete up to the earlier of both; a greater difference, or a server that
             sends no ``Date``, is a failure of the run.
+        same_account: An address or key that the pipeline's state does not know is of the account
+            that it is about. False: another ``base_url`` is refused, and another key unless it
+            shows an event that earlier runs have seen.
+        accept_fewer_events: Take a response that lacks events which the run before saw in the
+            overlap. False: the window fails and its progress stays, as in an outage that answers
+            with empty arrays.
         concurrency: Requests that may run at once.
         requests_per_minute: Requests that may begin in a minute, evenly spread. None: as many as
             the API takes.
@@ -183,6 +191,8 @@ def np6_source(
         overlap=span_ms(overlap, "overlap"),
         settle=span_ms(settle, "settle"),
         clock_tolerance=span_ms(clock_tolerance, "clock_tolerance"),
+        accept_fewer_events=accept_fewer_events,
+        same_account=same_account,
         concurrency=own_concurrency,
         largest_load=None if largest_load is None else at_least_one(largest_load, "largest_load"),
         stop_when=stop_when or (lambda: False),

@@ -8,6 +8,7 @@
     │   ├── NotFound                        404
     │   ├── UnexpectedStatus                another status that asking again does not change
     │   ├── BadAnswer                       the body is no complete JSON array of events
+    │   ├── FewerEvents                     the response lacks events that an earlier one had
     │   ├── NotSettled                      the window has not passed yet
     │   ├── SpoolFailed  *                  the body cannot be written to disk
     │   ├── ExchangeFailed                  the request cannot be sent, or its response not be read
@@ -110,6 +111,10 @@ class UnexpectedStatus(RequestFailed):
 
 class BadAnswer(RequestFailed):
     """A body that is not a complete JSON array of events."""
+
+
+class FewerEvents(RequestFailed):
+    """The response lacks events that an earlier response for the same time had."""
 
 
 class NotSettled(RequestFailed):

@@ -107,6 +107,8 @@ class Settings:
         overlap: How far before its place each run reads again.
         settle: How long ago a window must have ended on the server to count as complete.
         clock_tolerance: By how much the server's clock and the local one may differ.
+        accept_fewer_events: A window may lack events that the run before saw in it.
+        same_account: An unknown address or key is of the account that the state is about.
         concurrency: Windows fetched at once.
         largest_load: Events after which a run stops at the next window, None: never.
         stop_when: Asked between windows, and by other threads while a request waits; anything true
@@ -129,6 +131,8 @@ class Settings:
     overlap: int
     settle: int
     clock_tolerance: int
+    accept_fewer_events: bool
+    same_account: bool
     concurrency: int
     largest_load: int | None
     stop_when: Callable[[], object]

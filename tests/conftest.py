@@ -45,6 +45,8 @@ def no_configuration_from_outside(tmp_path_factory: pytest.TempPathFactory) -> I
         patch.setenv("DLT_DATA_DIR", str(empty / "global"))
         # The sandbox's clock is stopped at moments of 2024 in most tests.
         patch.setenv("SOURCES__CLOCK_TOLERANCE", ANY_DIFFERENCE)
+        # Many tests go on with a second sandbox, on another port, as the same account.
+        patch.setenv("SOURCES__SAME_ACCOUNT", "true")
         context = Container()[PluggableRunContext]
         before = context.context.run_dir
         context.reload(str(empty))

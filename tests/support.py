@@ -241,6 +241,7 @@ class CommandLine:
             "RUNTIME__DLTHUB_TELEMETRY": "false",
             "SOURCES__NP6__BACKOFF": "0.01",
             "SOURCES__CLOCK_TOLERANCE": ANY_DIFFERENCE,
+            "SOURCES__SAME_ACCOUNT": "true",
             "COLUMNS": "300",
         }
         self.environment.pop("PYTHONWARNINGS", None)

@@ -66,6 +66,24 @@ class LatenessProbe:
             return Lateness()
         return lateness.measured(before.tail, self._counts, self._width, read_again, before.read_at)
 
+    def fewer(self, counts: Mapping[int, int], counted: Iterable[Window]) -> int:
+        """Events of one window that the run before saw and this one does not.
+
+        Args:
+            counts: Events per bucket in the window's response.
+            counted: The spans they are of.
+        """
+        before, read_again = self._progress, self._read_again
+        if before is None or read_again is None or before.bucket != self._width:
+            return 0
+        width, spans = self._width, list(counted)
+        return sum(
+            max(0, count - counts.get(bucket, 0))
+            for bucket, count in before.tail.items()
+            if read_again.start <= bucket * width and (bucket + 1) * width <= read_again.end
+            if any(s.start <= bucket * width and (bucket + 1) * width <= s.end for s in spans)
+        )
+
     def with_tail(self, progress: Progress) -> Progress:
         """The progress with the counts that the next run compares with, where they are whole."""
         start = max(progress.complete_until - self._overlap, progress.start)

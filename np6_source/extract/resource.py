@@ -26,6 +26,7 @@ from ..destinations import destination_of
 from ..endpoints import Endpoint, scope_label
 from ..errors import (
     RUN_ENDING,
+    FewerEvents,
     NotFound,
     NotSettled,
     RequestContext,
@@ -44,9 +45,18 @@ from ..schema import LOAD_WINDOWS
 from ..settings import moment_ms
 from ..tables.declaration import declare_tables
 from ..windows import DAY, SECOND, Pace, Window, iso, to_datetime
+from .account import (
+    ACCOUNT,
+    WITNESS,
+    Account,
+    check_base_url,
+    check_identities,
+    refuse_unproven_key,
+)
 from .action_list import ids_of
 from .batches import GatheredTables, HandedOn, tables_not_yet_there
 from .chosen_actions import ChosenActions, TScopeIds
+from .facts import EventFacts, is_most_likely_a_limit, may_be_a_limit
 from .guards import check_cursor, check_refresh, check_tables, check_transformers
 from .lateness import LatenessProbe
 from .progress import (
@@ -165,6 +175,9 @@ class ResourceRun:
         self._gathered = GatheredTables()
         self._runs: dict[str, ScopeRun] = {}
         self._probes: dict[str, LatenessProbe] = {}
+        self._key_is_known = False
+        self._starts_over = False
+        self._witness: dict[str, Any] | None = None
         self._resource = dlt.current.resource()
         self._thread = threading.get_ident()
         # There is none where somebody looks at the source's rows without loading them.
@@ -201,6 +214,7 @@ class ResourceRun:
         self._takes_tombstones = destination_of(dlt.current.pipeline()).takes_tombstones
         if keeps_copies(dlt.current.pipeline().destination, table_format):
             self._session.say_once(KEEPS_COPIES)
+        self._check_account()
         start, end = self._range()
         if self._is_backfill:
             backfills = self._state.setdefault(BACKFILLS, {})
@@ -209,6 +223,10 @@ class ResourceRun:
             self._places = self._state.setdefault(PLACES, {})
         if self._places and not self._is_backfill:
             check_tables(self._endpoint.name)
+        if self._places and not self._key_is_known:
+            # Where nothing was ever loaded by which the key could be known, it may be another
+            # account's: its whole history is read as well.
+            self._starts_over = not self._shows_the_witness()
         runs = self._runs = self._scope_runs(start, end)
         # The requests are bounded by the cursor; filtering once more would drop the overlap.
         self._cursor.advance(to_datetime(self._moment(self._cursor.last_value)))
@@ -240,6 +258,71 @@ class ResourceRun:
         if self._resource.limit is None:
             self._move(reached)
         self._report()
+
+    # --- Whose events ---
+
+    def _check_account(self) -> None:
+        """Refuses another account's address; learns whether the key is known to be the account's.
+
+        Raises:
+            SettingError: The address is another's.
+        """
+        state = dlt.current.source_state()
+        base_url, key = self._session.base_url, self._session.key
+        if ACCOUNT not in state or self._settings.same_account:
+            known = Account.from_state(state[ACCOUNT]) if ACCOUNT in state else None
+            self._account = Account(
+                base_url,
+                frozenset({key}) | (known.keys if known else frozenset()),
+                known.identities if known else frozenset(),
+            )
+            state[ACCOUNT] = self._account.to_state()
+        self._account = Account.from_state(state[ACCOUNT])
+        check_base_url(self._account, base_url, dlt.current.source_schema().name)
+        self._key_is_known = key in self._account.keys
+
+    def _shows_the_witness(self) -> bool:
+        """Whether an unknown key shows an event that an earlier run has seen; False: there is none.
+
+        Raises:
+            SettingError: It does not, or shows another account's.
+            RequestFailed: It could not be asked.
+        """
+        witness = self._state.get(WITNESS)
+        if witness is None or not self._account.identities:
+            return False
+        label, begin = witness["scope"], witness["at"] // SECOND * SECOND
+        scope_id = label
+        if self._endpoint.ids_are_personal:
+            given = () if isinstance(self._scope_ids, ChosenActions) else self._scope_ids
+            ids = {scope_label(known, is_personal=True): known for known in given}
+            if label not in ids:
+                return False
+            scope_id = ids[label]
+        run = ScopeRun(Scope(scope_id, label, begin, begin + SECOND), None)
+        found = self._load_window(run, Window(begin, begin + SECOND), self._no_probe(), True)
+        found.discard()
+        self._see(found.facts)
+        if not self._key_is_known:
+            refuse_unproven_key(self._account, self._endpoint.name)
+        return True
+
+    def _see(self, facts: EventFacts) -> None:
+        """Learns from events whose account they are of.
+
+        Raises:
+            SettingError: The key is not known, and they are of another.
+        """
+        if not facts.accounts:
+            return
+        state = dlt.current.source_state()
+        known = Account.from_state(state[ACCOUNT])
+        if not self._key_is_known:
+            check_identities(known, facts.accounts, self._endpoint.name)
+            known = known.with_key(self._session.key)
+            self._key_is_known = True
+        if (account := known.seen(facts.accounts)) != Account.from_state(state[ACCOUNT]):
+            state[ACCOUNT] = account.to_state()
 
     # --- Where to read ---
 
@@ -343,6 +426,8 @@ class ResourceRun:
             if not scope_id:
                 progress = of_cursor(progress, self._moment(self._cursor.start_value), start)
             progress = self._as_proven(progress, label)
+            if progress is not None and self._starts_over:
+                progress = Progress(progress.start, progress.start)
             if progress is not None:
                 self._warn_of_earlier_start(progress, label)
             overlap = self._settings.overlap
@@ -390,14 +475,84 @@ class ResourceRun:
     # --- One window (in a worker thread) ---
 
     def _load(self, run: ScopeRun, asked: Window) -> LoadableWindow:
+        loadable = self._load_window(run, asked, self._probes[run.scope.label])
+        try:
+            self._check_fewer(run, loadable)
+            self._check_limit(run, loadable)
+        except BaseException:
+            loadable.discard()
+            raise
+        return loadable
+
+    def _load_window(
+        self, run: ScopeRun, asked: Window, probe: LatenessProbe, must_be_whole: bool = False
+    ) -> LoadableWindow:
         return load_window(
             self._session,
             self._tools,
             self._request(run.scope, asked),
-            self._is_backfill,
-            self._probes[run.scope.label],
+            self._is_backfill or must_be_whole,
+            probe,
             keep_bad_events=self._settings.bad_events == "keep",
             robot_class=self._robot_class(),
+        )
+
+    def _check_fewer(self, run: ScopeRun, loadable: LoadableWindow) -> None:
+        """Refuses a window that lacks events which the run before has seen in it.
+
+        Raises:
+            FewerEvents: It does.
+        """
+        probe = self._probes[run.scope.label]
+        fewer = probe.fewer(loadable.contents.buckets, loadable.counted)
+        if fewer and not self._settings.accept_fewer_events:
+            raise FewerEvents(
+                loadable.context,
+                f"the response lacks {fewer} events that the run before saw in the overlap",
+                "Nothing of the window was loaded, and its progress stays: run again. If NP6 has"
+                " removed events for good, run once with accept_fewer_events=True.",
+            )
+
+    def _check_limit(self, run: ScopeRun, loadable: LoadableWindow) -> None:
+        """Compares a window with two parts of it where the server may have cut the response.
+
+        Raises:
+            WindowTooLarge: It has: the parts hold more. Its halves are requested in its place.
+        """
+        count, limits = loadable.contents.event_count, self._session.limits
+        if not may_be_a_limit(count):
+            return
+        if limits.is_proven(count):
+            raise self._cut_at(count, loadable)
+        is_suspect = limits.is_new_or_equal_to_the_last(count, run.scope.label)
+        looks_cut = is_most_likely_a_limit(count) or loadable.facts.leaves_an_end_empty(
+            loadable.window, count
+        )
+        if not is_suspect or not (looks_cut or limits.is_known(count)):
+            return
+        parts, have_its_events = loadable.facts.parts(loadable.window)
+        found = 0 if have_its_events else count
+        for window in parts:
+            part = self._load_window(run, window, self._no_probe(), must_be_whole=True)
+            found += part.contents.event_count
+            part.discard()
+        if found > count:
+            limits.prove(count)
+            raise self._cut_at(count, loadable)
+        limits.disprove(count)
+
+    def _no_probe(self) -> LatenessProbe:
+        return LatenessProbe(0, self._horizon, None, None)
+
+    def _cut_at(self, count: int, loadable: LoadableWindow) -> WindowTooLarge:
+        self._session.say_once(
+            f"{self._endpoint.name}: the API returns {count} events at most and does not say so;"
+            " windows are halved until they hold fewer."
+        )
+        return WindowTooLarge(
+            loadable.context,
+            f"the response has {count} events, at which the API cuts responses",
+            "Nothing of the window was loaded.",
         )
 
     def _robot_class(self) -> str | None:
@@ -422,6 +577,9 @@ class ResourceRun:
             self._gathered.add(name, table if self._takes_tombstones else without_tombstones(table))
             if self._gathered.is_enough:
                 yield from self._gathered.flush(self._if_limited())
+        self._see(loadable.facts)
+        if loadable.facts.latest is not None and not self._is_backfill:
+            self._witness = {"scope": run.scope.label, "at": loadable.facts.latest}
         answer, contents, label = loadable.answer, loadable.contents, run.scope.label
         row = ledger_row(
             self._endpoint.name,
@@ -529,6 +687,8 @@ class ResourceRun:
             if reached.is_done:
                 self._forget_backfill()
             return
+        if self._witness is not None:
+            self._state[WITNESS] = self._witness
         known = [self._places.get(run.scope.label) for run in self._runs.values()]
         if known and all(known):
             until = min(place["until"] for place in known if place)

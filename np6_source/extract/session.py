@@ -23,7 +23,9 @@ from ..events.reader import PARSES_AT_ONCE, EventReader
 from ..ledger import TCoverage, proven
 from ..settings import ClientSettings, Settings
 from ..windows import SECOND
+from .account import key_digest
 from .action_list import ActionList
+from .row_limits import RowLimits
 from .spool import spool_folder
 
 logger = logging.getLogger(__name__)
@@ -57,9 +59,12 @@ class ExtractSession:
 
     Attributes:
         settings: What the source was asked to do.
+        base_url: Root of the API, in its normal form.
+        key: A digest by which the API key is known again.
         clock: The API's time.
         loaded_events: Events handed to dlt so far.
         failed_in_a_row: Scopes that the API failed to answer, one after the other.
+        limits: Numbers of rows at which the API may cut its responses.
         ended_by: The failure that ended the run for every resource, if one did.
         actions: The account's list of actions.
     """
@@ -67,6 +72,8 @@ class ExtractSession:
     def __init__(self, client: ClientSettings, settings: Settings) -> None:
         """Prepares a session; nothing is opened yet."""
         self.settings = settings
+        self.base_url = client.base_url
+        self.key = key_digest(client.base_url, client.api_key)
         self.clock = ServerClock()
         self._begin(None)
         self._client_settings = client
@@ -103,6 +110,7 @@ class ExtractSession:
         self.failed_in_a_row = 0
         self.ended_by: RequestFailed | None = None
         self._said: set[str] = set()
+        self.limits = RowLimits()
         self._ledger: list[TCoverage | None] = []
         self.actions = ActionList(self.settings.account)
 

@@ -24,11 +24,15 @@ from ..events.lateness import Histogram
 from ..events.reader import ResponseContents
 from ..events.rows import Origin
 from ..windows import Window, iso
+from .facts import EventFacts
 from .lateness import LatenessProbe
 from .session import ExtractSession, Tools
 from .spool import TableStash
 
 logger = logging.getLogger(__name__)
+
+TRead = tuple[ResponseContents, EventFacts]
+"""What was found in a body, or in a piece of it."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class LoadableWindow:
         contents: What was found in it.
         stash: The tables.
         counted: The spans in which ``contents.buckets`` counts.
+        facts: What its events have in common.
+        context: What the response is for, for messages.
     """
 
     window: Window
@@ -48,6 +54,8 @@ class LoadableWindow:
     contents: ResponseContents
     stash: TableStash
     counted: tuple[Window, ...]
+    facts: EventFacts
+    context: RequestContext
 
     @property
     def byte_count(self) -> int:
@@ -90,7 +98,7 @@ def load_window(
     unfit: RequestFailed | None
     try:
         answer = tools.client.fetch(request, BodyInPieces(tools.spool, name, reception))
-        contents, stash = reception.finished()
+        contents, facts, stash = reception.finished()
         unfit = fewer_than_announced(
             answer.total_count, contents.row_count, reception.context
         ) or _of_another_time(contents, reception.context)
@@ -112,7 +120,7 @@ def load_window(
         for span in (reception.counting.spans if reception.counting else ())
         if span.start < window.end and window.start < span.end
     )
-    return LoadableWindow(window, answer, contents, stash, counted)
+    return LoadableWindow(window, answer, contents, stash, counted, facts, reception.context)
 
 
 def _of_another_time(contents: ResponseContents, context: RequestContext) -> BadAnswer | None:
@@ -185,7 +193,7 @@ class _Reception:
         self._robot_class = robot_class
         self._requested_at = 0
         self._files: list[Path] = []
-        self._readings: list[Future[ResponseContents]] = []
+        self._readings: list[Future[TRead]] = []
         self._stash: TableStash | None = None
 
     def start(self, requested_at: int, context: RequestContext) -> None:
@@ -215,7 +223,7 @@ class _Reception:
         self._files.append(piece.file)
         self._readings.append(self._tools.parsers.submit(self._read_piece, piece, self._stash))
 
-    def finished(self) -> tuple[ResponseContents, TableStash]:
+    def finished(self) -> tuple[ResponseContents, EventFacts, TableStash]:
         """Waits until everything is read.
 
         Raises:
@@ -226,14 +234,16 @@ class _Reception:
         assert self._stash is not None
         try:
             try:
-                contents = ResponseContents()
+                contents, facts = ResponseContents(), EventFacts()
                 for reading in self._readings:
-                    contents.add(reading.result())
+                    more_contents, more_facts = reading.result()
+                    contents.add(more_contents)
+                    facts.add(more_facts)
             except ResponseTooLarge:
                 raise
             except UnreadableResponse as problem:
                 self._stop_reading()
-                contents = self._read_as_a_whole(problem, self._stash)
+                contents, facts = self._read_as_a_whole(problem, self._stash)
         except ResponseTooLarge as error:
             raise WindowTooLarge(
                 self.context, str(error), "Nothing of the window was loaded."
@@ -249,7 +259,7 @@ class _Reception:
                 "Nothing of the window was loaded; make room and run again.",
             ) from None
         stash, self._stash = self._stash, None
-        return contents, stash
+        return contents, facts, stash
 
     def clear(self) -> None:
         """Removes what was not handed on."""
@@ -267,7 +277,7 @@ class _Reception:
         wait(self._readings)
         self._readings.clear()
 
-    def _read_as_a_whole(self, problem: UnreadableResponse, stash: TableStash) -> ResponseContents:
+    def _read_as_a_whole(self, problem: UnreadableResponse, stash: TableStash) -> TRead:
         """Reads the body once more, in one piece, and repaired if it has to be."""
         file = self._files[0]
         if len(self._files) > 1:
@@ -285,18 +295,18 @@ class _Reception:
         if not repaired:
             raise problem
         stash.discard()
-        contents = self._read(file, stash)
+        contents, facts = self._read(file, stash)
         contents.repaired = repaired
-        return contents
+        return contents, facts
 
-    def _read_piece(self, piece: Piece, stash: TableStash) -> ResponseContents:
+    def _read_piece(self, piece: Piece, stash: TableStash) -> TRead:
         repaired = repair(piece.file) if piece.has_nul else 0
-        contents = self._read(piece.file, stash)
+        contents, facts = self._read(piece.file, stash)
         contents.repaired = repaired
-        return contents
+        return contents, facts
 
-    def _read(self, file: Path, stash: TableStash) -> ResponseContents:
-        contents = ResponseContents()
+    def _read(self, file: Path, stash: TableStash) -> TRead:
+        contents, facts = ResponseContents(), EventFacts()
         endpoint = self._request.endpoint
         is_campaign = endpoint.path.startswith("/campaigns/{id}")
         origin = Origin(
@@ -312,5 +322,6 @@ class _Reception:
         for tables in self._tools.reader.read(
             file, origin, contents, self.counting, self._keep_bad_events
         ):
+            facts.see(tables, self.window)
             stash.add(tables)
-        return contents
+        return contents, facts

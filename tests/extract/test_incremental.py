@@ -166,7 +166,9 @@ class TestTheSameEventTwice:
     ) -> None:
         hits = [event(n, at("03-01T12:00") + n, type="hit", action="000AA1") for n in range(1, 6)]
         sandbox = serve(hits, now=at("03-02"))
-        warehouse.run(source_of(sandbox, action_ids=["000AA1"], target_ids=["CON00001"]))
+        by_id = source_of(sandbox, action_ids=["000AA1"], target_ids=["CON00001"])
+        names = [*by_id.selected_resources, ALL, "actions_reactivities"]
+        warehouse.run(by_id.with_resources(*names))
         answered = {request.path for request in sandbox.requests if request.event_count}
         assert {
             "/actions/events",
