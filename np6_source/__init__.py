@@ -17,12 +17,14 @@ from .api.credentials import (
     refuse_foreign_key,
 )
 from .dimensions import DIMENSIONS, wanted_dimensions
+from .dlt_internals import active_pipeline
 from .endpoints import ENDPOINTS, ID_ARGUMENTS, Endpoint, default_items_events
 from .errors import Np6Error, RequestFailed, SettingError, TryAgainLater
 from .extract.chosen_actions import ChosenActions
 from .extract.dimension import make_dimension
 from .extract.resource import make_resource
 from .extract.session import ExtractSession
+from .isolation import is_kept_apart, keep_apart
 from .settings import (
     ClientSettings,
     Settings,
@@ -239,6 +241,10 @@ def np6_source(
             strict=True,
         )
     )
+    pipeline = active_pipeline()
+    if pipeline is not None and is_kept_apart(pipeline):
+        # A pending package is loaded before any resource starts.
+        keep_apart(pipeline)
     session = ExtractSession(client, settings)
     own = {endpoint.name: endpoint for endpoint in endpoints}
     has_ids = any(ids(values, name) for name, values in given_ids.items())

@@ -5,10 +5,205 @@ An upgrade of dlt is a review of this file (and of ``lake``) and a run of its te
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import dlt
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
+from dlt.common.destination.reference import AnyDestination
 from dlt.common.pipeline import PipelineContext
 from dlt.common.runtime import signals
+from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
+
+STAGING_LAYOUT = "staging_dataset_name_layout"
+"""Field of a destination's configuration that names its staging dataset (dlt 1.31)."""
+
+DEFAULT_STAGING_LAYOUT = "%s_staging"
+"""dlt's own value for it (dlt 1.31): one staging dataset for all pipelines into a dataset."""
+
+
+def active_pipeline() -> dlt.Pipeline | None:
+    """The pipeline that ``dlt.pipeline`` made last, None where there is none.
+
+    ``dlt.current.pipeline()`` makes one, with its folder, where there is none (dlt 1.31).
+    """
+    context = Container()[PipelineContext]
+    pipeline = context.pipeline() if context.is_active() else None
+    return pipeline if isinstance(pipeline, dlt.Pipeline) else None
+
+
+def forget_package(pipeline: dlt.Pipeline, load_id: str) -> None:
+    """Removes the files of a loaded package, for which dlt has no public way (dlt 1.31)."""
+    pipeline._get_load_storage().delete_loaded_package(load_id)
+
+
+def begun_packages(pipeline: dlt.Pipeline) -> list[str]:
+    """The pending packages of which a job has begun: something of them may be in staging.
+
+    The storages' folders are named as in dlt 1.31.
+    """
+    storage = pipeline._get_load_storage()
+    if not storage.is_storage_ready():
+        return []
+    packages = storage.normalized_packages
+    return [
+        load_id
+        for load_id in packages.list_packages()
+        if packages.list_started_jobs(load_id)
+        or packages.get_load_package_jobs(load_id)["completed_jobs"]
+    ]
+
+
+WINDOWS = "np6_windows"
+"""Key of a load package's state: the windows that the package would prove."""
+
+
+def note_windows(windows: Sequence[tuple[str, str, int, int]]) -> None:
+    """Notes in the load package that is being extracted what it is for.
+
+    A package's state goes with it from step to step (dlt 1.31).
+
+    Args:
+        windows: Resource, scope as the ledger stores it, start and end in milliseconds since the
+            epoch.
+    """
+    try:
+        state: Any = dlt.current.load_package_state()["state"]
+    except CurrentLoadPackageStateNotAvailable:
+        return  # Somebody looks at the source's rows without loading them.
+    state.setdefault(WINDOWS, []).extend([*window] for window in windows)
+
+
+def windows_of_pending(
+    pipeline: dlt.Pipeline,
+) -> dict[str, list[tuple[str, str, int, int]]]:
+    """What ``note_windows`` noted in the packages that are extracted and not loaded, by load id."""
+    found: dict[str, list[tuple[str, str, int, int]]] = {}
+    load, normalize = pipeline._get_load_storage(), pipeline._get_normalize_storage()
+    storages = []
+    if normalize.is_storage_ready():
+        storages.append(normalize.extracted_packages)
+    if load.is_storage_ready():
+        storages.append(load.normalized_packages)
+    for packages in storages:
+        for load_id in packages.list_packages():
+            state: Any = packages.get_load_package_state(load_id)
+            found[load_id] = [
+                (resource, scope, start, end)
+                for resource, scope, start, end in state.get(WINDOWS, ())
+            ]
+    return found
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether a destination had no memory for a load package.
+
+    dlt gives the message of the job's error (1.31): "Out of Memory Error" is DuckDB's, "out of
+    memory" PostgreSQL's.
+    """
+    return "out of memory" in str(error).lower()
+
+
+def do_not_restore(pipeline: dlt.Pipeline) -> None:
+    """Makes a pipeline read no state from its destination and write none to it.
+
+    As an argument of ``dlt.pipeline`` it is not heeded (dlt 1.31).
+    """
+    pipeline.config.restore_from_destination = False
+
+
+def with_staging_layout(destination: AnyDestination, layout: str) -> AnyDestination:
+    """A copy of a destination with a staging dataset of another name.
+
+    Args:
+        destination: The destination, which stays as it is.
+        layout: The name; ``%s`` stands for the dataset.
+
+    Returns:
+        The copy; the destination itself where it has no staging dataset (dlt 1.31).
+    """
+    if STAGING_LAYOUT not in destination.spec.get_resolvable_fields():
+        return destination
+    own = copy.copy(destination)
+    own.config_params = {**destination.config_params, STAGING_LAYOUT: layout}
+    return own
+
+
+def given_staging_layout(destination: AnyDestination) -> str | None:
+    """The name of a destination's staging dataset as it was given in code; None: it was not."""
+    given: str | None = destination.config_params.get(STAGING_LAYOUT)
+    return None if given == DEFAULT_STAGING_LAYOUT else given
+
+
+def configured_staging_layout(destination: AnyDestination) -> str:
+    """The same as dlt's configuration has it, in the sections in which dlt looks (dlt 1.31)."""
+    for section in (f"destination.{destination.destination_name}", "destination"):
+        found = dlt.config.get(f"{section}.{STAGING_LAYOUT}", str)
+        if found:
+            return found
+    return DEFAULT_STAGING_LAYOUT
+
+
+TAround = Callable[[dlt.Pipeline], AbstractContextManager[None]]
+
+
+def around_load_step(pipeline: dlt.Pipeline) -> TAround | None:
+    """What ``set_around_load_step`` has put around a pipeline's load step."""
+    around: TAround | None = getattr(pipeline.load, "np6_around", None)
+    return around
+
+
+def set_around_load_step(pipeline: dlt.Pipeline, around: TAround) -> None:
+    """Puts a context around the load step of a pipeline, in place of one put there before.
+
+    dlt has no hook for it: ``pipeline.load`` is replaced on the instance, which ``pipeline.run``
+    calls (dlt 1.31).
+    """
+    load = getattr(pipeline.load, "np6_load", pipeline.load)
+
+    def load_inside(*arguments: Any, **options: Any) -> Any:
+        with around(pipeline):
+            return load(*arguments, **options)
+
+    load_inside.np6_around = around  # type: ignore[attr-defined]
+    load_inside.np6_load = load  # type: ignore[attr-defined]
+    pipeline.load = load_inside  # type: ignore[method-assign]
+
+
+@contextmanager
+def before_each_commit(pipeline: dlt.Pipeline, check: Callable[[], None]) -> Iterator[None]:
+    """Calls something before each statement and each commit of the pipeline's SQL jobs.
+
+    Loading makes a client per job through ``destination.client`` and merges with ``execute_many``,
+    inside ``begin_transaction`` or not (dlt 1.31). What the check raises fails the job.
+    """
+    destination: Any = pipeline.destination
+    make_client = destination.client
+
+    def checked_client(*arguments: Any, **options: Any) -> Any:
+        client = make_client(*arguments, **options)
+        sql = client.sql_client
+        execute_many, commit = sql.execute_many, sql.commit_transaction
+
+        def checked_execute_many(*statements: Any, **more: Any) -> Any:
+            check()
+            return execute_many(*statements, **more)
+
+        def checked_commit() -> None:
+            check()
+            commit()
+
+        sql.execute_many, sql.commit_transaction = checked_execute_many, checked_commit
+        return client
+
+    destination.client = checked_client
+    try:
+        yield
+    finally:
+        del destination.client
 
 
 def where_configured(field: str, value: str, *sections: str) -> str | None:

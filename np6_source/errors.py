@@ -17,7 +17,8 @@
     │   ├── Unreachable  *                  no connection
     │   ├── TryAgainLater  *                NP6 asks for a longer wait than the run may take
     │   └── Stopped  *                      the run was asked to stop before the response was whole
-    └── Incomplete                          the rest of a run was loaded
+    ├── Incomplete                          the rest of a run was loaded
+    └── AlreadyRunning                      another process is at it; this one changed nothing
 
     * ends the run: no other id or window would escape it (``RUN_ENDING``)
 
@@ -215,3 +216,7 @@ def failure_metrics(failure: RequestFailed) -> dict[str, Any]:
         "advice": failure.advice,
         "resume_at": resume_at.isoformat() if resume_at else None,
     }
+
+
+class AlreadyRunning(Np6Error):
+    """Another process is at it; this one changed nothing in the destination. Run it again later."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 import dlt
@@ -14,6 +15,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
 from .api.client import ResponseFacts
+from .destinations import destination_of
 from .errors import SettingError
 from .schema import EVENTS, LOAD_WINDOWS
 from .tables.naming import filled, name_of
@@ -40,7 +42,9 @@ TCoverage = Mapping[tuple[str, str], list[Window]]
 
 
 def coverage(
-    pipeline: dlt.Pipeline, schema_name: str | None = None
+    pipeline: dlt.Pipeline,
+    schema_name: str | None = None,
+    packages: Sequence[str] | None = None,
 ) -> dict[tuple[str, str], list[Window]]:
     """Reads the ledger: what all pipelines together have loaded into the dataset.
 
@@ -48,6 +52,11 @@ def coverage(
         pipeline: A pipeline into the dataset, which need not have run; its destination must speak
             SQL.
         schema_name: Name of the source, where several of the pipeline have loaded NP6 events.
+        packages: Count only the windows of these load packages. None: of all.
+
+    Returns:
+        The covered windows. A resource and scope of which packages were given up, and none was
+        loaded, has none.
 
     Raises:
         SettingError: Several have, and none was named.
@@ -59,7 +68,10 @@ def coverage(
         raise SettingError(f"schema_name: name one of the sources {', '.join(sorted(loaded))}")
     schema = pipeline.schemas[loaded[0]] if loaded else Schema(schema_name or "np6")
     with pipeline.sql_client(*loaded) as client:
-        return _covered(client, schema)
+        covered = _covered(client, schema, packages=packages)
+        for scope in _given_up(client, schema):
+            covered.setdefault(scope, [])
+        return covered
 
 
 def proven(pipeline: dlt.Pipeline, schema: Schema) -> TCoverage | None:
@@ -83,7 +95,10 @@ def proven(pipeline: dlt.Pipeline, schema: Schema) -> TCoverage | None:
 
 
 def _covered(
-    client: SqlClientBase[Any], schema: Schema, with_events: bool = False
+    client: SqlClientBase[Any],
+    schema: Schema,
+    with_events: bool = False,
+    packages: Sequence[str] | None = None,
 ) -> dict[tuple[str, str], list[Window]]:
     """The windows of complete packages, joined where they touch.
 
@@ -103,11 +118,13 @@ def _covered(
     is_there = "1"
     if with_events:
         is_there = f"CASE WHEN EXISTS (SELECT 1 FROM {tables['events']}) THEN 1 ELSE 0 END"
+    of_packages = ""
+    if packages is not None:
+        given = ", ".join(["%s"] * len(packages)) or "NULL"
+        of_packages = f"AND w.{columns['_dlt_load_id']} IN ({given})"
+    query = _ISLANDS.format(**tables, **columns, is_there=is_there, of_packages=of_packages)
     try:
-        rows = (
-            client.execute_sql(_ISLANDS.format(**tables, **columns, is_there=is_there), schema.name)
-            or []
-        )
+        rows = client.execute_sql(query, schema.name, *(packages or ())) or []
     except DatabaseUndefinedRelation:
         return {}
     if sum(int(row[4] or 0) for row in rows) and not all(row[5] for row in rows):
@@ -130,13 +147,67 @@ SELECT r, s, MIN(b), MAX(e), SUM(n), {is_there} FROM (
       SELECT w.{resource} AS r, w.{scope_id} AS s, w.{window_start} AS b, w.{window_end} AS e,
         MAX(w.{event_count}) AS n
       FROM {windows} w JOIN {packages} p ON p.{load_id} = w.{_dlt_load_id}
-      WHERE p.{status} = 0 AND p.{schema_name} = %s
+      WHERE p.{status} = 0 AND p.{schema_name} = %s {of_packages}
       GROUP BY w.{resource}, w.{scope_id}, w.{window_start}, w.{window_end}
     ) each_once
   ) marked
 ) counted GROUP BY r, s, island
 """
 """A row per stretch of touching windows, so that years of runs give as many rows as one."""
+
+
+def _given_up(client: SqlClientBase[Any], schema: Schema) -> list[tuple[str, str]]:
+    """Resources and scopes of packages that were never completed."""
+    windows = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
+    loads = client.make_qualified_table_name(schema.loads_table_name)
+    resource, scope_id, package, load_id = (
+        client.escape_column_name(schema.naming.normalize_path(name))
+        for name in ("resource", "scope_id", "_dlt_load_id", "load_id")
+    )
+    query = (
+        f"SELECT DISTINCT w.{resource}, w.{scope_id} FROM {windows} w"
+        f" LEFT JOIN {loads} p ON p.{load_id} = w.{package} WHERE p.{load_id} IS NULL"
+    )
+    try:
+        return [(row[0], row[1]) for row in client.execute_sql(query) or []]
+    except DatabaseUndefinedRelation:
+        return []
+
+
+def note_not_loaded(
+    pipeline: dlt.Pipeline, load_id: str, windows: Sequence[tuple[str, str, int, int]]
+) -> None:
+    """Writes windows of a package that was given up into the ledger, where they prove nothing.
+
+    ``coverage`` then knows of their resources and ids, and ``gaps`` says that they are missing.
+
+    Args:
+        pipeline: A pipeline into the dataset.
+        load_id: The package.
+        windows: Resource, scope as the ledger stores it, start and end in milliseconds since the
+            epoch.
+    """
+    loaded = [name for name in pipeline.schema_names if _has_loaded_windows(pipeline.schemas[name])]
+    if not loaded or not windows or destination_of(pipeline).replaces == "by itself":
+        return
+    schema = pipeline.schemas[loaded[0]]
+    names = (
+        *("resource", "scope_id", "window_start", "window_end", "requested_at", "_dlt_load_id"),
+    )
+    with pipeline.sql_client(loaded[0]) as client:
+        table = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
+        columns = ", ".join(
+            client.escape_column_name(schema.naming.normalize_path(name)) for name in names
+        )
+        now = datetime.now(timezone.utc)
+        for resource, scope, start, end in windows:
+            values = (resource, scope, to_datetime(start), to_datetime(end), now, load_id)
+            try:
+                client.execute_sql(
+                    f"INSERT INTO {table} ({columns}) VALUES (%s, %s, %s, %s, %s, %s)", *values
+                )
+            except DatabaseUndefinedRelation:
+                return
 
 
 def ledger_row(

@@ -8,40 +8,62 @@ has caught up.
 
 from __future__ import annotations
 
+import inspect
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dlt
-from dlt.common.pipeline import LoadInfo
-from dlt.common.typing import DictStrAny
-from dlt.destinations.exceptions import DestinationConnectionError
 from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
+from dlt.pipeline.exceptions import PipelineStepFailed
 from filelock import FileLock, Timeout
 
-from .dataset_lock import TTurn, in_database
-from .destinations import destination_of
+from .dataset_lock import DatasetBusy, TTurn, in_database_or_file, patience, to_read
 from .dimensions import dimension_tables
+from .dlt_internals import forget_package, ran_out_of_memory, windows_of_pending
 from .duck import is_begun_without_staging
-from .errors import Np6Error
+from .errors import AlreadyRunning, Np6Error
+from .isolation import has_given_lock, keep_apart
+from .ledger import note_not_loaded
+from .reloading import (
+    ask_first,
+    begin,
+    finish,
+    from_its_start,
+    intent_of,
+    missing_tables,
+    plan_reload,
+)
+from .runs import failures, raise_if_incomplete, resource_metrics
+from .settings import TMoment
 from .tables.naming import filled, name_of, names
-from .views import TMode, after_load, make_way
+from .views import TMode, after_load
+from .windows import Window
+
+__all__ = [
+    "AlreadyRunning",
+    "LoadReport",
+    "TableMissing",
+    "failures",
+    "load",
+    "raise_if_incomplete",
+    "settle_pending",
+]
 
 logger = logging.getLogger(__name__)
 
-KEPT_PACKAGES = 10
-"""Loaded packages of which dlt's files stay in the pipeline's folder; dlt itself keeps all."""
-
-
-class AlreadyRunning(Np6Error):
-    """Another process is running the pipeline; this one changed nothing."""
+KEPT_PACKAGES = 0
+"""Loaded packages of which dlt's files stay in the pipeline's folder; dlt itself keeps all. They
+hold addresses."""
 
 
 class TableMissing(Np6Error):
@@ -74,107 +96,215 @@ class LoadReport:
 
 def load(
     pipeline: dlt.Pipeline,
-    make_source: Callable[[], DltSource],
+    make_source: Callable[..., DltSource],
     stop_when: Callable[[], object] = lambda: False,
     reload: bool = False,
-    turn: TTurn = in_database,
+    turn: TTurn | None = None,
     views: TMode = "auto",
     materialize: bool | None = None,
+    reload_start: TMoment | None = None,
 ) -> LoadReport:
     """Loads until everything asked for is loaded.
 
     Args:
-        pipeline: Where to.
+        pipeline: Where to. One that was made with ``refresh=`` is reloaded.
         make_source: Gives the source, with ``on_error="keep"``; called before each checkpoint.
-        stop_when: Asked between checkpoints; anything true ends the invocation there.
-        reload: Drop the tables first, and with them every cursor and place of the source: other
-            resources have loaded into the same tables.
-        turn: Waits until this process may load into the dataset, see ``turns``.
+            Where it takes ``largest_load`` and ``window``, it gets smaller ones once the
+            destination runs out of memory.
+        stop_when: Asked between checkpoints, and while another process has the dataset; anything
+            true ends the invocation there.
+        reload: Read everything again from the earliest start that is known, then remove the rows
+            that were not read again, see ``reloading``. A reload that was interrupted goes on with
+            the next call by itself.
+        turn: Waits until this process may load into the dataset. None: the lock that the pipeline
+            has been given, or the dataset's, see ``dataset_lock``.
         views: Whether to make the views for analysts after the load, see ``views.after_load``.
         materialize: Whether ``messages`` is a table, see ``views.make``.
+        reload_start: From when to reload, where not from the earliest start.
 
     Raises:
-        ViewsFailed: The views of others are in the way of a reload; nothing was changed.
-        AlreadyRunning: Another process holds the pipeline.
+        AlreadyRunning: Another process holds the pipeline or its dataset.
+        Incomplete: The API refuses a reload; nothing was changed.
+        SettingError: A reload would leave out resources that have loaded into the tables.
         TableMissing: The destination has lost a table.
         PipelineStepFailed: A step of dlt's failed; what was committed before stays, and the next
             call goes on from there.
     """
     report = LoadReport()
     started = time.monotonic()
+    # Dropping the tables with each checkpoint would never end.
+    reload, pipeline.refresh = reload or pipeline.refresh is not None, None
     with _only_one(pipeline):
-        if pipeline.config.restore_from_destination:
-            pipeline.sync_destination()
-        settle_pending(pipeline, turn)
-        if not reload:
-            _check_tables(pipeline)
-        if reload:
-            make_way(pipeline)
-        once: DictStrAny = {"refresh": "drop_sources"} if reload else {}
-        while True:
-            source = make_source()
-            pipeline.extract(source, **once)
-            once = {}
-            pipeline.normalize()
-            info = _load_step(pipeline, turn)
-            report.packages += len(info.loads_ids) if info else 0
-            full = _take_note(report, pipeline, source)
-            _forget_packages(pipeline)
-            report.stopped = bool(stop_when())
-            if report.stopped or not full or report.failures:
-                break
-        if report.packages:
-            with turn(pipeline):
-                report.failures.extend(after_load(pipeline, views, materialize))
+        in_turn = partial(in_database_or_file, wait=patience(stop_when))
+        keep_apart(pipeline, turn or (None if has_given_lock(pipeline) else in_turn))
+        try:
+            with to_read(pipeline, in_turn):
+                if pipeline.config.restore_from_destination:
+                    pipeline.sync_destination()
+                settle_pending(pipeline)
+                if reload:
+                    _begin_reload(pipeline, make_source, reload_start)
+                else:
+                    _check_tables(pipeline)
+            _load_all(pipeline, make_source, stop_when, report, in_turn)
+            if report.packages:
+                with (turn or in_turn)(pipeline):
+                    report.failures.extend(after_load(pipeline, views, materialize))
+        except DatasetBusy:
+            if not stop_when():
+                raise
+            report.stopped = True
     report.seconds = time.monotonic() - started
     return report
 
 
-def _load_step(pipeline: dlt.Pipeline, turn: TTurn) -> LoadInfo | None:
-    """The load step of dlt, in turn, with a DuckDB file kept open for all of it.
+def _begin_reload(
+    pipeline: dlt.Pipeline, make_source: Callable[..., DltSource], start: TMoment | None
+) -> None:
+    source = make_source()
+    planned = plan_reload(pipeline, source, start)
+    ask_first(pipeline, make_source(), planned)
+    begin(pipeline, source, planned)
 
-    dlt opens a connection per job (1.31), and DuckDB writes everything down whenever the last one
-    closes: the staging tables too, which are emptied next.
+
+def _load_all(
+    pipeline: dlt.Pipeline,
+    make_source: Callable[..., DltSource],
+    stop_when: Callable[[], object],
+    report: LoadReport,
+    in_turn: TTurn,
+) -> None:
+    """Loads checkpoint by checkpoint until nothing is left, and ends a reload."""
+    smaller: dict[str, Any] = {}
+    while True:
+        source = make_source(**smaller)
+        intent = intent_of(pipeline, source)
+        if intent is not None:
+            source = from_its_start(source, intent)
+        with _private_files():
+            pipeline.extract(source)
+            pipeline.normalize()
+        try:
+            info = pipeline.load()
+        except PipelineStepFailed as error:
+            smaller = _smaller(pipeline, error, make_source, smaller)
+            continue
+        report.packages += len(info.loads_ids) if info else 0
+        full = _take_note(report, pipeline)
+        _forget_packages(pipeline)
+        report.stopped = bool(stop_when())
+        if report.stopped or not full or report.failures:
+            break
+    if not (report.stopped or any(f["kind"] != "NotFound" for f in report.failures)):
+        finish(pipeline, source, in_turn)
+
+
+def _smaller(
+    pipeline: dlt.Pipeline,
+    error: PipelineStepFailed,
+    make_source: Callable[..., DltSource],
+    tried: dict[str, Any],
+) -> dict[str, Any]:
+    """Settings that cut a package smaller which the destination had no memory for.
+
+    The package is given up: as it is it would never be loaded, nor anything after it.
+
+    Raises:
+        PipelineStepFailed: It was something else, or no smaller package can be made.
     """
-    with turn(pipeline), ExitStack() as stack:
-        if destination_of(pipeline).lock == "file":
-            client = pipeline.sql_client()
-            # That it cannot be opened is for the load step to say.
-            with suppress(DestinationConnectionError):
-                client.open_connection()
-                stack.callback(client.close_connection)
-        return pipeline.load()
+    if not ran_out_of_memory(error):
+        raise error
+    events = sum(metrics.get("events", 0) for _, metrics in resource_metrics(pipeline))
+    abandon(pipeline, "The destination has no memory for a package of the last run")
+    takes = inspect.signature(make_source).parameters
+    is_open = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    if tried.get("largest_load") == 1 or not (is_open or {"largest_load", "window"} <= set(takes)):
+        raise error
+    before = min(tried.get("largest_load", events), max(events, 1))
+    smaller = {
+        "largest_load": max(1, before // 4),
+        "window": max(1.0, tried.get("window", 86_400.0) / 4),
+    }
+    logger.warning(
+        "The destination ran out of memory with %d events in a package: they are extracted again"
+        " in packages of about %d.",
+        events,
+        smaller["largest_load"],
+    )
+    return smaller
+
+
+@contextmanager
+def _private_files() -> Iterator[None]:
+    """Files that are made meanwhile can be read by this user alone: they hold addresses."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _forget_packages(pipeline: dlt.Pipeline) -> None:
     """Removes the files of packages loaded long ago: every run leaves one (dlt 1.31)."""
     loaded = sorted(pipeline.list_completed_load_packages(), key=float)
-    storage = pipeline._get_load_storage()  # dlt 1.31 has no public way to remove a package.
-    for load_id in loaded[:-KEPT_PACKAGES]:
-        storage.delete_loaded_package(load_id)
+    for load_id in loaded[: len(loaded) - KEPT_PACKAGES]:
+        forget_package(pipeline, load_id)
 
 
-def settle_pending(pipeline: dlt.Pipeline, turn: TTurn = in_database) -> None:
-    """Loads packages that an earlier process left behind, or aborts them.
+def settle_pending(pipeline: dlt.Pipeline) -> None:
+    """Loads packages that an earlier process left behind, or gives them up.
 
     A package of which a job was interrupted is aborted, with the state it would have committed:
     its events are extracted again. Resuming it could write rows twice (dlt 1.31, after a kill
     between a job's commit and dlt's note of it).
+
+    Args:
+        pipeline: The pipeline, in sync with its destination.
     """
     plan = pipeline.abort_packages(dry_run=True)
     if plan is None:
         return
     package = plan["package_to_abort"]
     if package is not None and (package["interrupted_jobs"] or is_begun_without_staging(pipeline)):
-        logger.warning(
-            "The last run was interrupted while loading; its package %s is extracted again.",
-            package["load_id"],
-        )
-        pipeline.abort_packages()
+        abandon(pipeline, "The last run was interrupted while loading")
         return
     logger.warning("The last run left a package behind; it is loaded now.")
-    pipeline.normalize()
-    _load_step(pipeline, turn)
+    try:
+        with _private_files():
+            pipeline.normalize()
+        pipeline.load()
+    except PipelineStepFailed as error:
+        if not ran_out_of_memory(error):
+            raise
+        abandon(pipeline, "The destination has no memory for the package that the last run left")
+
+
+def abandon(pipeline: dlt.Pipeline, why: str) -> None:
+    """Gives pending packages up, with the state that they would have committed.
+
+    Progress is where it was before them, so that a run of the same kind extracts them again. What
+    they were for is noted in the ledger as not loaded, for those that had no progress: a backfill,
+    ids that were given once.
+
+    Args:
+        pipeline: The pipeline.
+        why: What happened, for the log.
+    """
+    packages = windows_of_pending(pipeline)
+    pipeline.abort_packages()
+    for load_id, windows in packages.items():
+        spans = "; ".join(
+            f"{resource}{f' id {scope}' if scope else ''} {Window(start, end)}"
+            for resource, scope, start, end in windows[:5]
+        )
+        logger.warning(
+            "%s; its package %s is extracted again, or counts as not loaded: %s%s",
+            why,
+            load_id,
+            spans or "no window",
+            f" and {len(windows) - 5} more" if len(windows) > 5 else "",
+        )
+        note_not_loaded(pipeline, load_id, windows)
 
 
 @contextmanager
@@ -201,16 +331,17 @@ def _check_tables(pipeline: dlt.Pipeline) -> None:
         with pipeline.destination_client(schema_name) as client:
             if not isinstance(client, (SqlJobClientBase, FilesystemClient)):
                 return
-            gone = [name for name, columns in client.get_storage_tables(expected) if not columns]
+            gone = missing_tables(client, expected)
         if gone:
             raise TableMissing(
                 f"{', '.join(gone)} is gone from dataset {pipeline.dataset_name!r}, but earlier"
                 " runs loaded it: going on from their cursor would leave a hole. Either put the"
-                " table back, or drop what is left and load everything again with --reload."
+                " table back, or read everything again with --reload, which drops nothing: it"
+                " makes the table again and keeps the rows of the others until all is read."
             )
 
 
-def _take_note(report: LoadReport, pipeline: dlt.Pipeline, source: DltSource) -> bool:
+def _take_note(report: LoadReport, pipeline: dlt.Pipeline) -> bool:
     """Adds a run to the report; tells whether the run stopped because it was full."""
     trace = pipeline.last_trace
     normalize_info = trace.last_normalize_info if trace else None
@@ -221,8 +352,7 @@ def _take_note(report: LoadReport, pipeline: dlt.Pipeline, source: DltSource) ->
             if table in ours:
                 report.rows[table] += rows
     full = False
-    for name, resource in source.selected_resources.items():
-        metrics = resource.custom_metrics
+    for name, metrics in resource_metrics(pipeline):
         report.windows[name] += metrics.get("windows", 0)
         report.failures.extend(metrics.get("failures", ()))
         if metrics.get("until") is not None:

@@ -7,40 +7,28 @@ more than once, and one that was killed is simply loaded again.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
-import logging
-import re
-import tempfile
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import dlt
-from dlt.common.destination import Destination
-from dlt.common.destination.client import WithStagingDataset
-from dlt.common.destination.reference import AnyDestination, TDestinationReferenceArg
+from dlt.common.destination.reference import TDestinationReferenceArg
 from dlt.extract import DltSource
 
 from . import np6_source, settings
-from .dataset_lock import TTurn, in_database_or_file
-from .destinations import destination_of
+from .dataset_lock import TTurn
 from .endpoints import ENDPOINTS, Endpoint
 from .errors import Incomplete, SettingError
 from .extract.chosen_actions import ChosenActions
-from .lake import check_writers
+from .isolation import isolated_pipeline, with_own_staging
 from .loading import LoadReport, load
 from .settings import TMoment
 from .windows import iso, to_datetime, to_ms
 
-logger = logging.getLogger(__name__)
-
-STAGING_LAYOUT = "staging_dataset_name_layout"
+__all__ = ["Part", "PartIncomplete", "load_part", "plan_parts", "with_own_staging"]
 
 
 class PartIncomplete(Incomplete):
@@ -249,111 +237,14 @@ def load_part(
     options = source_options | dict(part.ids)
     options |= {"start": part.start, "end": part.end, "workers": workers, "on_error": "keep"}
 
-    def source() -> DltSource:
-        made = make_source(**options)
+    def source(**smaller: Any) -> DltSource:
+        made = make_source(**(options | smaller))
         return made if names is None else made.with_resources(*names)
 
-    with _folder(pipelines_dir) as folder:
-        pipeline = dlt.pipeline(
-            f"np6_{part.name}",
-            destination=with_own_staging(destination),
-            dataset_name=dataset_name,
-            pipelines_dir=str(folder),
-        )
-        # Nothing is read, and nothing written: hundreds of parts would fill _dlt_pipeline_state.
-        pipeline.config.restore_from_destination = False
-        in_turn = leaving_nothing(turn or in_database_or_file)
-        if turn is None:
-            in_turn = _alone_where_needed(in_turn)
-        report = load(pipeline, source, turn=in_turn)
+    with isolated_pipeline(
+        f"np6_{part.name}", destination, dataset_name, turn, pipelines_dir
+    ) as pipeline:
+        report = load(pipeline, source)
     if report.failures:
         raise PartIncomplete(part, report)
     return report
-
-
-@contextmanager
-def _folder(given: str | Path | None) -> Iterator[Path]:
-    if given is not None:
-        yield Path(given)
-        return
-    with tempfile.TemporaryDirectory(prefix="np6_part_") as folder:
-        yield Path(folder)
-
-
-def with_own_staging(destination: TDestinationReferenceArg) -> AnyDestination:
-    """The destination, with a staging dataset that nobody else uses.
-
-    For one run of any pipeline that merges into a dataset beside others. ``load_part`` does it by
-    itself.
-
-    Args:
-        destination: A dlt destination, by name or as an instance, which stays as it is.
-
-    Raises:
-        SettingError: There is none.
-    """
-    found = Destination.from_reference(destination)
-    if found is None:
-        raise SettingError("destination is missing")
-    own = copy.copy(found)
-    if STAGING_LAYOUT in found.spec.get_resolvable_fields():
-        layout = f"%s_staging_{uuid.uuid4().hex[:12]}"
-        own.config_params = {**found.config_params, STAGING_LAYOUT: layout}
-    return own
-
-
-def _alone_where_needed(turn: TTurn) -> TTurn:
-    """The turn, refused where it does not keep others from tables that take one writer."""
-
-    @contextmanager
-    def checked(pipeline: dlt.Pipeline) -> Iterator[None]:
-        check_writers(pipeline)
-        with turn(pipeline):
-            yield
-
-    return checked
-
-
-def leaving_nothing(turn: TTurn) -> TTurn:
-    """The turn, with nothing left in staging behind it.
-
-    For one run of any pipeline that has its staging dataset for itself. ``load_part`` does it by
-    itself.
-    """
-
-    @contextmanager
-    def cleaned(pipeline: dlt.Pipeline) -> Iterator[None]:
-        with turn(pipeline):
-            try:
-                yield
-            finally:
-                try:
-                    _drop_staging(pipeline, turn is in_database_or_file)
-                except Exception as error:
-                    logger.warning(
-                        "A staging dataset of %s is left behind (%s): drop it by hand.",
-                        pipeline.dataset_name,
-                        type(error).__name__,
-                    )
-
-    return cleaned
-
-
-def _drop_staging(pipeline: dlt.Pipeline, is_alone: bool) -> None:
-    """Drops the attempt's staging dataset, and those that killed attempts left.
-
-    The latter only where all parts take turns: there, what stands in staging now is nobody's.
-    """
-    with pipeline.destination_client() as client:
-        if isinstance(client, WithStagingDataset):
-            with client.with_staging_dataset() as staging:
-                if staging.is_storage_initialized():
-                    staging.drop_storage()
-    if not is_alone or destination_of(pipeline).lock is None:
-        return
-    with pipeline.sql_client() as sql:
-        left = re.compile(re.escape(sql.dataset_name) + "_staging_[0-9a-f]{12}")
-        schemata = sql.execute_sql("SELECT schema_name FROM information_schema.schemata") or []
-        for name in {name for (name,) in schemata if left.fullmatch(name)}:
-            with sql.with_alternative_dataset_name(name):
-                sql.drop_dataset()

@@ -25,7 +25,7 @@ from dagster_dlt import DagsterDltResource, DagsterDltTranslator, dlt_assets
 from dagster_dlt.translator import DltResourceTranslatorData
 
 from np6_source import np6_source
-from np6_source.orchestration import passing_pipeline, raise_if_incomplete, resource_groups
+from np6_source.orchestration import raise_if_incomplete, resource_groups, temporary_pipeline
 from np6_source.schema import TABLES
 from np6_source.settings import moment_ms
 from np6_source.windows import to_datetime
@@ -66,7 +66,7 @@ def loading_assets(group: str, names: tuple[str, ...]) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult | dg.AssetMaterialization]:
         start, end = context.partition_time_window
         source = np6_source(start=start - LATE, end=end, on_error="keep").with_resources(*names)
-        with passing_pipeline(f"np6_{group}", WAREHOUSE, DATASET) as pipeline:
+        with temporary_pipeline(f"np6_{group}", WAREHOUSE, DATASET) as pipeline:
             results = list(dlt_resource.run(context, dlt_source=source, dlt_pipeline=pipeline))
             # What is complete is loaded; the partition counts as materialized when all of it is.
             raise_if_incomplete(pipeline)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 from filelock import FileLock
 
-from np6_source import loading
-from np6_source.loading import AlreadyRunning, TableMissing
+from np6_source import SettingError, loading
+from np6_source.errors import Incomplete
+from np6_source.loading import AlreadyRunning, TableMissing, load
+from np6_source.reloading import plan_reload
 from np6_source.sandbox import Fault, Sandbox
 from np6_source.windows import SECOND, Window, merged
 
@@ -280,22 +287,10 @@ class TestLostThings:
         self, warehouse: Any, make: TMake, expected: list[str]
     ) -> None:
         warehouse.execute(
-            "INSERT INTO np6.events (id, timestamp, requested_at) VALUES ('stray', now(), now())"
+            "INSERT INTO np6.events (id, timestamp, requested_at)"
+            " VALUES ('stray', now(), '2024-03-01T12:00:00Z')"
         )
         warehouse.load(make(), reload=True)
-        assert warehouse.ids() == expected
-
-    def test_a_reload_of_one_resource_leaves_no_cursor_of_another_behind(
-        self, warehouse: Any, make: TMake, sandbox: Sandbox, expected: list[str]
-    ) -> None:
-        by_id = make("action_events_activations", action_ids=["000AA1"])
-        warehouse.load(by_id)
-        assert warehouse.places("action_events_activations")
-        warehouse.load(make(), reload=True)
-        assert not warehouse.places("action_events_activations").get("places")
-        sandbox.requests.clear()
-        warehouse.load(by_id)
-        assert min(r.query["start"] for r in sandbox.requests).startswith("2024-03-01T00:")
         assert warehouse.ids() == expected
 
 
@@ -311,3 +306,161 @@ def test_an_error_of_the_source_ends_the_call_and_the_next_goes_on(
     warehouse.load(make())
     assert warehouse.ids() == EVERY_ID
     assert isinstance(merged(warehouse.windows(ALL))[0], Window)
+
+
+BY_ID = "action_events_activations"
+KILLED_AT = """
+import os, signal, sys
+from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
+
+execute = DuckDbSqlClient.execute_query
+seen = 0
+
+
+def kill_at(self, query, *arguments, **options):
+    global seen
+    text = query if isinstance(query, str) else str(query)
+    seen += any(word in text for word in ("DELETE", "INSERT", "COMMIT", "CREATE"))
+    if seen == int(os.environ["KILL_AT"]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return execute(self, query, *arguments, **options)
+
+
+DuckDbSqlClient.execute_query = kill_at
+sys.path.insert(0, os.environ["HERE"])
+import dlt
+from np6_source import np6_source
+from np6_source.loading import load
+
+pipeline = dlt.pipeline(
+    "np6_test",
+    destination=dlt.destinations.duckdb(os.environ["DATABASE"]),
+    dataset_name="np6",
+    pipelines_dir=os.environ["PIPELINES"],
+)
+load(
+    pipeline,
+    lambda **more: np6_source(
+        os.environ["KEY"], base_url=os.environ["URL"], start="2024-03-01", on_error="keep", **more
+    ).with_resources("actions_events"),
+    reload=True,
+)
+"""
+
+
+class TestReload:
+    """Everything is read again; at no moment is anything less there than before."""
+
+    @pytest.fixture
+    def loaded(self, warehouse: Any, make: TMake, sandbox: Sandbox, at: TAt) -> Any:
+        warehouse.load(make())
+        assert warehouse.ids() == EVERY_ID
+        warehouse.execute(
+            "INSERT INTO np6.events (id, timestamp, requested_at)"
+            " VALUES ('stray', '2024-03-01T12:00:00Z', '2024-03-02T00:00:00Z')"
+        )
+        return warehouse
+
+    def test_it_begins_at_the_earliest_start_that_is_known(
+        self, loaded: Any, make: TMake, sandbox: Sandbox
+    ) -> None:
+        # As without --start: of the last 30 days, there are no events any more.
+        loaded.load(make(start="2024-03-02T12:00"), reload=True)
+        assert loaded.ids() == EVERY_ID
+        (covered,) = merged(loaded.windows(ALL))
+        assert covered.start == 1709251200000
+
+    def test_it_begins_where_it_is_told_to(self, loaded: Any, make: TMake, at: TAt) -> None:
+        loaded.load(make(), reload=True, reload_start="2024-03-02")
+        assert loaded.ids() == EVERY_ID[24:]
+        assert merged(loaded.windows(ALL))[0].start == at("03-02")
+
+    def test_what_goes_is_told_beforehand(self, loaded: Any, make: TMake) -> None:
+        planned = plan_reload(loaded.pipeline, make()(), start="2024-03-02")
+        assert "Reads actions_events again, all of it from 2024-03-02T00:00:00Z." in str(planned)
+        assert "events (49 rows)" in str(planned)
+        assert "Everything from before 2024-03-02T00:00:00Z goes: the history begins at" in str(
+            planned
+        )
+        assert len(loaded.ids()) == 49
+
+    @pytest.mark.parametrize("fault", [Fault("status", 401), Fault("status", 503)])
+    def test_with_a_wrong_key_or_the_api_down_nothing_changes(
+        self, loaded: Any, make: TMake, sandbox: Sandbox, fault: Fault
+    ) -> None:
+        state, contents = loaded.state(), loaded.contents()
+        with (
+            sandbox.faults.during(fault),
+            pytest.raises(Incomplete, match="has not begun and nothing was changed"),
+        ):
+            loaded.load(make(attempts=2), reload=True)
+        assert (loaded.state(), loaded.contents()) == (state, contents)
+
+    def test_one_that_would_leave_out_a_resource_is_refused(self, loaded: Any, make: TMake) -> None:
+        loaded.load(make(BY_ID, action_ids=["000AA1"]))
+        state = loaded.state()
+        with pytest.raises(SettingError, match=f"{BY_ID} loaded into the same tables"):
+            loaded.load(make(), reload=True)
+        assert loaded.state() == state
+        loaded.load(make(ALL, BY_ID, action_ids=["000AA1"]), reload=True)
+        assert loaded.ids() == EVERY_ID
+        assert loaded.windows(BY_ID, "000AA1")
+
+    def test_ids_that_are_left_out_keep_their_events(
+        self, loaded: Any, make: TMake, caplog: Any
+    ) -> None:
+        loaded.load(make(BY_ID, action_ids=["000AA1"]))
+        loaded.load(make(ALL, BY_ID, action_ids=["000AA2"]), reload=True)
+        assert "did not read action_events_activations id 000AA1 [" in caplog.text
+        assert loaded.ids() == [*EVERY_ID, "stray"]
+        assert loaded.windows(BY_ID, "000AA1")
+
+    def test_one_that_is_stopped_goes_on_with_the_next_call(
+        self, loaded: Any, make: TMake, sandbox: Sandbox
+    ) -> None:
+        report = loaded.load(make(largest_load=10), stop_when=lambda: True, reload=True)
+        assert report.stopped
+        assert set(loaded.ids()) >= set(EVERY_ID)
+        loaded.load(make(start="2024-03-02T12:00"))
+        assert loaded.ids() == EVERY_ID
+        assert merged(loaded.windows(ALL))[0].start == 1709251200000
+        assert "reload" not in loaded.pipeline.state["sources"]["np6"]
+
+    def test_a_pipeline_made_with_refresh_is_reloaded_once(self, loaded: Any, make: TMake) -> None:
+        pipeline = loaded.pipeline
+        pipeline.refresh = "drop_sources"
+        report = load(pipeline, make(largest_load=10))
+        assert report.packages > 2
+        assert loaded.ids() == EVERY_ID
+
+    @pytest.mark.parametrize("statement", [1, 4, 7, 8, 9, 10, 11, 12, 13, 14])
+    def test_a_kill_at_any_statement_loses_nothing_and_any_call_ends_it(
+        self, loaded: Any, make: TMake, sandbox: Sandbox, statement: int, tmp_path: Path
+    ) -> None:
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED_AT],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "KILL_AT": str(statement),
+                "HERE": str(Path(__file__).parents[1]),
+                "DATABASE": str(loaded.database),
+                "PIPELINES": str(loaded.pipelines_dir),
+                "KEY": sandbox.key,
+                "URL": sandbox.url,
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert killed.returncode in (0, -signal.SIGKILL), killed.stderr[-2000:]
+        if killed.returncode == 0:
+            assert statement > 10
+        assert set(loaded.ids()) >= set(EVERY_ID)
+        loaded.load(make(start="2024-03-02T12:00"))
+        assert set(loaded.ids()) >= set(EVERY_ID)
+        (covered,) = merged(loaded.windows(ALL))
+        assert covered.start == 1709251200000
+        loaded.load(make(), reload=True)
+        assert loaded.ids() == EVERY_ID

@@ -18,7 +18,7 @@ FACTS = {"schema", "windows", "errors", "endpoints", "dimensions", "destinations
 MAY_KNOW_DLT = {
     *("__init__", "__main__", "cli", "tables", "extract", "views", "dlt_internals"),
     *("loading", "isolation", "parts", "orchestration", "ledger", "lake", "duck", "dataset_lock"),
-    "destinations",
+    *("destinations", "reloading", "runs"),
 }
 """Folders and modules that may import dlt."""
 
@@ -26,7 +26,10 @@ FOLDERS: dict[str, set[str]] = {
     "events": {"schema", "windows"},
     "api": {*FACTS, "dlt_internals"} - {"schema", "destinations"},
     "tables": {*FACTS, "dlt_internals", "lake", "dataset_lock"},
-    "extract": {*FACTS, "dlt_internals", "api", "events", "tables", "ledger", "lake"},
+    "extract": {
+        *(*FACTS, "dlt_internals", "api", "events", "tables", "ledger", "lake"),
+        *("isolation", "reloading", "dataset_lock"),
+    },
     "views": {*FACTS, "deduplication"},
     "sandbox": {"endpoints", "dimensions"},
 }

@@ -91,7 +91,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--reload",
         action="store_true",
-        help="drop the tables and forget how far every resource got, then load from --start",
+        help="read everything again, from the earliest start that is known or from --start, then"
+        " remove the rows that were not read again",
     )
     what.add_argument(
         "--checkpoint",
@@ -168,8 +169,8 @@ def run(options: argparse.Namespace) -> int:
         arguments["dimensions"] = ",".join(options.dimensions)
     sources: list[DltSource] = []
 
-    def next_source() -> DltSource:
-        sources.append(make_source(options.resources, **arguments))
+    def next_source(**smaller: Any) -> DltSource:
+        sources.append(make_source(options.resources, **(arguments | smaller)))
         return sources[-1]
 
     with ending_between_windows() as signal_received, ExitStack() as stack:
@@ -191,6 +192,7 @@ def run(options: argparse.Namespace) -> int:
             reload=options.reload,
             views=options.views,
             materialize=options.materialize and options.materialize == "messages",
+            reload_start=options.start,
         )
     if options.publish:
         publish(pipeline, options.publish)

@@ -6,6 +6,7 @@ resources. What would leave a cursor behind events that are gone is refused.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import dlt
@@ -13,8 +14,10 @@ from dlt.common.schema import Schema
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 
 from ..errors import SettingError
+from ..ledger import coverage
 from ..schema import EVENTS
 from ..tables.naming import filled, name_of, names
+from ..windows import iso
 from .progress import PLACES
 
 
@@ -58,11 +61,14 @@ def check_transformers(resource: str) -> None:
         )
 
 
-def check_refresh(resource: str) -> None:
-    """Refuses a refresh that drops tables of which other resources' cursors would know nothing.
+def check_refresh(resource: str, starts: Mapping[str, int], has_end: bool) -> None:
+    """Refuses a refresh that drops what the run does not read again.
 
     Args:
         resource: Name of the resource.
+        starts: From when the run reads each of its ids, by the id as the ledger stores it,
+            milliseconds since the epoch.
+        has_end: Whether the run reads up to a given end.
 
     Raises:
         SettingError: Events of other resources would be gone for good.
@@ -105,6 +111,30 @@ def check_refresh(resource: str) -> None:
             f" {', '.join(shared)} has loaded events into as well. Nothing was changed. Give each"
             " account a dataset of its own: a pipeline each, or use_single_dataset=false."
         )
+    lost = _not_read_again(resource, starts, schema)
+    if lost or has_end:
+        shown = "; ".join(lost[:5]) + ("; …" if len(lost) > 5 else "")
+        raise SettingError(
+            f"{resource}: refresh={package.get('refresh')!r} would empty tables and not load again"
+            " what this or another pipeline has loaded into them:"
+            f" {shown or 'what is after end'}. Nothing was changed. Select all resources and ids,"
+            " with the earliest start and no end; or take"
+            " np6_source.loading.load(pipeline, source, reload=True), which drops nothing."
+        )
+
+
+def _not_read_again(resource: str, starts: Mapping[str, int], schema: Schema) -> list[str]:
+    """What the ledger proves and a run that begins anew does not read."""
+    selected = dlt.current.source().resources.selected
+    lost = []
+    for (name, scope), windows in sorted(coverage(dlt.current.pipeline(), schema.name).items()):
+        first = min((window.start for window in windows), default=None)
+        is_read = name in selected
+        if name == resource and first is not None:
+            is_read = scope in starts and starts[scope] <= first
+        if first is not None and not is_read:
+            lost.append(f"{name}{f' id {scope}' if scope else ''} from {iso(first)}")
+    return lost
 
 
 def check_tables(resource: str) -> None:

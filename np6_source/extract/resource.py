@@ -23,6 +23,7 @@ from dlt.extract import DltResource
 from ..api.client import WindowRequest
 from ..api.waits import pause
 from ..destinations import destination_of
+from ..dlt_internals import note_windows
 from ..endpoints import Endpoint, scope_label
 from ..errors import (
     RUN_ENDING,
@@ -41,6 +42,7 @@ from ..events.drift import count_paths
 from ..events.lateness import Lateness
 from ..lake import KEEPS_COPIES, keeps_copies, without_tombstones
 from ..ledger import ledger_row
+from ..reloading import note_package
 from ..schema import LOAD_WINDOWS
 from ..settings import moment_ms
 from ..tables.declaration import declare_tables
@@ -207,7 +209,6 @@ class ResourceRun:
         self._metrics.update(asked_ms=0, done_ms=0, date_ms=None)
         check_cursor(self._endpoint.name, self._cursor)
         check_transformers(self._endpoint.name)
-        check_refresh(self._endpoint.name)
         table_format = declare_tables(
             self._resource, self._settings.timestamps_are_final, self._settings.table_format
         )
@@ -220,6 +221,7 @@ class ResourceRun:
             backfills = self._state.setdefault(BACKFILLS, {})
             self._places: dict[str, Any] = backfills.setdefault(f"{start}-{end}", {})
         else:
+            note_package(dlt.current.source_state(), load_id())
             self._places = self._state.setdefault(PLACES, {})
         if self._places and not self._is_backfill:
             check_tables(self._endpoint.name)
@@ -228,6 +230,8 @@ class ResourceRun:
             # account's: its whole history is read as well.
             self._starts_over = not self._shows_the_witness()
         runs = self._runs = self._scope_runs(start, end)
+        starts = {label: run.scope.start for label, run in runs.items()}
+        check_refresh(self._endpoint.name, starts, self._settings.end is not None)
         # The requests are bounded by the cursor; filtering once more would drop the overlap.
         self._cursor.advance(to_datetime(self._moment(self._cursor.last_value)))
         steps = windows_in_order(
@@ -255,6 +259,13 @@ class ResourceRun:
         yield from tables_not_yet_there()
         reached = self._reached()
         self._metrics["full"] = self._session.is_full() and not reached.is_done
+        note_windows(
+            [
+                (self._endpoint.name, label, run.scope.start, run.complete_until)
+                for label, run in runs.items()
+                if run.complete_until is not None and (self._is_backfill or run.progress is None)
+            ]
+        )
         if self._resource.limit is None:
             self._move(reached)
         self._report()

@@ -17,9 +17,11 @@ from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 
 from ..api.client import Client
 from ..api.server_clock import ServerClock
+from ..dataset_lock import to_read
 from ..dlt_internals import is_stop_requested
 from ..errors import RequestFailed
 from ..events.reader import PARSES_AT_ONCE, EventReader
+from ..isolation import keep_apart
 from ..ledger import TCoverage, proven
 from ..settings import ClientSettings, Settings
 from ..windows import SECOND
@@ -87,6 +89,7 @@ class ExtractSession:
         """Opens the tools, and closes them when the last user leaves."""
         with self._lock:
             if self._users == 0 and (load_id() is None or load_id() != self._load_id):
+                keep_apart(dlt.current.pipeline())
                 self._begin(load_id())
             self._users += 1
             if self._tools is None:
@@ -135,7 +138,9 @@ class ExtractSession:
         """What the destination proves to be loaded, asked once in a run; see ``ledger.proven``."""
         with self._lock:
             if not self._ledger:
-                self._ledger.append(proven(dlt.current.pipeline(), dlt.current.source_schema()))
+                pipeline = dlt.current.pipeline()
+                with to_read(pipeline):
+                    self._ledger.append(proven(pipeline, dlt.current.source_schema()))
             return self._ledger[0]
 
     def clocks_differ(self) -> str | None:

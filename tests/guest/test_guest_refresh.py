@@ -124,3 +124,34 @@ def test_a_refresh_that_would_empty_another_account_s_tables_is_refused(
     assert "np6 has loaded events into as well" in message
     assert "use_single_dataset=false" in message
     assert warehouse.ids() == EVERY_ID
+
+
+class TestWhatWouldNotBeReadAgain:
+    """A refresh drops before it reads: what it does not read again would be gone for good."""
+
+    @pytest.fixture
+    def loaded(self, warehouse: Any, sandbox: Sandbox, source_of: TMake) -> Any:
+        warehouse.run(source_of(sandbox, ALL))
+        return warehouse
+
+    @pytest.mark.parametrize("mode", MODES)
+    @pytest.mark.parametrize(
+        "options", [{"end": "2024-03-02"}, {"start": "2024-03-02"}, {"start": None}], ids=str
+    )
+    def test_a_shorter_span_is_refused(
+        self, loaded: Any, sandbox: Sandbox, source_of: TMake, mode: Any, options: dict[str, Any]
+    ) -> None:
+        message = refusal(lambda: loaded.run(source_of(sandbox, ALL, **options), refresh=mode))
+        assert "would empty tables and not load again what this or another pipeline" in message
+        assert loaded.ids() == EVERY_ID
+        loaded.run(source_of(sandbox, ALL))
+        assert loaded.ids() == EVERY_ID
+
+    def test_another_pipeline_s_is_refused(
+        self, loaded: Any, sandbox: Sandbox, source_of: TMake, new_warehouse: TMake
+    ) -> None:
+        other = new_warehouse(name="other", database=loaded.database)
+        source = source_of(sandbox, BY_ID, action_ids=ACTIONS)
+        message = refusal(lambda: other.run(source, refresh="drop_sources"))
+        assert f"{ALL} from 2024-03-01T00:00:00Z" in message
+        assert loaded.ids() == EVERY_ID

@@ -16,7 +16,7 @@ from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from np6_source import np6_source
-from np6_source.parts import Part, load_part, with_own_staging
+from np6_source.parts import Part, load_part
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,11 @@ def load_and_die(job: Job, part: dict[str, Any]) -> None:
     load(job, part)
 
 
-def merge(job: Job, part: dict[str, Any], name: str, has_own_staging: bool) -> None:
-    """Loads a part with nothing but dlt: no turns, staging shared unless said otherwise."""
-    destination = job.make_destination()
+def run_plainly(job: Job, part: dict[str, Any], name: str) -> None:
+    """Loads a part with nothing but dlt, as any project would."""
     pipeline = dlt.pipeline(
         name,
-        destination=with_own_staging(destination) if has_own_staging else destination,
+        destination=job.make_destination(),
         dataset_name=job.dataset,
         pipelines_dir=name,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import dlt
 import duckdb
 import pytest
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -133,6 +135,17 @@ class TestDestination:
             load_part(part, lake, api_key=sandbox.key, base_url=sandbox.url)
         assert not (tmp_path / "lake" / "np6" / "events").exists()
 
+    def test_duckdb_without_a_file_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each part would make a file of its own."""
+        monkeypatch.chdir(tmp_path)
+        part = Part(START, START + DAY)
+        for destination in ("duckdb", dlt.destinations.duckdb(":pipeline:")):
+            with pytest.raises(SettingError, match="Give the file that all load into"):
+                load_part(part, destination, "np6", api_key="none-is-needed")
+        assert list(tmp_path.glob("*.duckdb")) == []
+
     def test_iceberg_tables_are_refused_without_a_turn(self) -> None:
         with pytest.raises(SettingError, match="Iceberg"):
             load_part(Part(START, START + DAY), "filesystem", table_format="iceberg")
@@ -190,6 +203,21 @@ class TestLoad:
         load(Part(START, START + DAY))
         schemata = query("SELECT schema_name FROM duckdb_schemas() WHERE NOT internal")
         assert [name for name in schemata if "staging" in name] == ["np6_staging"]
+
+    def test_the_folder_of_a_killed_part_goes_with_the_next_and_that_of_a_running_one_stays(
+        self, load: TMake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        killed, running = tmp_path / "np6_part_killed", tmp_path / "np6_part_running"
+        for folder in (killed, running):
+            folder.mkdir()
+            (folder / "in_use.lock").touch()
+            (folder / "addresses.parquet").touch()
+        with FileLock(running / "in_use.lock"):
+            load(Part(START, START + DAY))
+        assert not killed.exists()
+        assert (running / "addresses.parquet").exists()
+        assert [folder.name for folder in tmp_path.glob("np6_part_*")] == ["np6_part_running"]
 
     def test_a_part_over_ids_asks_for_nothing_else(
         self, load: TMake, query: TMake, sandbox: Sandbox

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import dlt
@@ -19,7 +20,7 @@ from np6_source.loading import load as load_all
 from np6_source.parts import Part, plan_parts
 from np6_source.sandbox import Sandbox, generated_account
 from np6_source.windows import Window, to_ms
-from tests.scale.part_workers import Job, before_merging, load, load_and_die, merge
+from tests.scale.part_workers import Job, before_merging, load, load_and_die, run_plainly
 
 pytestmark = [pytest.mark.destinations, pytest.mark.timeout(300)]
 
@@ -123,66 +124,66 @@ def is_default(event: dict[str, Any]) -> bool:
     return event["source"]["type"] in ("email", "sms")
 
 
-class TestStaging:
-    """dlt 1.31, issue 4297: pipelines into one dataset share its staging dataset."""
+class TestPlainRuns:
+    """``pipeline.run(np6_source(...))`` in two processes, into one dataset at once."""
 
-    @pytest.mark.parametrize("has_own_staging", [False, True])
-    def test_rows_vanish_where_two_pipelines_share_it(
-        self, postgres: Any, job: Job, process: TMake, has_own_staging: bool
+    def test_disjoint_days_are_all_there(
+        self, postgres: Any, job: Job, process: TMake, tmp_path: Path
     ) -> None:
-        dataset = f"{job.dataset}_{'own' if has_own_staging else 'shared'}"
-        job = Job(job.destination, dataset, job.options)
+        """dlt 1.31, issue 4297: pipelines into one dataset share its staging dataset."""
+        job = Job(job.destination, f"{job.dataset}_plain", job.options)
         first, second = (part.to_json() for part in plan_parts(START, END, timedelta(days=4)))
-        exit_codes = []
+        others = []
 
-        def let_the_other_load() -> None:
-            other = process(merge, job, second, "second", has_own_staging)
-            other.join()
-            exit_codes.append(other.exitcode)
+        def let_the_other_get_there() -> None:
+            others.append(process(run_plainly, job, second, "second"))
+            until(lambda: list(tmp_path.glob("second/second/load/normalized/*/new_jobs/events.*")))
+            time.sleep(1)
 
-        take_back = before_merging("events", let_the_other_load)
+        take_back = before_merging("events", let_the_other_get_there)
         try:
-            merge(job, first, "first", has_own_staging)
+            run_plainly(job, first, "first")
         finally:
             take_back()
-
-        # Nobody noticed anything: both say that all is well.
-        assert exit_codes == [0]
-        found = postgres.query(
-            f"SELECT timestamp < '2024-03-05', count(*) FROM {dataset}.events GROUP BY 1"
+        for other in others:
+            other.join()
+        assert [other.exitcode for other in others] == [0]
+        counts = dict(
+            postgres.query(
+                f"SELECT timestamp < '2024-03-05', count(*) FROM {job.dataset}.events GROUP BY 1"
+            )
         )
-        counts = dict(found)
         assert counts[False] > 500
-        if has_own_staging:
-            assert counts[True] > 500
-        else:
-            # When this fails, dlt has learned to keep them apart.
-            assert True not in counts
+        assert counts[True] > 500
+        ids = postgres.ids(job.dataset)
+        assert len(ids) == len(set(ids))
+        assert [name for name in postgres.datasets() if name.startswith(f"{job.dataset}_st")] == []
 
-
-@pytest.mark.parametrize("takes_turns", [False, True])
-def test_events_that_two_merge_at_once_stand_twice_unless_they_take_turns(
-    postgres: Any, job: Job, process: TMake, takes_turns: bool
-) -> None:
-    part = Part(START, START + timedelta(days=1)).to_json()
-    load(job, part)
-    once = postgres.ids(job.dataset)
-    # Whoever is about to insert events waits for the test.
-    postgres.query(f"""
-        TRUNCATE {job.dataset}.events;
-        CREATE FUNCTION {job.dataset}.hold_up() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN PERFORM pg_advisory_xact_lock_shared(4297); RETURN NULL; END $$;
-        CREATE TRIGGER hold_up BEFORE INSERT ON {job.dataset}.events
-            FOR EACH STATEMENT EXECUTE FUNCTION {job.dataset}.hold_up()
-    """)
-    with postgres.holding(4297):
-        both = [
-            process(load, job, part) if takes_turns else process(merge, job, part, name, True)
-            for name in ("first", "second")
-        ]
-        until(lambda: postgres.waiting() == 2)
-    for one in both:
-        one.join()
-    assert [one.exitcode for one in both] == [0, 0]
-    assert postgres.ids(job.dataset) == (once if takes_turns else sorted(once * 2))
-    postgres.query(f"DROP SCHEMA {job.dataset} CASCADE")
+    def test_the_same_day_stands_there_once(
+        self, postgres: Any, job: Job, process: TMake, tmp_path: Path
+    ) -> None:
+        """Two merges that see nothing to delete would both insert."""
+        part = Part(START, START + timedelta(days=1)).to_json()
+        load(job, part)
+        once = postgres.ids(job.dataset)
+        # Whoever is about to insert events waits for the test.
+        postgres.query(f"""
+            TRUNCATE {job.dataset}.events;
+            CREATE FUNCTION {job.dataset}.hold_up() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN PERFORM pg_advisory_xact_lock_shared(4297); RETURN NULL; END $$;
+            CREATE TRIGGER hold_up BEFORE INSERT ON {job.dataset}.events
+                FOR EACH STATEMENT EXECUTE FUNCTION {job.dataset}.hold_up()
+        """)
+        with postgres.holding(4297):
+            both = [process(run_plainly, job, part, name) for name in ("first", "second")]
+            until(lambda: postgres.waiting() >= 1)
+            for name in ("first", "second"):
+                until(
+                    lambda name=name: list(tmp_path.glob(f"{name}/*/load/normalized/*/*/events.*"))
+                )
+            time.sleep(1)
+        for one in both:
+            one.join()
+        assert [one.exitcode for one in both] == [0, 0]
+        assert postgres.ids(job.dataset) == once
+        postgres.query(f"DROP SCHEMA {job.dataset} CASCADE")

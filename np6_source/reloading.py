@@ -1,0 +1,360 @@
+"""Reading everything again without ever having less than before.
+
+Nothing is dropped. A reload forgets how far each resource got, reads all of it again by merging,
+and only when the ledger proves that everything is there again removes the rows that were not read
+again. Its intent is kept in the pipeline's state: a reload that was killed goes on as a reload with
+the next call, whatever that is, and until it is through the tables hold all that they held.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dlt
+from dlt.destinations.exceptions import DatabaseUndefinedRelation
+from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.extract import DltResource, DltSource
+
+from .dataset_lock import TTurn, in_database_or_file
+from .destinations import destination_of
+from .dlt_internals import do_not_restore
+from .errors import Incomplete, SettingError
+from .ledger import coverage
+from .runs import failures
+from .schema import LOAD_WINDOWS, REQUESTED_AT, TABLES
+from .settings import TMoment, moment_ms
+from .tables.naming import filled, name_of
+from .windows import SECOND, Window, gaps, iso, merged, to_datetime
+
+logger = logging.getLogger(__name__)
+
+INTENT = "reload"
+"""Key of the source's state: a reload that has begun and is not through."""
+
+_ASKED_FIRST = 60 * SECOND
+"""Length of the stretch that the API is asked for before anything changes, milliseconds."""
+
+TSpans = Mapping[str, Mapping[str, tuple[int, int]]]
+"""Start and end of what was loaded, milliseconds since the epoch, by resource and scope."""
+
+
+@dataclass(frozen=True)
+class Reload:
+    """What a reload reads again, and what may go in the end.
+
+    Attributes:
+        start: From when, milliseconds since the epoch; None: nothing was loaded before.
+        resources: The resources that are read again.
+        spans: What was loaded before.
+        rows: Rows now, by table.
+    """
+
+    start: int | None
+    resources: tuple[str, ...]
+    spans: TSpans
+    rows: Mapping[str, int]
+
+    def __str__(self) -> str:
+        since = "the start of a first load" if self.start is None else iso(self.start)
+        tables = ", ".join(f"{name} ({count:,} rows)" for name, count in self.rows.items() if count)
+        lines = [
+            f"Reads {', '.join(self.resources)} again, all of it from {since}.",
+            "Until that is through, the tables keep all that they hold. Then rows that NP6 did not"
+            f" return again go from: {tables or 'no table, there are no rows'}.",
+        ]
+        firsts = [first for scopes in self.spans.values() for first, _ in scopes.values()]
+        if self.start is not None and any(first < self.start for first in firsts):
+            lines.append(
+                f"Everything from before {since} goes: the history begins at {iso(min(firsts))}."
+            )
+        return "\n".join(lines)
+
+
+def plan_reload(pipeline: dlt.Pipeline, source: DltSource, start: TMoment | None = None) -> Reload:
+    """What ``load(reload=True)`` would do; changes nothing.
+
+    Args:
+        pipeline: The pipeline.
+        source: The source as it would be loaded.
+        start: From when. None: the earliest that the ledger or the pipeline's state knows.
+
+    Raises:
+        SettingError: Resources that are not selected have loaded into the same tables, or the
+            source is a backfill.
+    """
+    selected = tuple(_incremental(source))
+    if is_backfill(source):
+        raise SettingError("A reload reads everything up to now: leave end out")
+    spans, firsts = _loaded(pipeline, source.name)
+    if others := sorted(set(spans) - set(selected)):
+        raise SettingError(
+            f"{', '.join(others)} loaded into the same tables, and would not be read again by a"
+            f" reload of {', '.join(selected)}. Nothing was changed. Reload all of them at once:"
+            " name them too, with their ids. To read one range again without a reload, give start"
+            " and end."
+        )
+    first = moment_ms(start, "start") if start is not None else min(firsts, default=None)
+    return Reload(first, selected, spans, _rows(pipeline, source.name))
+
+
+def _loaded(pipeline: dlt.Pipeline, source: str) -> tuple[TSpans, list[int]]:
+    """What the ledger and the state know: spans, and where histories begin."""
+    spans: dict[str, dict[str, tuple[int, int]]] = {}
+    if source in pipeline.schema_names:
+        for (resource, scope), windows in coverage(pipeline, source).items():
+            bounds = min(w.start for w in windows), max(w.end for w in windows)
+            spans.setdefault(resource, {})[scope] = bounds
+    firsts = [first for scopes in spans.values() for first, _ in scopes.values()]
+    section = pipeline.state.get("sources", {}).get(source, {})
+    for resource, state in section.get("resources", {}).items():
+        begun = [place["start"] for place in state.get("places", {}).values()]
+        cursor = state.get("incremental", {}).get("timestamp", {})
+        if not begun and cursor.get("initial_value") is not None:
+            begun = [moment_ms(cursor["initial_value"], "initial_value")]
+        if begun:
+            spans.setdefault(resource, {})
+            firsts += begun
+    return spans, firsts
+
+
+def _rows(pipeline: dlt.Pipeline, source: str) -> dict[str, int]:
+    if source not in pipeline.schema_names or not can_delete(pipeline):
+        return {}
+    counts: dict[str, int] = {}
+    with pipeline.sql_client(source) as client:
+        for name in filled(pipeline.schemas[source]):
+            try:
+                table = client.make_qualified_table_name(name)
+                ((counts[name],),) = client.execute_sql(f"SELECT count(*) FROM {table}") or []
+            except DatabaseUndefinedRelation:
+                continue
+    return counts
+
+
+def _incremental(source: DltSource) -> dict[str, DltResource]:
+    """The selected resources that go on from where they were; catalogues of names do not."""
+    return {
+        name: resource
+        for name, resource in source.selected_resources.items()
+        if resource.incremental is not None and resource.incremental.incremental is not None
+    }
+
+
+def is_backfill(source: DltSource) -> bool:
+    """Whether a source reads a given range and keeps no cursor."""
+    cursors = [resource.incremental for resource in _incremental(source).values()]
+    return any(
+        cursor is not None
+        and cursor.incremental is not None
+        and cursor.incremental.end_value is not None
+        for cursor in cursors
+    )
+
+
+def can_delete(pipeline: dlt.Pipeline) -> bool:
+    """Whether rows can be removed from the destination's tables: not from files."""
+    return destination_of(pipeline).replaces != "by itself"
+
+
+def ask_first(pipeline: dlt.Pipeline, source: DltSource, reload: Reload) -> None:
+    """Asks the API for a minute of each resource and id, and loads nothing of it.
+
+    Args:
+        pipeline: The pipeline that will load.
+        source: A source of the same kind; it is used up.
+        reload: What will be read again.
+
+    Raises:
+        Incomplete: The API did not answer for something; nothing was changed. An id that NP6 does
+            not know is no reason.
+    """
+    if reload.start is None:
+        return
+    bounds = to_datetime(reload.start), to_datetime(reload.start + _ASKED_FIRST)
+    source = source.with_resources(*_incremental(source))
+    for resource in source.selected_resources.values():
+        resource.apply_hints(
+            incremental=dlt.sources.incremental(
+                "timestamp", initial_value=bounds[0], end_value=bounds[1], primary_key=()
+            )
+        )
+    with tempfile.TemporaryDirectory(prefix="np6_reload_") as folder:
+        database = dlt.destinations.duckdb(str(Path(folder) / "nothing.duckdb"))
+        scratch = dlt.pipeline(
+            "np6_reload", destination=database, dataset_name="np6", pipelines_dir=folder
+        )
+        do_not_restore(scratch)
+        try:
+            scratch.extract(source)
+            found = failures(scratch)
+        finally:
+            pipeline.activate()
+    if refused := [failure for failure in found if failure["kind"] != "NotFound"]:
+        raise Incomplete(refused, "The reload has not begun and nothing was changed")
+
+
+def begin(pipeline: dlt.Pipeline, source: DltSource, reload: Reload) -> None:
+    """Notes the intent, and forgets how far the resources got.
+
+    Tables that are gone are made again, empty. The ledger then proves nothing any more: what it
+    says of their rows is not so.
+
+    Args:
+        pipeline: The pipeline.
+        source: The source.
+        reload: What is read again.
+    """
+    with pipeline.managed_state() as state:
+        section: dict[str, Any] = state.setdefault("sources", {}).setdefault(source.name, {})
+        section[INTENT] = {
+            "packages": [],
+            "start": reload.start,
+            "resources": list(reload.resources),
+            "spans": {
+                resource: {scope: list(span) for scope, span in scopes.items()}
+                for resource, scopes in reload.spans.items()
+            },
+        }
+        for resource in reload.resources:
+            section.get("resources", {}).pop(resource, None)
+    if source.name not in pipeline.schema_names or not can_delete(pipeline):
+        return
+    schema = pipeline.schemas[source.name]
+    ledger = name_of(LOAD_WINDOWS, schema)
+    with pipeline.destination_client(source.name) as client:
+        if not isinstance(client, SqlJobClientBase):
+            return
+        gone = missing_tables(client, filled(schema))
+        if not gone:
+            return
+        if ledger not in gone:
+            table = client.sql_client.make_qualified_table_name(ledger)
+            client.sql_client.execute_sql(f"DELETE FROM {table}")
+        client.update_stored_schema(only_tables=gone, force=True)
+
+
+def missing_tables(client: Any, expected: Iterable[str]) -> list[str]:
+    """Which of the tables the destination does not have.
+
+    Args:
+        client: A client of dlt's that can list tables.
+        expected: Their names.
+    """
+    return [name for name, columns in client.get_storage_tables(list(expected)) if not columns]
+
+
+def intent_of(pipeline: dlt.Pipeline, source: DltSource) -> Mapping[str, Any] | None:
+    """A reload of the source that has begun and is not through."""
+    section = pipeline.state.get("sources", {}).get(source.name, {})
+    found: Mapping[str, Any] | None = section.get(INTENT)
+    return None if is_backfill(source) else found
+
+
+def from_its_start(source: DltSource, intent: Mapping[str, Any]) -> DltSource:
+    """The source, whose resources begin where the reload does."""
+    if intent["start"] is not None:
+        for name, resource in _incremental(source).items():
+            if name in intent["resources"]:
+                first = to_datetime(intent["start"])
+                cursor = dlt.sources.incremental("timestamp", initial_value=first, primary_key=())
+                resource.apply_hints(incremental=cursor)
+    return source
+
+
+def finish(pipeline: dlt.Pipeline, source: DltSource, turn: TTurn = in_database_or_file) -> None:
+    """Ends a reload that has read everything: removes what was not read again, and the intent.
+
+    Nothing is removed unless the rows of the ledger that stay prove all that was proven before.
+
+    Args:
+        pipeline: The pipeline, after a run that has caught up.
+        source: The source that was loaded.
+        turn: Waits until this process may change the dataset.
+    """
+    intent = intent_of(pipeline, source)
+    if intent is None or not set(intent["resources"]) <= set(source.selected_resources):
+        return
+    if can_delete(pipeline):
+        with turn(pipeline):
+            _remove_old(pipeline, source.name, intent)
+    else:
+        logger.warning(
+            "Everything was read again. Nothing can be removed from files: rows that NP6 no longer"
+            " returns stay. To begin with empty tables, remove the dataset's folder and load."
+        )
+    with pipeline.managed_state() as state:
+        state["sources"][source.name].pop(INTENT, None)
+
+
+def note_package(source_state: Any, load_id: str | None) -> None:
+    """Notes that a load package, which is being extracted, belongs to a reload of its source.
+
+    Args:
+        source_state: The source's state, which the package commits.
+        load_id: The package; None where none is being made.
+    """
+    intent = source_state.get(INTENT)
+    if intent is not None and load_id and load_id not in intent["packages"]:
+        intent["packages"].append(load_id)
+
+
+def _remove_old(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) -> None:
+    """Removes rows that were requested before anything of the reload was.
+
+    By the ledger's rows of the reload's packages, not by a clock: rows that others have loaded
+    meanwhile stay.
+    """
+    proven = coverage(pipeline, source, packages=intent["packages"])
+    unproven = [
+        f"{resource}{f' id {scope}' if scope else ''} {gap}"
+        for resource, scopes in intent["spans"].items()
+        for scope, (first, last) in scopes.items()
+        for gap in _unproven(first, last, intent["start"], proven.get((resource, scope), []))
+    ]
+    read_again = {resource for (resource, _), windows in proven.items() if windows}
+    unproven += [name for name in intent["resources"] if name not in read_again]
+    if unproven:
+        shown = "; ".join(unproven[:5]) + ("; …" if len(unproven) > 5 else "")
+        logger.warning(
+            "The reload is through, but did not read %s again: no row was removed. Reload again"
+            " with all ids, or leave it: what was read again is in the tables.",
+            shown,
+        )
+        return
+    schema = pipeline.schemas[source]
+    column = schema.naming.normalize_path(REQUESTED_AT.name)
+    with pipeline.sql_client(source) as client:
+        quoted = client.escape_column_name(column)
+        load_id = client.escape_column_name(schema.naming.normalize_path("_dlt_load_id"))
+        ledger = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
+        given = ", ".join(["%s"] * len(intent["packages"]))
+        ((began,),) = (
+            client.execute_sql(
+                f"SELECT min({quoted}) FROM {ledger} WHERE {load_id} IN ({given})",
+                *intent["packages"],
+            )
+            or []
+        )
+        transaction: Any = (
+            client.begin_transaction()
+            if client.capabilities.supports_ddl_transactions
+            or client.capabilities.supports_transactions
+            else nullcontext()
+        )
+        with transaction:
+            # The ledger last: without a transaction, what is proven is there.
+            for table in TABLES:
+                if REQUESTED_AT.name in {column.name for column in table.columns}:
+                    name = client.make_qualified_table_name(name_of(table, schema))
+                    client.execute_sql(f"DELETE FROM {name} WHERE {quoted} < %s", began)
+
+
+def _unproven(first: int, last: int, start: int | None, proven: list[Window]) -> list[Window]:
+    first = first if start is None else max(first, start)
+    return gaps(Window(first, last), merged(proven)) if first < last else []
