@@ -85,7 +85,8 @@ def main() -> int:
         command = [
             "pipelines/np6_to_duckdb.py",
             *("--pipeline", "np6_demo", "--pipelines-dir", "build/demo"),
-            *("--duckdb-file", str(DATABASE), "--reload", "--progress", "none"),
+            *("--duckdb-file", str(DATABASE), "--reload", "--yes"),
+            *("--progress", "none"),
             *("--base-url", sandbox.url, "--start", start.date().isoformat()),
             *("--campaign-ids", min(account.example_ids("campaign_id", 100))),
             *("--resources", "actions_events", "actions_reactivities", "campaign_events"),

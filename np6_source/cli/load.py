@@ -19,8 +19,10 @@ import dlt
 from dlt.destinations.exceptions import DatabaseException, DestinationConnectionError
 from dlt.extract import DltSource
 
+from ..dataset_lock import to_read
 from ..errors import SettingError
 from ..loading import load
+from ..reloading import plan_reload
 from ..settings import moment_ms
 from ..views.publishing import check_publishing, publish
 from ..windows import SECOND
@@ -92,7 +94,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--reload",
         action="store_true",
         help="read everything again, from the earliest start that is known or from --start, then"
-        " remove the rows that were not read again",
+        " remove the rows that were not read again; lists what goes and asks",
+    )
+    what.add_argument(
+        "--yes", action="store_true", help="do not ask before a reload: for schedulers"
     )
     what.add_argument(
         "--checkpoint",
@@ -185,6 +190,8 @@ def run(options: argparse.Namespace) -> int:
         before = _rows_before(pipeline)
         if _shows_lines(options):
             stack.enter_context(progress.shown(lambda: _metrics(sources[-1:])))
+        if options.reload and not options.yes:
+            _ask(pipeline, make_source(options.resources, **arguments), options.start)
         done = load(
             pipeline,
             next_source,
@@ -246,6 +253,28 @@ def _metrics(sources: Sequence[DltSource]) -> dict[str, dict[str, Any]]:
 
 def _shows_lines(options: argparse.Namespace) -> bool:
     return options.progress == "log" and not options.quiet and not options.json
+
+
+def _ask(pipeline: dlt.Pipeline, source: DltSource, start: str | None) -> None:
+    """Says what a reload does and asks whether to begin; an empty dataset is not worth a question.
+
+    Raises:
+        SettingError: The answer is not yes, or there is nobody to ask.
+    """
+    with to_read(pipeline):
+        pipeline.sync_destination()
+        planned = plan_reload(pipeline, source, start)
+    if not planned.spans and not any(planned.rows.values()):
+        return
+    print(planned, file=sys.stderr)
+    try:
+        answer = input("Reload? [y/N] ") if sys.stdin.isatty() else None
+    except EOFError:
+        answer = None
+    if answer is None:
+        raise SettingError("Nobody can be asked here: give --yes to reload. Nothing was changed.")
+    if answer.strip().lower() not in ("y", "yes"):
+        raise SettingError("Not reloaded; nothing was changed.")
 
 
 def _progress_bar(options: argparse.Namespace) -> str | None:

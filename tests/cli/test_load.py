@@ -230,6 +230,9 @@ class TestLoad:
         assert ended.returncode == 1
         assert "--reload" in ended.stderr
         ended = call(*START, "--reload")
+        assert ended.returncode == 2
+        assert "Nobody can be asked here: give --yes to reload" in ended.stderr
+        ended = call(*START, "--reload", "--yes")
         assert ended.returncode == 0, ended.stderr
         assert warehouse.ids() == EVERY_ID
 
