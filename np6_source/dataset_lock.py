@@ -37,8 +37,8 @@ logger = logging.getLogger(__name__)
 TTurn = Callable[[dlt.Pipeline], AbstractContextManager[None]]
 """Waits until a pipeline may load, and keeps others from it meanwhile."""
 
-LOCK_WAIT, FILE_WAIT = 3600.0, 10.0
-"""Seconds, where the configuration says nothing."""
+WAITS = {"lock_wait": 3600.0, "file_wait": 10.0}
+"""The settings, with their seconds where the configuration says nothing."""
 
 LOOKS_AGAIN = 0.25
 """Seconds between two looks at a lock that somebody else has."""
@@ -68,18 +68,18 @@ class Patience:
         stop_when: Asked while waiting; anything true ends the wait.
     """
 
-    lock: float = LOCK_WAIT
-    file: float = FILE_WAIT
+    lock: float = WAITS["lock_wait"]
+    file: float = WAITS["file_wait"]
     stop_when: Callable[[], object] = lambda: False
 
 
 def patience(stop_when: Callable[[], object] = lambda: False) -> Patience:
     """What dlt's configuration says, see the module."""
-    lock = dlt.config.get("sources.np6.lock_wait", float)
-    file = dlt.config.get("sources.np6.file_wait", float)
-    return Patience(
-        LOCK_WAIT if lock is None else lock, FILE_WAIT if file is None else file, stop_when
+    lock, file = (
+        default if (found := dlt.config.get(f"sources.np6.{name}", float)) is None else found
+        for name, default in WAITS.items()
     )
+    return Patience(lock, file, stop_when)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import dlt
 
 from .. import np6_source
+from ..dataset_lock import WAITS
 from ..endpoints import ENDPOINTS
 from ..errors import SettingError
 from .nearest import nearest
@@ -30,7 +31,7 @@ def check_names() -> None:
     Raises:
         SettingError: Names what is there and what was probably meant.
     """
-    known = [*inspect.signature(np6_source).parameters, *_OF_DLT]
+    known = [*inspect.signature(np6_source).parameters, *WAITS, *_OF_DLT]
     resources = {endpoint.name for endpoint in ENDPOINTS}
     for name, where in _names():
         if name in known or name in resources or name == "np6":
