@@ -6,6 +6,7 @@ An upgrade of dlt is a review of this file (and of ``lake``) and a run of its te
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -17,6 +18,8 @@ from dlt.common.destination.reference import AnyDestination
 from dlt.common.pipeline import PipelineContext
 from dlt.common.runtime import signals
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
+from dlt.extract import DltResource
+from dlt.extract.incremental import Incremental
 
 STAGING_LAYOUT = "staging_dataset_name_layout"
 """Field of a destination's configuration that names its staging dataset (dlt 1.31)."""
@@ -55,6 +58,22 @@ def begun_packages(pipeline: dlt.Pipeline) -> list[str]:
         if packages.list_started_jobs(load_id)
         or packages.get_load_package_jobs(load_id)["completed_jobs"]
     ]
+
+
+def cursor_of(resource: DltResource) -> Incremental[Any] | None:
+    """The incremental of a resource that has not started; None where it has none.
+
+    dlt binds the one that is a parameter's default only when the resource starts (dlt 1.31).
+    """
+    if resource.incremental is None:
+        return None
+    if resource.incremental.incremental is not None:
+        return resource.incremental.incremental
+    generator: Any = resource._pipe.gen
+    if not callable(generator):
+        return None
+    defaults = (parameter.default for parameter in inspect.signature(generator).parameters.values())
+    return next((value for value in defaults if isinstance(value, Incremental)), None)
 
 
 WINDOWS = "np6_windows"

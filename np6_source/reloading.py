@@ -23,7 +23,7 @@ from dlt.extract import DltResource, DltSource
 
 from .dataset_lock import TTurn, in_database_or_file
 from .destinations import destination_of
-from .dlt_internals import do_not_restore
+from .dlt_internals import cursor_of, do_not_restore
 from .errors import Incomplete, SettingError
 from .ledger import coverage
 from .runs import failures
@@ -142,19 +142,14 @@ def _incremental(source: DltSource) -> dict[str, DltResource]:
     return {
         name: resource
         for name, resource in source.selected_resources.items()
-        if resource.incremental is not None and resource.incremental.incremental is not None
+        if cursor_of(resource) is not None
     }
 
 
 def is_backfill(source: DltSource) -> bool:
     """Whether a source reads a given range and keeps no cursor."""
-    cursors = [resource.incremental for resource in _incremental(source).values()]
-    return any(
-        cursor is not None
-        and cursor.incremental is not None
-        and cursor.incremental.end_value is not None
-        for cursor in cursors
-    )
+    cursors = [cursor_of(resource) for resource in source.selected_resources.values()]
+    return any(cursor is not None and cursor.end_value is not None for cursor in cursors)
 
 
 def can_delete(pipeline: dlt.Pipeline) -> bool:
