@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -208,6 +209,7 @@ def begin(pipeline: dlt.Pipeline, source: DltSource, reload: Reload) -> None:
     with pipeline.managed_state() as state:
         section: dict[str, Any] = state.setdefault("sources", {}).setdefault(source.name, {})
         section[INTENT] = {
+            "began": time.time_ns() // 1_000_000,
             "packages": [],
             "start": reload.start,
             "resources": list(reload.resources),
@@ -300,10 +302,10 @@ def note_package(source_state: Any, load_id: str | None) -> None:
 
 
 def _remove_old(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) -> None:
-    """Removes rows that were requested before anything of the reload was.
+    """Removes rows that were requested before the reload, and by none of its requests.
 
-    By the ledger's rows of the reload's packages, not by a clock: rows that others have loaded
-    meanwhile stay.
+    A row has the moment of its request to the millisecond, as has the row of the ledger that proves
+    the window. Rows that other pipelines have loaded meanwhile stay.
     """
     proven = coverage(pipeline, source, packages=intent["packages"])
     unproven = [
@@ -312,8 +314,8 @@ def _remove_old(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) 
         for scope, (first, last) in scopes.items()
         for gap in _unproven(first, last, intent["start"], proven.get((resource, scope), []))
     ]
-    read_again = {resource for (resource, _), windows in proven.items() if windows}
-    unproven += [name for name in intent["resources"] if name not in read_again]
+    were_read = {resource for (resource, _), windows in proven.items() if windows}
+    unproven += [name for name in intent["resources"] if name not in were_read]
     if unproven:
         shown = "; ".join(unproven[:5]) + ("; …" if len(unproven) > 5 else "")
         logger.warning(
@@ -329,13 +331,9 @@ def _remove_old(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) 
         load_id = client.escape_column_name(schema.naming.normalize_path("_dlt_load_id"))
         ledger = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
         given = ", ".join(["%s"] * len(intent["packages"]))
-        ((began,),) = (
-            client.execute_sql(
-                f"SELECT min({quoted}) FROM {ledger} WHERE {load_id} IN ({given})",
-                *intent["packages"],
-            )
-            or []
-        )
+        read_again = f"SELECT {quoted} FROM {ledger} WHERE {load_id} IN ({given})"
+        old = f"{quoted} < %s AND {quoted} NOT IN ({read_again})"
+        arguments = (to_datetime(intent["began"]), *intent["packages"])
         transaction: Any = (
             client.begin_transaction()
             if client.capabilities.supports_ddl_transactions
@@ -347,7 +345,7 @@ def _remove_old(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) 
             for table in TABLES:
                 if REQUESTED_AT.name in {column.name for column in table.columns}:
                     name = client.make_qualified_table_name(name_of(table, schema))
-                    client.execute_sql(f"DELETE FROM {name} WHERE {quoted} < %s", began)
+                    client.execute_sql(f"DELETE FROM {name} WHERE {old}", *arguments)
 
 
 def _unproven(first: int, last: int, start: int | None, proven: list[Window]) -> list[Window]:

@@ -287,8 +287,7 @@ class TestLostThings:
         self, warehouse: Any, make: TMake, expected: list[str]
     ) -> None:
         warehouse.execute(
-            "INSERT INTO np6.events (id, timestamp, requested_at)"
-            " VALUES ('stray', now(), '2024-03-01T12:00:00Z')"
+            "INSERT INTO np6.events (id, timestamp, requested_at) VALUES ('stray', now(), now())"
         )
         warehouse.load(make(), reload=True)
         assert warehouse.ids() == expected
