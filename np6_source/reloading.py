@@ -109,8 +109,9 @@ def _loaded(pipeline: dlt.Pipeline, source: str) -> tuple[TSpans, list[int]]:
     spans: dict[str, dict[str, tuple[int, int]]] = {}
     if source in pipeline.schema_names:
         for (resource, scope), windows in coverage(pipeline, source).items():
-            bounds = min(w.start for w in windows), max(w.end for w in windows)
-            spans.setdefault(resource, {})[scope] = bounds
+            if windows:
+                bounds = min(w.start for w in windows), max(w.end for w in windows)
+                spans.setdefault(resource, {})[scope] = bounds
     firsts = [first for scopes in spans.values() for first, _ in scopes.values()]
     section = pipeline.state.get("sources", {}).get(source, {})
     for resource, state in section.get("resources", {}).items():
