@@ -72,6 +72,10 @@ ORDER BY resource""",
 }
 
 
+WIDE = 116
+"""Characters that the table of actions takes, so that names stay on one line."""
+
+
 def main() -> int:
     """Runs the demo; exit status 0 where the tables hold what the API served."""
     console = Console(soft_wrap=True)
@@ -90,6 +94,7 @@ def main() -> int:
             *("--base-url", sandbox.url, "--start", start.date().isoformat()),
             *("--campaign-ids", min(account.example_ids("campaign_id", 100))),
             *("--resources", "actions_events", "actions_reactivities", "campaign_events"),
+            *("--dimensions", "actions", "categories", "campaigns"),
         ]
         console.print("$ python", " ".join(command), style="dim", highlight=False)
         status = subprocess.run(
@@ -156,17 +161,17 @@ def show_actions(
     table.add_column("with robots: opened", justify="right")
     table.add_column("clicked", justify="right")
     rows = connection.sql(
-        f"SELECT action_id, channel, {', '.join(SHOWN)}, open_rate, click_rate,"
+        f"SELECT action_id, action_name, channel, {', '.join(SHOWN)}, open_rate, click_rate,"
         " open_rate_including_robots, click_rate_including_robots"
         " FROM np6.action_performance ORDER BY count_sent DESC"
     ).fetchall()
     found = {}
-    for action, channel, *values in rows:
+    for action, name, channel, *values in rows:
         counts, rates = values[: len(SHOWN)], values[len(SHOWN) :]
         found[action, channel] = dict(zip(SHOWN, counts, strict=True))
         shown = ["" if rate is None else f"{rate:.1%}" for rate in rates]
-        table.add_row(action, channel, f"{counts[0]:,}", f"{counts[1]:,}", *shown)
-    console.print(table)
+        table.add_row(name or action, channel, f"{counts[0]:,}", f"{counts[1]:,}", *shown)
+    Console(soft_wrap=True, width=max(console.width, WIDE)).print(table)
     agree = found == expected
     cells = sum(map(len, expected.values()))
     console.print(
