@@ -14,13 +14,15 @@ QUICK := tests/events/test_reader.py tests/events/test_rows.py tests/test_loadin
 NOT_HERE := not soak and not destinations and not environments and not orchestrators
 DESTINATIONS := .venv-destinations
 DIALECTS := .venv-dialects
+REPORT := .venv-report
 # Airflow and Dagster each have an environment of their own: dlt asks Airflow's database for its
 # configuration wherever Airflow is installed.
 ENGINES_READY := build/engines/airflow/.ready build/engines/dagster/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run test test-matrices test-versions soak test-destinations \
-	test-orchestrators test-guest dlt-init-bundle lint format docs bench bench-memory bench-growth bench-latency bench-startup bench-parts clean
+	test-orchestrators test-guest dlt-init-bundle lint format docs bench bench-memory bench-growth bench-latency \
+	bench-startup bench-parts bench-views report test-report clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -141,4 +143,4 @@ bench-parts: $(READY) ## Measure what a part of a backfill costs, by workers and
 	@$(BIN)/python tests/benchmarks/parts.py $(ARGS)
 
 clean: ## Remove what make has made
-	rm -rf $(VENV) $(DESTINATIONS) $(DIALECTS) build dist demo.duckdb .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DESTINATIONS) $(DIALECTS) $(REPORT) build dist demo.duckdb .mypy_cache .pytest_cache .ruff_cache .hypothesis

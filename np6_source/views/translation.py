@@ -118,10 +118,22 @@ def translated(query: exp.Select, names: Names, pretty: bool = False) -> str:
     for ordered in query.find_all(exp.Ordered):
         # No NULL is ordered: what the dialect does with them without being told is right.
         ordered.set("nulls_first", first)
+    if names.dialect == "clickhouse":
+        _suit_clickhouse(query)
     for function in reversed(list(query.find_all(exp.Anonymous))):  # The innermost first.
         function.replace(_replaced(function, names.dialect))
     sql = query.sql(names.dialect, identify=True, comments=False, pretty=pretty)
     return sql + ENDINGS.get(names.dialect, "")
+
+
+def _suit_clickhouse(query: exp.Select) -> None:
+    """Its COUNT has no sign and mixes with no other integer; ``e.x`` of a join is called so."""
+    for count in list(query.find_all(exp.Count)):
+        count.replace(exp.cast(count.copy(), "BIGINT"))
+    for select in query.find_all(exp.Select):
+        for column in select.selects:
+            if isinstance(column, exp.Column):
+                column.replace(exp.alias_(column.copy(), column.name))
 
 
 def quoted(path: list[str], dialect: str) -> str:

@@ -1,0 +1,126 @@
+"""The report's figures are the views', and no chart is wider than its window."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from np6_source.loading import load
+from np6_source.sandbox import account_from_events
+from np6_source.views.publishing import publish
+from tests.support import ROOT, Warehouse, at
+from tests.views.accounts import small
+from tests.views.browser import PROGRAM, browser
+
+pytest.importorskip("marimo", reason="the report is an extra: make test-report")
+CHROMIUM = pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium: apt install chromium")
+NOTEBOOK = ROOT / "pipelines" / "np6_report.py"
+TMake = Callable[..., Any]
+CHARTS = (
+    "window.all(document).filter(e => e.tagName === 'CANVAS'"
+    " || (e.tagName === 'svg' && e.classList.contains('marks')))"
+)
+
+
+@pytest.fixture(params=["an account", "an empty account"])
+def published(
+    request: pytest.FixtureRequest, warehouse: Warehouse, serve: TMake, source_of: TMake
+) -> Path:
+    events = small(events=2000).events() if request.param == "an account" else []
+    sandbox = serve(account_from_events(events), now=at("2025-03-11"))
+    load(
+        warehouse.pipeline,
+        lambda: source_of(sandbox, "actions_events", start="2025-01-06", window=100 * 86_400),
+    )
+    file = warehouse.folder / "analysts.duckdb"
+    publish(warehouse.pipeline, file)
+    return file
+
+
+@contextmanager
+def shown(file: Path) -> Iterator[str]:
+    """Runs the report; the address it is at."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "marimo", "-y", "run", str(NOTEBOOK), "--headless", "--no-token",
+         "--host", "127.0.0.1", "--port", str(port)],
+        env=os.environ | {"NP6_REPORT_FILE": str(file)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        for _ in range(300):
+            with socket.socket() as probe:
+                probe.settimeout(1)
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            try:
+                process.wait(timeout=0.2)
+                raise AssertionError("the report ended")
+            except subprocess.TimeoutExpired:
+                continue
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def test_every_cell_of_the_notebook_runs(published: Path, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "marimo", "-y", "export", "html", str(NOTEBOOK),
+         "-o", str(tmp_path / "report.html")],
+        env=os.environ | {"NP6_REPORT_FILE": str(published)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )  # fmt: skip
+
+    assert result.returncode == 0, result.stderr
+    assert "error" not in result.stderr.lower()
+    assert "What to know of the figures" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@CHROMIUM
+@pytest.mark.parametrize("width", [480, 1280])
+def test_it_shows_the_views_figures_in_its_window(
+    published: Path, width: int, tmp_path: Path
+) -> None:
+    copy = Warehouse(published.parent, database=published)
+    actions = copy.query("SELECT action_id, count_sent FROM np6.action_performance")
+    with shown(published) as url, browser() as page:
+        page.open(url, width, 4300)
+        page.wait_for("document.body.innerText.includes('What to know of the figures')", 90)
+        # Tables and charts are in shadow trees.
+        page.evaluate(
+            "window.all = (root) => [...root.querySelectorAll('*')].flatMap("
+            "e => e.shadowRoot ? [e, ...window.all(e.shadowRoot)] : [e])"
+        )
+        page.wait_for("window.all(document).filter(e => e.tagName === 'TABLE').length >= 2", 60)
+        if actions:
+            page.wait_for(f"{CHARTS}.length >= 5", 60)
+        cells = page.evaluate(
+            "window.all(document).filter(e => e.tagName === 'TR').map("
+            "r => [...r.children].map(c => c.innerText.trim()))"
+        )
+        widest = page.evaluate(
+            f"Math.max(0, ...{CHARTS}.map(e => e.getBoundingClientRect().right))"
+        )
+        page_width = page.evaluate("document.documentElement.scrollWidth")
+        errors = page.evaluate("document.body.innerText.includes('Traceback')")
+        page.picture(tmp_path / f"report-{width}.png")
+
+    assert not errors
+    assert widest <= width
+    assert page_width <= width
+    by_action = {row[0]: row for row in cells if row}
+    for action, sent in actions:
+        assert by_action[action][2].replace(",", "") == str(sent)
