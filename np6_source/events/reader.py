@@ -41,6 +41,9 @@ COUNTED_TOGETHER = 32 * 1024 * 1024
 """Bytes of a file up to which all of its events are kept until they are counted."""
 EXAMINED_TOGETHER = 512
 """Events that are counted together, and examined, in a file of which not all is known."""
+EXAMINED_BYTES = 2 * 1024 * 1024
+"""Bytes of such events, about. DuckDB keeps the parsed text once for each of the many expressions
+on it: events of 100 KB took a gigabyte by number alone (DuckDB 1.5)."""
 LARGEST_EVENT = 32 * 1024 * 1024
 """Bytes that one event of a response may have."""
 PARSES_AT_ONCE = max(2, min(4, os.cpu_count() or 2))
@@ -199,8 +202,10 @@ class EventReader:
                 return
         all_known = True
         for batch in self._batches(file, select_events):
-            for start in range(0, len(batch), EXAMINED_TOGETHER):
-                part = batch.slice(start, EXAMINED_TOGETHER)
+            by_bytes = EXAMINED_BYTES * len(batch) // max(1, batch[RAW].nbytes)
+            together = max(1, min(EXAMINED_TOGETHER, by_bytes))
+            for start in range(0, len(batch), together):
+                part = batch.slice(start, together)
                 wide = proven_columns(part)
                 if wide is None:
                     all_known = False

@@ -16,6 +16,9 @@ from ..tables.naming import filled, name_of
 ROWS_AT_ONCE = 50_000
 """Rows that are gathered, over windows, before they are handed to dlt."""
 
+BYTES_AT_ONCE = 32 * 1024 * 1024
+"""Bytes that are gathered, where events are so large that fewer rows have as many."""
+
 
 def tables_not_yet_there() -> Iterator[Any]:
     """An empty batch for every table that no load has made yet, so that queries find them all."""
@@ -61,16 +64,18 @@ class GatheredTables:
     def __init__(self) -> None:
         self._waiting: dict[str, list[pa.Table]] = {}
         self._rows = 0
+        self._bytes = 0
 
     @property
     def is_enough(self) -> bool:
         """Whether enough has come together to be handed on."""
-        return self._rows >= ROWS_AT_ONCE
+        return self._rows >= ROWS_AT_ONCE or self._bytes >= BYTES_AT_ONCE
 
     def add(self, name: str, table: pa.Table) -> None:
         """Gathers a table."""
         self._waiting.setdefault(name, []).append(table)
         self._rows += table.num_rows
+        self._bytes += table.nbytes
 
     def flush(self, handed_on: Callable[[], None] | None = None) -> Iterator[Any]:
         """Yields everything that was gathered.
@@ -78,7 +83,8 @@ class GatheredTables:
         Args:
             handed_on: To be called once dlt has taken the last of it.
         """
-        waiting, self._waiting, self._rows = self._waiting, {}, 0
+        waiting, self._waiting = self._waiting, {}
+        self._rows = self._bytes = 0
         names = [table.name for table in TABLES if table.name in waiting]
         for name in names:
             rows = pa.concat_tables(waiting.pop(name))

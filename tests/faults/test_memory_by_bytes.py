@@ -1,0 +1,115 @@
+"""The bytes of events, not their number, set what is handled at once."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.faults.test_memory import GIB
+from tests.support import at, event
+
+KB = 1_000
+IN_ALL = 150 * KB * KB
+START, END = at("03-01"), at("03-02")
+
+
+def large_event(number: int, timestamp: int, size: int) -> str:
+    """An event of so many bytes; most are in an unknown field or in an execution's data."""
+    filling = f"é{number} " * (size // 8)
+    made = event(number, timestamp)
+    if number % 2:
+        made["surprise"] = filling[: size - 700]
+    else:
+        person = made["source"]["detail"].pop("activation")["receiver"]
+        data = {"note": filling[: size - 700]}
+        made["type"] = "execution"
+        made["source"]["detail"]["execution"] = {"id": "A", "recipient": person, "data": data}
+    return json.dumps(made, ensure_ascii=False)
+
+
+@contextmanager
+def serving(size: int) -> Iterator[str]:
+    """An API with 150 MB of events of a size, spread over a day; its address."""
+    count = IN_ALL // size
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            query = parse_qs(urlsplit(self.path).query)
+            start, end = (
+                int(datetime.fromisoformat(query[name][0].replace("Z", "+00:00")).timestamp())
+                * 1000
+                for name in ("start", "end")
+            )
+            self.send_response(200)
+            self.send_header("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime()))
+            self.end_headers()
+            self.wfile.write(b"[")
+            separator = b""
+            for number in range(count):
+                timestamp = START + number * (END - START) // count
+                if start <= timestamp < end:
+                    text = large_event(number, timestamp, size)
+                    self.wfile.write(separator + text.encode())
+                    separator = b","
+            self.wfile.write(b"]")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+EXTRACTED = """
+import resource, sys
+import dlt
+from np6_source import np6_source
+
+pipeline = dlt.pipeline("m", destination="duckdb", pipelines_dir="pipelines")
+source = np6_source("key", base_url=sys.argv[1], start="2024-03-01", end="2024-03-02")
+pipeline.extract(source.with_resources("actions_events"))
+counts = pipeline.normalize().row_counts
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(counts["events"], peak * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("size", [1 * KB, 20 * KB, 100 * KB], ids="{} bytes".format)
+def test_events_of_any_size_are_extracted_in_less_than_a_gigabyte(
+    tmp_path: Path, size: int
+) -> None:
+    with serving(size) as url:
+        finished = subprocess.run(
+            [sys.executable, "-c", EXTRACTED, url],
+            cwd=tmp_path,
+            env={**os.environ, "RUNTIME__DLTHUB_TELEMETRY": "false"},
+            capture_output=True,
+            text=True,
+            timeout=1_200,
+            check=False,
+        )
+
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    count, peak = map(int, finished.stdout.split())
+    assert count == IN_ALL // size
+    assert peak < 0.75 * GIB, f"{peak / 1e6:.0f} MB"
