@@ -25,6 +25,7 @@ from .extract.dimension import make_dimension
 from .extract.resource import make_resource
 from .extract.session import ExtractSession
 from .isolation import is_kept_apart, keep_apart
+from .runs import raise_if_incomplete
 from .settings import (
     ClientSettings,
     Settings,
@@ -49,6 +50,7 @@ __all__ = [
     "SettingError",
     "TryAgainLater",
     "np6_source",
+    "raise_if_incomplete",
 ]
 
 BASE_URL = "https://api-cm.np6.com/"

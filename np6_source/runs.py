@@ -49,6 +49,8 @@ def raise_if_incomplete(pipeline: dlt.Pipeline) -> None:
         Incomplete: The pipeline's last run could not load everything; names all of it.
     """
     left_out = failures(pipeline)
+    for _, metrics in resource_metrics(pipeline):
+        left_out += metrics.get("incomplete", ())
     left_out += [
         {
             "kind": "Full",
@@ -56,7 +58,7 @@ def raise_if_incomplete(pipeline: dlt.Pipeline) -> None:
             "resume_at": None,
         }
         for name, metrics in resource_metrics(pipeline)
-        if metrics.get("full")
+        if metrics.get("full") and not metrics.get("incomplete")
     ]
     if left_out:
         raise Incomplete(left_out)

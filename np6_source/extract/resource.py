@@ -28,6 +28,7 @@ from ..endpoints import Endpoint, scope_label
 from ..errors import (
     RUN_ENDING,
     FewerEvents,
+    Incomplete,
     NotFound,
     NotSettled,
     RequestContext,
@@ -202,6 +203,7 @@ class ResourceRun:
             rejected=0,
             repaired=0,
             failures=[],
+            incomplete=[],
             full=False,
             until=None,
         )
@@ -259,6 +261,7 @@ class ResourceRun:
         yield from tables_not_yet_there()
         reached = self._reached()
         self._metrics["full"] = self._session.is_full() and not reached.is_done
+        self._check_whole(reached)
         note_windows(
             [
                 (self._endpoint.name, label, run.scope.start, run.complete_until)
@@ -620,6 +623,29 @@ class ResourceRun:
         self._metrics["outside"] += contents.outside
         self._metrics["rejected"] += contents.rejected
         self._metrics["repaired"] += contents.repaired
+
+    def _check_whole(self, reached: _Reached) -> None:
+        """Takes note where a run that was given its span ends before it, though nothing failed.
+
+        A scheduler that names a span never asks for its rest.
+
+        Raises:
+            Incomplete: It does, and the settings say that this ends the run.
+        """
+        is_explained = self._session.ended_by is not None or self._metrics["failures"]
+        if not self._is_backfill or reached.is_done or is_explained:
+            return
+        end = iso(self._moment(self._cursor.end_value))
+        cause = "largest_load" if self._metrics["full"] else "stop_when or a signal"
+        left_out = {
+            "kind": "Incomplete",
+            "message": f"{self._endpoint.name}: {cause} ended the run before {end}, up to which it"
+            " was asked to load. Run it again, or without the limit.",
+            "resume_at": None,
+        }
+        if self._settings.on_error == "raise":
+            raise Incomplete([left_out])
+        self._metrics["incomplete"].append(left_out)
 
     def _must_stop(self) -> bool:
         return (

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from np6_source import raise_if_incomplete
+from np6_source.errors import Incomplete
 from np6_source.sandbox import Fault
 from np6_source.windows import SECOND
 from tests.support import Warehouse, at, event
@@ -16,6 +18,12 @@ from tests.support import Warehouse, at, event
 THREE = ("actions_events", "actions_reactivities", "notifications_reactivities")
 BY_ID = "action_events_activations"
 HOUR = 3600 * SECOND
+SPAN: dict[str, Any] = {
+    "start": "2024-03-01",
+    "end": "2024-03-02",
+    "window": 3600,
+    "concurrency": 1,
+}
 TMake = Callable[..., Any]
 
 
@@ -85,3 +93,27 @@ class TestRaise:
         assert failure["kind"] == "NotFound"
         assert "id 000001" in caplog.text
         assert len(warehouse.ids()) == 8
+
+
+class TestASpanThatIsGiven:
+    """A run that is given its span is complete or fails, whatever ends it before."""
+
+    @pytest.fixture(params=["largest_load", "stop_when"])
+    def limit(self, request: pytest.FixtureRequest) -> dict[str, Any]:
+        return {request.param: 3 if request.param == "largest_load" else lambda: True}
+
+    def test_raises_and_loads_nothing(
+        self, warehouse: Warehouse, sandbox: Any, source_of: TMake, limit: dict[str, Any]
+    ) -> None:
+        source = source_of(sandbox, "actions_events", **SPAN, **limit)
+        with pytest.raises(PipelineStepFailed, match=r"ended the run before 2024-03-02T00:00:00Z"):
+            warehouse.run(source)
+        assert warehouse.ids() == []
+
+    def test_is_told_afterwards_where_the_rest_is_kept(
+        self, warehouse: Warehouse, sandbox: Any, source_of: TMake, limit: dict[str, Any]
+    ) -> None:
+        source = source_of(sandbox, "actions_events", **SPAN, **limit, on_error="keep")
+        pipeline = warehouse.run(source)
+        with pytest.raises(Incomplete, match=f"actions_events: {next(iter(limit))}"):
+            raise_if_incomplete(pipeline)
