@@ -1,8 +1,8 @@
 """An operation of the second catalogue as a dlt resource: names for ids.
 
-A run asks for all of it and hands rows on only once every response was read to its end: a body that
-is not whole changes nothing. dlt then replaces the account's earlier rows in one transaction, so
-that readers find the old names or the new ones. There is no cursor and no state.
+A run hands the rows of a response on only once it was read to its end: a body that is not whole
+changes nothing. dlt then replaces the account's earlier rows in one transaction, so that readers
+find the old names or the new ones. There is no cursor and no state.
 """
 
 from __future__ import annotations
@@ -130,6 +130,8 @@ class _DimensionRun:
         self, requests: Sequence[DescriptionRequest]
     ) -> Generator[TableStash, None, None]:
         """The rows of each request that was answered whole, in order."""
+        if self._session.ended_by is not None or self._session.should_stop():
+            return
         futures: list[Future[TableStash | None]] = [
             self._tools.executor.submit(self._load, request) for request in requests
         ]

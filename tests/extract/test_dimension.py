@@ -377,6 +377,20 @@ class TestNotThere:
         assert len(report.failures) == 1
         assert len(warehouse.rows("actions")) == 3
 
+    def test_a_failure_that_ends_the_run_ends_it_for_names_too(
+        self, described: Account, warehouse: Warehouse, serve: Any, source_of: Any
+    ) -> None:
+        sandbox = serve(described)
+        ids = [f"{number:06d}" for number in range(300)]
+        resources = ("actions_events", "action", "categories")
+        with sandbox.faults.during(Fault("status", 401, path="/actions/events")):
+            report = load(
+                warehouse.pipeline,
+                lambda: source_of(sandbox, *resources, action_ids=ids, on_error="keep"),
+            )
+        assert [failure["kind"] for failure in report.failures] == ["Unauthorized"]
+        assert {request.path for request in sandbox.requests} == {"/actions/events"}
+
 
 @contextmanager
 def polling(read: Callable[[], Any]) -> Iterator[list[Any]]:
