@@ -81,6 +81,8 @@ def run(options: argparse.Namespace) -> int:
         console.print("Nothing is missing.")
         return DONE
     table = Table("resource", "id", "missing from", "to (exclusive)")
+    for column in table.columns[:2]:
+        column.overflow = "fold"  # a name that is cut names nothing
     for gap in found:
         table.add_row(gap.resource, gap.scope_id, iso(gap.window.start), iso(gap.window.end))
     console.print(table)

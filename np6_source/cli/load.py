@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
 import os
 import sys
 import time
@@ -21,6 +22,7 @@ from dlt.destinations.exceptions import DatabaseException, DestinationConnection
 from dlt.extract import DltSource
 
 from ..dataset_lock import to_read
+from ..endpoints import ENDPOINTS
 from ..errors import SettingError
 from ..loading import load
 from ..reloading import plan_reload
@@ -44,6 +46,8 @@ from .options import (
 )
 from .outcome import DONE, SIGNALLED, Output
 from .outcome import run as run_command
+
+logger = logging.getLogger(__name__)
 
 PROGRESS_BARS = ("tqdm", "enlighten", "alive_progress")
 """dlt's progress bars, each a package of that name."""
@@ -182,7 +186,7 @@ def run(options: argparse.Namespace) -> int:
     with ending_between_windows() as signal_received, ExitStack() as stack:
         arguments["stop_when"] = signal_received
         # Refuses what cannot be used before anything starts.
-        make_source(options.resources, **arguments)
+        _warn_of_classification(make_source(options.resources, **arguments))
         if options.start is not None and moment_ms(options.start, "start") > _now_ms():
             return _nothing_to_do(options, f"start={options.start} lies in the future")
         pipeline = open_pipeline(options, progress_bar)
@@ -229,6 +233,18 @@ def _nothing_to_do(options: argparse.Namespace, why: str) -> int:
     elif not options.quiet:
         Output().print(f"Nothing to do: {why}.")
     return DONE
+
+
+def _warn_of_classification(source: DltSource) -> None:
+    """Says where classes of robots are configured, and nothing that is loaded asks for them."""
+    takes_it = {endpoint.name for endpoint in ENDPOINTS if endpoint.takes_classification}
+    configured: Any = dlt.config.get("sources.np6.classification")
+    if configured and not takes_it & set(source.selected_resources):
+        logger.warning(
+            "classification=%s changes nothing: no selected resource takes it; these do: %s",
+            configured,
+            ", ".join(sorted(takes_it)),
+        )
 
 
 def _now_ms() -> int:

@@ -133,6 +133,12 @@ class TestLoad:
         assert line.count("action_events_bounces") == 1
         assert "Check the id" in line
 
+    def test_a_classification_that_nothing_asks_for_is_said(self, call: TMake) -> None:
+        ended = call(*START, SOURCES__NP6__CLASSIFICATION="mpp")
+        assert ended.returncode == 0
+        assert "classification=mpp changes nothing" in ended.stderr
+        assert "action_events_hits_mirror" in ended.stderr
+
     def test_json_is_one_object_with_documented_keys(
         self, call: TMake, warehouse: Any, sandbox: Sandbox
     ) -> None:

@@ -1,0 +1,85 @@
+"""``np6-source ids``: which of your ids a digest in a message or a table stands for."""
+
+from __future__ import annotations
+
+import argparse
+
+from rich.table import Table
+
+from ..endpoints import scope_label
+from ..errors import SettingError
+from .document import print_document
+from .options import add_id_options, add_output_options, configure_logging, given_ids
+from .outcome import DONE, FAILED, Output
+
+SUMMARY = "tell which of your ids a digest stands for"
+PERSONAL = ("target_unicities", "target_hashes")
+"""The kinds of which messages and tables show digests only."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.description = (
+        "Addresses and hashes given as ids appear as digests (sha256:…) in messages and in"
+        " load_windows. Give the ids that you load by, and the digests to look up. Nothing leaves"
+        " this machine."
+    )
+    parser.epilog = "Exit status 0: every digest is of one of the ids. 1: one is of none."
+    parser.add_argument(
+        "--digest",
+        nargs="+",
+        metavar="DIGEST",
+        help="what to look up, as it was shown; default: list every id with its digest",
+    )
+    add_id_options(parser)
+    add_output_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit status."""
+    configure_logging(options)
+    by_digest = _by_digest(given_ids(options))
+    wanted = list(by_digest) if options.digest is None else [_digest(d) for d in options.digest]
+    unknown = [digest for digest in wanted if digest not in by_digest]
+    status = FAILED if unknown else DONE
+    if options.json:
+        found = {
+            digest: {"id": by_digest[digest][0], "number": by_digest[digest][1]}
+            for digest in wanted
+            if digest in by_digest
+        }
+        print_document("ids", status, result={"ids": found})
+        return status
+    table = Table("digest", "id", "number in the list")
+    for digest in wanted:
+        if digest in by_digest:
+            one, number = by_digest[digest]
+            table.add_row(digest, one, f"{number:,}")
+    console = Output(quiet=options.quiet)
+    if table.row_count:
+        console.print(table)
+    for digest in unknown:
+        console.print(f"{digest}: none of the given ids.")
+    return status
+
+
+def _by_digest(ids: dict[str, list[str]]) -> dict[str, tuple[str, int]]:
+    """Each personal id, with its place in the list it was given in, by its digest.
+
+    Raises:
+        SettingError: No such ids were given.
+    """
+    found = {
+        scope_label(one, is_personal=True): (one, number)
+        for kind in PERSONAL
+        for number, one in enumerate(ids.get(kind, ()), start=1)
+    }
+    if not found:
+        options = " or ".join("--" + kind.replace("_", "-") for kind in PERSONAL)
+        raise SettingError(f"Give the ids that you load by: {options}, for instance @ids.txt")
+    return found
+
+
+def _digest(text: str) -> str:
+    """A digest as it is shown, with or without what it begins with."""
+    return "sha256:" + text.strip().rstrip(",;]").removeprefix("sha256:").lower()
