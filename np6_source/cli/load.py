@@ -193,10 +193,10 @@ def run(options: argparse.Namespace) -> int:
         if options.publish:
             check_publishing(pipeline, options.publish)
         before = _rows_before(pipeline)
-        if _shows_lines(options):
-            stack.enter_context(progress.shown(lambda: _metrics(sources[-1:])))
         if options.reload and not options.yes:
             _ask(pipeline, make_source(options.resources, **arguments), options.start)
+        if _shows_lines(options):
+            stack.enter_context(progress.shown(lambda: _metrics(sources[-1:])))
         done = load(
             pipeline,
             next_source,
