@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -20,6 +22,8 @@ from dlt.common.runtime import signals
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.extract import DltResource
 from dlt.extract.incremental import Incremental
+from dlt.pipeline.exceptions import PipelineStepFailed
+from dlt.pipeline.trace import save_trace
 
 STAGING_LAYOUT = "staging_dataset_name_layout"
 """Field of a destination's configuration that names its staging dataset (dlt 1.31)."""
@@ -225,6 +229,17 @@ def before_each_commit(pipeline: dlt.Pipeline, check: Callable[[], None]) -> Ite
         del destination.client
 
 
+OF_ROWS = (
+    # PostgreSQL quotes the whole row, and the key of one.
+    (re.compile(r"(Failing row contains |VALUES )\([^\n]*"), r"\1(...)"),
+    (re.compile(r"(Key \([^)\n]*\)=)\([^\n]*\)"), r"\1(...)"),
+    # DuckDB and others quote the value that they cannot take.
+    (re.compile(r"(?i)((?:convert|cast|invalid|input|type|value)\b[^'\"\n]*)'[^\n]*'"), r"\1'...'"),
+    (re.compile(r"[^\s@'\"<>(),;:/]+@[^\s@'\"<>(),;:/]+"), "...@..."),
+)
+"""What of a destination's message comes from a row, and what stays of it."""
+
+
 def where_configured(field: str, value: str, *sections: str) -> str | None:
     """Where dlt's configuration has a value for a field, in words for a message.
 
@@ -263,3 +278,81 @@ def is_stop_requested() -> bool:
     resource waits nobody does.
     """
     return signals.was_signal_received()
+
+
+def without_rows(text: str) -> str:
+    """A destination's message without what it quotes of a row: addresses, values."""
+    for pattern, kept in OF_ROWS:
+        text = pattern.sub(kept, text)
+    return text
+
+
+class _WithoutRows(logging.Filter):
+    """Takes from a log record what a destination quotes of a row that it refuses."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Lets every record pass, changed."""
+        record.msg, record.args = without_rows(record.getMessage()), ()
+        if record.exc_info:
+            trace = logging.Formatter().formatException(record.exc_info)
+            record.exc_text = without_rows(trace)
+        return True
+
+
+def keep_rows_out_of_logs() -> None:
+    """Lets dlt's log quote nothing of rows, in this process from now on.
+
+    dlt 1.31 logs the messages of failed load jobs as the destination gives them.
+    """
+    logger = logging.getLogger("dlt")
+    if not any(isinstance(found, _WithoutRows) for found in logger.filters):
+        logger.addFilter(_WithoutRows())
+
+
+@contextmanager
+def keeping_rows_out_of_errors(pipeline: dlt.Pipeline) -> Iterator[None]:
+    """Lets a failed step's error, and dlt's trace of it, quote nothing of rows.
+
+    dlt 1.31 keeps the messages of failed load jobs in the error, in those that caused it, and in
+    the trace in the pipeline's folder.
+    """
+    try:
+        yield
+    except PipelineStepFailed as error:
+        _clean(error, set())
+        trace = pipeline.last_trace
+        if trace is not None:
+            trace.steps[:] = [_cleaned(step) for step in trace.steps]
+            save_trace(pipeline.working_dir, trace)
+        raise
+
+
+def _clean(error: BaseException | None, seen: set[int]) -> None:
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    for value in error.args:
+        if isinstance(value, BaseException):
+            _clean(value, seen)
+    error.args = tuple(_cleaned(value) for value in error.args)
+    for name, value in list(vars(error).items()):
+        if isinstance(value, str):
+            setattr(error, name, without_rows(value))
+        elif isinstance(value, BaseException):
+            _clean(value, seen)
+    _clean(error.__cause__, seen)
+    _clean(error.__context__, seen)
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_rows(value)
+    if isinstance(value, dict):
+        return {name: _cleaned(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(one) for one in value]
+    if isinstance(value, tuple) and hasattr(value, "_replace"):
+        return value._replace(
+            **{name: _cleaned(getattr(value, name)) for name in getattr(value, "_fields", ())}
+        )
+    return value

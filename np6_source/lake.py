@@ -111,17 +111,17 @@ class _EachKeyOnce(TableFormatLoadFilesystemJob):
             given = self.file_paths
             self.file_paths = each_key_once(given, key, " ".join(sort), Path(folder))
             try:
-                self.merge(_Merge(key, table.get(REPLACED_BY), sort[0]))
+                self.merge(Merge(key, table.get(REPLACED_BY), sort[0]))
             finally:
                 self.file_paths = given
 
-    def merge(self, merge: _Merge) -> None:
+    def merge(self, merge: Merge) -> None:
         """Merges the files, in which each key stands once."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class _Merge:
+class Merge:
     """How rows replace others.
 
     Attributes:
@@ -178,7 +178,7 @@ class DeltaJob(_EachKeyOnce, DeltaLoadFilesystemJob):
     leaves keys that a newer version of their event lacks.
     """
 
-    def merge(self, merge: _Merge) -> None:
+    def merge(self, merge: Merge) -> None:
         """Merges the files, in one commit."""
         from dlt.common.libs.deltalake import evolve_delta_table_schema
 
@@ -226,7 +226,7 @@ class DeltaJob(_EachKeyOnce, DeltaLoadFilesystemJob):
                 predicate=f"NOT source.{GONE}", except_cols=[GONE]
             ).execute()
 
-    def _update(self, table: Any, merge: _Merge) -> None:
+    def _update(self, table: Any, merge: Merge) -> None:
         """Merges row by row; the rows stay in their files until Delta takes them."""
         time = f'"{merge.requested_at}"'
         with duckdb.connect(config={"memory_limit": "300MB"}) as connection:
@@ -243,7 +243,7 @@ class DeltaJob(_EachKeyOnce, DeltaLoadFilesystemJob):
                 predicate=f"source.{NEWEST} >= target.{time}", except_cols=[NEWEST]
             ).when_not_matched_insert_all(except_cols=[NEWEST]).execute()
 
-    def _matched(self, table: Any, source: Any, merge: _Merge) -> Any:
+    def _matched(self, table: Any, source: Any, merge: Merge) -> Any:
         from dlt.common.libs.deltalake import ensure_delta_compatible_arrow_data
 
         return table.merge(
@@ -289,7 +289,7 @@ class IcebergJob(_EachKeyOnce, IcebergLoadFilesystemJob):
             with suppress(DestinationUndefinedEntity):
                 bound_metadata(self._job_client.load_open_table("iceberg", self.load_table_name))
 
-    def merge(self, merge: _Merge) -> None:
+    def merge(self, merge: Merge) -> None:
         """Merges the files, or creates the table from them."""
         try:
             table = self._job_client.load_open_table(
@@ -328,7 +328,7 @@ class IcebergJob(_EachKeyOnce, IcebergLoadFilesystemJob):
             yield
 
 
-def replace_rows(table: IcebergTable, files: Sequence[str], merge: _Merge) -> None:
+def replace_rows(table: IcebergTable, files: Sequence[str], merge: Merge) -> None:
     """Puts rows into an Iceberg table, in place of earlier ones, in one commit.
 
     Rows are taken by a hash of their first key column, so many at a time that memory is bounded;

@@ -29,7 +29,13 @@ from filelock import FileLock, Timeout
 
 from .dataset_lock import DatasetBusy, TTurn, in_database_or_file, patience, to_read
 from .dimensions import dimension_tables
-from .dlt_internals import forget_package, ran_out_of_memory, windows_of_pending
+from .dlt_internals import (
+    forget_package,
+    keep_rows_out_of_logs,
+    keeping_rows_out_of_errors,
+    ran_out_of_memory,
+    windows_of_pending,
+)
 from .duck import is_begun_without_staging
 from .errors import AlreadyRunning, Np6Error
 from .isolation import has_given_lock, keep_apart
@@ -134,7 +140,8 @@ def load(
     started = time.monotonic()
     # Dropping the tables with each checkpoint would never end.
     reload, pipeline.refresh = reload or pipeline.refresh is not None, None
-    with _only_one(pipeline):
+    keep_rows_out_of_logs()
+    with keeping_rows_out_of_errors(pipeline), _only_one(pipeline):
         in_turn = partial(in_database_or_file, wait=patience(stop_when))
         keep_apart(pipeline, turn or (None if has_given_lock(pipeline) else in_turn))
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from np6_source import lake
 from np6_source.lake import each_key_once, filesystem
 from np6_source.sandbox import Sandbox
 
@@ -105,3 +107,65 @@ class TestDestination:
         pipeline = self.pipeline(tmp_path, "np6_source.lake.filesystem")
         assert isinstance(pipeline.destination, filesystem)
         assert pipeline.destination.destination_name == "filesystem"
+
+
+@pytest.mark.destinations
+class TestWhatIcebergRemembers:
+    """Metadata and files that no reader needs any more go."""
+
+    RUNS = 12
+
+    def test_it_does_not_grow_with_the_number_of_loads(
+        self,
+        tmp_path: Path,
+        serve: Any,
+        event: Any,
+        at: Any,
+        source_of: TMake,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        from pyiceberg.table import StaticTable
+
+        monkeypatch.setattr(lake, "SNAPSHOTS_KEPT", 3)
+        monkeypatch.setitem(lake.KEPT_SMALL, "write.metadata.previous-versions-max", "3")
+        sandbox = serve((event(n, at("03-01") + n) for n in range(20)), now=at("03-05"))
+        span = {"start": at("03-01"), "end": at("03-02"), "table_format": "iceberg"}
+        sizes = []
+        for run in range(self.RUNS):
+            pipeline = dlt.pipeline(
+                f"np6_{run}",
+                destination=filesystem(f"file://{tmp_path}/lake"),
+                dataset_name="np6",
+                pipelines_dir=str(tmp_path / "pipelines"),
+            )
+            pipeline.run(source_of(sandbox, ALL, **span))
+            files = [f for f in (tmp_path / "lake/np6/events").rglob("*") if f.is_file()]
+            sizes.append(len(files))
+        versions = [f for f in files if f.name.endswith(".metadata.json")]
+        assert len(versions) <= 1 + 3
+        assert max(sizes[self.RUNS // 2 :]) <= max(sizes[: self.RUNS // 2]) + 2
+        newest = max(versions, key=lambda file: file.name)
+        rows = StaticTable.from_metadata(str(newest)).scan().to_arrow()
+        assert sorted(rows["id"].to_pylist()) == [f"event-{n:05d}" for n in range(20)]
+
+    def test_columns_that_a_load_does_not_have_keep_their_values(self, tmp_path: Path) -> None:
+        from pyiceberg.catalog.memory import InMemoryCatalog
+
+        catalog = InMemoryCatalog("lake", warehouse=f"file://{tmp_path}/warehouse")
+        catalog.create_namespace("np6")
+        moment = datetime(2024, 3, 1, tzinfo=timezone.utc)
+        there = pa.table(
+            {"id": ["a", "b"], "requested_at": [moment, moment], "later": ["one", "two"]}
+        )
+        table = catalog.create_table("np6.events", there.schema)
+        table.append(there)
+        file = tmp_path / "rows.parquet"
+        newer = moment + timedelta(minutes=1)
+        pq.write_table(pa.table({"id": ["b", "c"], "requested_at": [newer, newer]}), file)
+        lake.replace_rows(table, [str(file)], lake.Merge(["id"], None, "requested_at"))
+        rows = catalog.load_table("np6.events").scan().to_arrow().sort_by("id").to_pylist()
+        assert [(row["id"], row["requested_at"], row["later"]) for row in rows] == [
+            ("a", moment, "one"),
+            ("b", newer, "two"),
+            ("c", newer, None),
+        ]

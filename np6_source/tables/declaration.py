@@ -19,6 +19,7 @@ from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 from dlt.extract.items import TableNameMeta
 
 from ..destinations import Destination, destination_of
+from ..dlt_internals import keep_rows_out_of_logs
 from ..errors import SettingError
 from ..lake import check_format
 from ..schema import TABLES, Table
@@ -45,6 +46,7 @@ def declare_tables(
     Raises:
         SettingError: The host's hints cannot be kept.
     """
+    keep_rows_out_of_logs()
     whole = _hints_of_the_resource(resource)
     _check_resource(resource, whole)
     destination = destination_of(dlt.current.pipeline())
