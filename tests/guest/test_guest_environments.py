@@ -40,6 +40,11 @@ class Environment:
             *("--constraint", constraints, *packages),
         )
 
+    def install_without_constraints(self, *packages: str) -> None:
+        """Installs packages in versions that the tests did not pass with."""
+        pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        self.run(ROOT.parent, "python", *pip, *packages)
+
     def run(self, project: Path, program: str, *arguments: str, **environment: str) -> str:
         """What a program prints; its name is one of the environment's."""
         inherited = {
