@@ -7,7 +7,8 @@ INSTALLED := $(VENV)/.installed
 # What runs the product: the development environment where it is there, else the installed package.
 PRODUCT := $(if $(wildcard $(READY)),$(READY),$(INSTALLED))
 # Every operation, kind of fault, SQL dialect and shape of an event, one by one.
-MATRICES := tests/sandbox tests/dialects tests/views/test_dialects.py tests/extract/test_resources.py \
+MATRICES := tests/sandbox tests/dialects tests/views/test_dialects.py tests/views/test_figures.py \
+	tests/views/test_messages_table.py tests/views/test_robots.py tests/extract/test_resources.py \
 	tests/events/test_unmapped.py tests/events/test_drift.py
 QUICK := tests/events/test_reader.py tests/events/test_rows.py tests/test_loading.py \
 	tests/extract/test_incremental.py tests/cli/test_gaps.py
