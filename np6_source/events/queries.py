@@ -178,7 +178,9 @@ def _value(path: str) -> str:
     if path not in LISTS:
         return value
     found = f"json_extract({RAW}, '$.{path}')"
-    is_text = f"len(list_filter(json_extract({found}, '$[*]'), x -> json_type(x) <> 'VARCHAR')) = 0"
+    is_text = (
+        f"len(list_filter(json_extract({found}, '$[*]'), lambda x: json_type(x) <> 'VARCHAR')) = 0"
+    )
     return f"""
         CASE
             WHEN json_type({found}) IS DISTINCT FROM 'ARRAY' THEN {value}
