@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Literal
 
 import dlt
 import pyarrow as pa
@@ -36,6 +39,14 @@ class Gap:
     scope_id: str
     window: Window
 
+
+TPurpose = Literal["load", "backfill"]
+"""What a response was read for."""
+
+PATHS_KEPT = 50
+"""Payload paths without a column that a row of the ledger names."""
+LONGEST_KEY = 40
+"""Characters of a key in such a path; a longer one may be a value, and is stored as a digest."""
 
 TCoverage = Mapping[tuple[str, str], list[Window]]
 """Covered windows by resource and scope id, as few as possible and in order."""
@@ -210,12 +221,32 @@ def note_not_loaded(
                 return
 
 
+@dataclass(frozen=True)
+class WindowCounts:
+    """What a response holds, in numbers and names.
+
+    Attributes:
+        events: Events of the window.
+        distinct: Different ids among them.
+        outside: Events outside the requested span.
+        by_type: Events by type.
+        unmapped: Events with a value that has no column, by payload path.
+    """
+
+    events: int
+    distinct: int
+    outside: int
+    by_type: Mapping[str, int]
+    unmapped: Mapping[str, int]
+
+
 def ledger_row(
     resource: str,
     scope_label: str,
     window: Window,
     response: ResponseFacts,
-    event_count: int,
+    counts: WindowCounts,
+    purpose: TPurpose,
     load_id: str,
 ) -> pa.Table:
     """The row that proves a window.
@@ -225,7 +256,8 @@ def ledger_row(
         scope_label: The id as the ledger stores it, empty for the account.
         window: The span that is complete.
         response: What is known of the response beside its body.
-        event_count: Events of the window in the response.
+        counts: What the response holds.
+        purpose: What it was read for.
         load_id: The load package that commits the events and the row.
     """
     row = {
@@ -234,13 +266,37 @@ def ledger_row(
         "window_start": to_datetime(window.start),
         "window_end": to_datetime(window.end),
         "requested_at": to_datetime(response.requested_at),
-        "event_count": event_count,
+        "event_count": counts.events,
         "byte_count": response.byte_count,
         "duration_ms": response.duration_ms,
         "request_id": response.request_id,
+        "purpose": purpose,
+        "distinct_count": counts.distinct,
+        "outside_count": counts.outside,
+        "type_counts": _json(counts.by_type),
+        "unmapped_paths": _json(_shown_paths(counts.unmapped)),
         "_dlt_load_id": load_id,
     }
     return pa.Table.from_pylist([row], schema=LOAD_WINDOWS.arrow_schema)
+
+
+def _json(counts: Mapping[str, int]) -> str:
+    return json.dumps(dict(sorted(counts.items())), ensure_ascii=False, separators=(",", ":"))
+
+
+def _shown_paths(counts: Mapping[str, int]) -> dict[str, int]:
+    """The most frequent paths, without keys that may be of a person."""
+    shown: Counter[str] = Counter()
+    for path, count in counts.items():
+        shown[".".join(map(_shown_key, path.split(".")))] += count
+    most = sorted(shown.items(), key=lambda item: (-item[1], item[0]))
+    return dict(most[:PATHS_KEPT])
+
+
+def _shown_key(key: str) -> str:
+    if len(key) <= LONGEST_KEY and "@" not in key:
+        return key
+    return f"sha256:{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:16]}"
 
 
 def speaks_sql(pipeline: dlt.Pipeline, schema: Schema) -> bool:

@@ -501,6 +501,18 @@ LOAD_WINDOWS = Table(
         number("byte_count", "Size of the answer, uncompressed"),
         number("duration_ms", "Milliseconds from the request to the last byte"),
         text("request_id", "NP6's x-request-id, to quote to the support"),
+        text("purpose", "What the response was read for: load, or backfill of a given span"),
+        number("distinct_count", "Different ids among the events of the window"),
+        number("outside_count", "Events outside the span that was requested; they are kept"),
+        text(
+            "type_counts",
+            "JSON: events of the response by type, types that the contract does not know included",
+        ),
+        text(
+            "unmapped_paths",
+            "JSON: events of the response that hold a value without a column, by payload path; 50"
+            " paths at most, and a digest for a key that may be of a person",
+        ),
         text(
             "_dlt_load_id",
             "The load package; it is complete, and its windows proven, once _dlt_loads has it"

@@ -39,7 +39,8 @@ PROMISED = {
     "rejected_events": "resource scope_id window_start window_end reason content",
     "load_windows": (
         "resource scope_id window_start window_end requested_at event_count byte_count"
-        " duration_ms request_id _dlt_load_id"
+        " duration_ms request_id purpose distinct_count outside_count type_counts unmapped_paths"
+        " _dlt_load_id"
     ),
 }
 KEYS = {

@@ -29,6 +29,8 @@ class EventFacts:
     Attributes:
         accounts: Agency and customer of the events' identities.
         type_counts: Events by type; unknown types included, and ``""`` for none.
+        distinct_count: Different ids among the events inside the window. They are counted batch by
+            batch; a response is in order of time, so that events of one id stand side by side.
         earliest: Timestamp of the first event inside the window, milliseconds since the epoch; None
             where there is none.
         latest: Timestamp of the last.
@@ -36,6 +38,7 @@ class EventFacts:
 
     accounts: set[tuple[str, str]] = field(default_factory=set)
     type_counts: Counter[str] = field(default_factory=Counter)
+    distinct_count: int = 0
     earliest: int | None = None
     latest: int | None = None
 
@@ -59,6 +62,7 @@ class EventFacts:
         inside = pc.and_(
             pc.greater_equal(times, pa.scalar(window.start)), pc.less(times, pa.scalar(window.end))
         )
+        self.distinct_count += pc.count_distinct(events["id"].filter(inside)).as_py()
         ends = pc.min_max(times.filter(inside))
         if ends["min"].is_valid:
             self._extend(ends["min"].as_py(), ends["max"].as_py())
@@ -67,6 +71,7 @@ class EventFacts:
         """Adds what another part of the response has."""
         self.accounts |= other.accounts
         self.type_counts.update(other.type_counts)
+        self.distinct_count += other.distinct_count
         if other.earliest is not None and other.latest is not None:
             self._extend(other.earliest, other.latest)
 

@@ -42,7 +42,7 @@ from ..events import lateness
 from ..events.drift import count_paths
 from ..events.lateness import Lateness
 from ..lake import KEEPS_COPIES, keeps_copies, without_tombstones
-from ..ledger import ledger_row
+from ..ledger import WindowCounts, ledger_row
 from ..reloading import note_package
 from ..schema import LOAD_WINDOWS
 from ..settings import moment_ms
@@ -600,7 +600,14 @@ class ResourceRun:
             label,
             loadable.window,
             answer,
-            contents.event_count,
+            WindowCounts(
+                contents.event_count,
+                loadable.facts.distinct_count,
+                contents.outside,
+                loadable.facts.type_counts,
+                contents.unmapped,
+            ),
+            "backfill" if self._is_backfill else "load",
             self._load_id,
         )
         self._gathered.add(LOAD_WINDOWS.name, row)
