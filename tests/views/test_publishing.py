@@ -102,10 +102,12 @@ def test_what_a_writing_reader_left_does_not_spoil_the_new_copy(
     loaded: Warehouse, tmp_path: Path
 ) -> None:
     target = tmp_path / "analysts.duckdb"
-    target.with_name("analysts.duckdb.wal").write_bytes(b"of another file")
+    left = target.with_name("analysts.duckdb.wal")
+    left.write_bytes(b"of another file")
 
     publish(loaded.pipeline, target)
 
+    assert not left.exists()
     assert Warehouse(tmp_path, database=target).query("SELECT count(*) FROM np6.messages") == [(1,)]
 
 
