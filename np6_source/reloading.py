@@ -31,6 +31,7 @@ from .runs import failures
 from .schema import LOAD_WINDOWS, REQUESTED_AT, TABLES
 from .settings import TMoment, moment_ms
 from .tables.naming import filled, name_of
+from .views import forget_messages
 from .windows import SECOND, Window, gaps, iso, merged, to_datetime
 
 logger = logging.getLogger(__name__)
@@ -280,6 +281,7 @@ def finish(pipeline: dlt.Pipeline, source: DltSource, turn: TTurn = in_database_
         return
     if can_delete(pipeline):
         with turn(pipeline):
+            forget_messages(pipeline)
             _remove_old(pipeline, source.name, intent)
     else:
         logger.warning(

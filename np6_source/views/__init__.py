@@ -42,8 +42,8 @@ __all__ = [
     "ViewsFailed",
     "after_load",
     "drop",
+    "forget_messages",
     "make",
-    "make_way",
     "statements",
     "views",
 ]
@@ -137,32 +137,28 @@ def drop(pipeline: dlt.Pipeline) -> tuple[str, ...]:
         if place is None or not place.names.present:
             return ()
         there = place.catalog.relations([*texts(), messages_table.TABLE])
-        return _drop(place, _ours(there), [])
+        ours = _ours(there)
+        _refuse_readers(place, ours, "Nothing was dropped")
+        if ours:
+            with _transaction(place):
+                _execute(place, [*_drops(place, ours), *place.catalog.unmarking()])
+        return tuple(name for name in ours if name != messages_table.TABLE)
 
 
-def make_way(pipeline: dlt.Pipeline) -> None:
-    """Drops the views where the destination would not drop tables under them.
+def forget_messages(pipeline: dlt.Pipeline) -> None:
+    """Has ``messages``, where it is a table, made anew by the next ``make``.
 
-    Where ``messages`` is a table, all of it is made anew after the load.
-
-    PostgreSQL does not, and dlt drops without CASCADE (dlt 1.31): a reload would leave a package
-    that can never be loaded. ``make`` makes the views again.
+    To be called before rows are removed: a refresh only looks at messages with newer events.
 
     Args:
-        pipeline: The pipeline whose tables will be dropped next.
-
-    Raises:
-        ViewsFailed: Views of somebody else's read the tables; nothing was dropped.
+        pipeline: The pipeline whose tables lose rows.
     """
+    capabilities = pipeline.destination.capabilities()
+    if capabilities.sqlglot_dialect not in messages_table.DIALECTS:
+        return
     with _place(pipeline) as place:
-        if place is None or not place.names.present:
-            return
-        if REFRESHES in place.names.present:
+        if place is not None and REFRESHES in place.names.present:
             _execute(place, [messages_table.forgotten(place.names)])
-        if not place.catalog.readers_are_in_the_way:
-            return
-        there = place.catalog.relations(list(texts()))
-        _drop(place, _ours(there), [table.name for table in TABLES])
 
 
 def after_load(
@@ -327,14 +323,6 @@ def _drops(place: _Place, there: Any) -> Iterator[str]:
 
 def _ours(there: Mapping[str, Relation]) -> list[str]:
     return [name for name, relation in there.items() if relation.fingerprint is not None]
-
-
-def _drop(place: _Place, ours: list[str], tables: list[str]) -> tuple[str, ...]:
-    _refuse_readers(place, [*ours, *tables], "Nothing was dropped")
-    if ours:
-        with _transaction(place):
-            _execute(place, [*_drops(place, ours), *place.catalog.unmarking()])
-    return tuple(name for name in ours if name != messages_table.TABLE)
 
 
 def _refuse_readers(place: _Place, names: list[str], what: str) -> None:

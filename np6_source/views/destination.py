@@ -35,11 +35,6 @@ class Relation:
 class Catalog(Protocol):
     """Reads and writes who made the relations of a dataset."""
 
-    @property
-    def readers_are_in_the_way(self) -> bool:
-        """Whether the destination does not drop what views read."""
-        ...
-
     def relations(self, names: Sequence[str]) -> dict[str, Relation]:
         """Those of these names that exist."""
         ...
@@ -81,11 +76,6 @@ class CommentedCatalog:
     names: Names
     query: str
     readers_query: str | None = None
-
-    @property
-    def readers_are_in_the_way(self) -> bool:
-        """See ``Catalog``."""
-        return self.readers_query is not None
 
     def relations(self, names: Sequence[str]) -> dict[str, Relation]:
         """See ``Catalog``."""
@@ -151,7 +141,6 @@ class RegisteredCatalog:
 
     client: SqlJobClientBase
     names: Names
-    readers_are_in_the_way: bool = False
 
     def relations(self, names: Sequence[str]) -> dict[str, Relation]:
         """See ``Catalog``."""
