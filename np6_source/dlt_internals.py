@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import dlt
@@ -62,6 +63,24 @@ def begun_packages(pipeline: dlt.Pipeline) -> list[str]:
         if packages.list_started_jobs(load_id)
         or packages.get_load_package_jobs(load_id)["completed_jobs"]
     ]
+
+
+def pending_packages(folder: Path) -> list[str]:
+    """The load packages in a pipeline's folder that are extracted and not loaded.
+
+    Read from the names of folders, as dlt 1.31 has them: a pipeline that is opened may write.
+
+    Args:
+        folder: The pipeline's own, which need not be there.
+    """
+    stages = ("normalize/extracted", "load/normalized")
+    found = {
+        package.name
+        for stage in stages
+        for package in (folder / stage).glob("*")
+        if package.is_dir()
+    }
+    return sorted(found)
 
 
 def cursor_of(resource: DltResource) -> Incremental[Any] | None:

@@ -72,17 +72,69 @@ def coverage(
     Raises:
         SettingError: Several have, and none was named.
     """
-    loaded = [name for name in pipeline.schema_names if _has_loaded_windows(pipeline.schemas[name])]
-    if schema_name is not None:
-        loaded = [name for name in loaded if name == schema_name]
-    if len(loaded) > 1:
-        raise SettingError(f"schema_name: name one of the sources {', '.join(sorted(loaded))}")
-    schema = pipeline.schemas[loaded[0]] if loaded else Schema(schema_name or "np6")
+    loaded, schema = _loaded_schema(pipeline, schema_name)
     with pipeline.sql_client(*loaded) as client:
         covered = _covered(client, schema, packages=packages)
         for scope in _given_up(client, schema):
             covered.setdefault(scope, [])
         return covered
+
+
+def recent_windows(
+    pipeline: dlt.Pipeline, span_ms: int, schema_name: str | None = None
+) -> pa.Table:
+    """The ledger's rows of complete packages, as far back as asked for.
+
+    Args:
+        pipeline: As for ``coverage``.
+        span_ms: Milliseconds before the newest request.
+        schema_name: As for ``coverage``.
+
+    Returns:
+        The columns of ``load_windows``. Those that the destination does not have yet are NULL.
+
+    Raises:
+        SettingError: As for ``coverage``.
+    """
+    loaded, schema = _loaded_schema(pipeline, schema_name)
+    arrow = LOAD_WINDOWS.arrow_schema
+    if not loaded:
+        return arrow.empty_table()
+    normalized = schema.naming.normalize_path
+    there = schema.tables[name_of(LOAD_WINDOWS, schema)]["columns"]
+    names = [name for name in arrow.names if normalized(name) in there]
+    with pipeline.sql_client(*loaded) as client:
+        column = {
+            name: client.escape_column_name(normalized(name))
+            for name in (*names, "load_id", "status", "schema_name")
+        }
+        windows = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
+        packages = client.make_qualified_table_name(schema.loads_table_name)
+        complete = (
+            f"FROM {windows} w JOIN {packages} p ON p.{column['load_id']} ="
+            f" w.{column['_dlt_load_id']} WHERE p.{column['status']} = 0"
+            f" AND p.{column['schema_name']} = %s"
+        )
+        at = f"w.{column['requested_at']}"
+        try:
+            ((newest,),) = client.execute_sql(f"SELECT MAX({at}) {complete}", schema.name) or []
+            if newest is None:
+                return arrow.empty_table()
+            since = to_datetime(to_ms(newest) - span_ms)
+            values = ", ".join(f"w.{column[name]}" for name in names)
+            query = f"SELECT {values} {complete} AND {at} >= %s"
+            rows = client.execute_sql(query, schema.name, since) or []
+        except DatabaseUndefinedRelation:
+            return arrow.empty_table()
+    found = dict(zip(names, zip(*rows, strict=True), strict=True))
+    return pa.table(
+        {
+            field.name: pa.array(found[field.name], field.type)
+            if field.name in found
+            else pa.nulls(len(rows), field.type)
+            for field in arrow
+        }
+    )
 
 
 def proven(pipeline: dlt.Pipeline, schema: Schema) -> TCoverage | None:
@@ -305,6 +357,16 @@ def speaks_sql(pipeline: dlt.Pipeline, schema: Schema) -> bool:
         return False
     # Not opened: that takes a connection.
     return isinstance(pipeline.destination_client(schema.name), SqlJobClientBase)
+
+
+def _loaded_schema(pipeline: dlt.Pipeline, schema_name: str | None) -> tuple[list[str], Schema]:
+    """The source that has loaded NP6 events: its name, if any, and its schema."""
+    loaded = [name for name in pipeline.schema_names if _has_loaded_windows(pipeline.schemas[name])]
+    if schema_name is not None:
+        loaded = [name for name in loaded if name == schema_name]
+    if len(loaded) > 1:
+        raise SettingError(f"schema_name: name one of the sources {', '.join(sorted(loaded))}")
+    return loaded, pipeline.schemas[loaded[0]] if loaded else Schema(schema_name or "np6")
 
 
 def _has_loaded_windows(schema: Schema) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from dlt.common.runtime import signals
 
-from np6_source.dlt_internals import is_stop_requested, where_configured
+from np6_source.dlt_internals import is_stop_requested, pending_packages, where_configured
 
 
 class TestWhereConfigured:
@@ -37,3 +38,16 @@ def test_a_signal_that_dlt_has_received_is_seen() -> None:
         signal.raise_signal(signal.SIGTERM)
         assert is_stop_requested()
     assert not is_stop_requested()
+
+
+def test_a_package_is_pending_from_its_extraction_to_its_load(warehouse: Any) -> None:
+    pipeline = warehouse.pipeline
+    folder = Path(pipeline.working_dir)
+    assert pending_packages(folder / "nowhere") == pending_packages(folder) == []
+    pipeline.extract([{"id": 1}], table_name="somebody_elses")
+    extracted = pending_packages(folder)
+    assert extracted == pipeline.list_extracted_load_packages() != []
+    pipeline.normalize()
+    assert pending_packages(folder) == pipeline.list_normalized_load_packages() == extracted
+    pipeline.load()
+    assert pending_packages(folder) == []

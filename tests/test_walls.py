@@ -17,7 +17,17 @@ FACTS = {"schema", "windows", "errors", "endpoints", "dimensions", "destinations
 
 MAY_KNOW_DLT = {
     *("__init__", "__main__", "cli", "tables", "extract", "views", "dlt_internals"),
-    *("loading", "isolation", "parts", "orchestration", "ledger", "lake", "duck", "dataset_lock"),
+    *(
+        "loading",
+        "status",
+        "isolation",
+        "parts",
+        "orchestration",
+        "ledger",
+        "lake",
+        "duck",
+        "dataset_lock",
+    ),
     *("destinations", "reloading", "runs"),
 }
 """Folders and modules that may import dlt."""

@@ -35,6 +35,7 @@ FORMAT = "1"
 """Part of the fingerprint: another number where views are made in another way."""
 
 TMode = Literal["auto", "require", "off"]
+TStanding = Literal["up to date", "not up to date", "not made", "not possible"]
 
 __all__ = [
     "Made",
@@ -44,6 +45,7 @@ __all__ = [
     "drop",
     "forget_messages",
     "make",
+    "standing",
     "statements",
     "views",
 ]
@@ -121,6 +123,30 @@ def make(pipeline: dlt.Pipeline, materialize: bool | None = None) -> Made:
         with _transaction(place):
             _execute(place, [*_drops(place, there), *_creates(place, wanted, materialize)])
         return Made(tuple(names), changed=True)
+
+
+def standing(pipeline: dlt.Pipeline) -> TStanding:
+    """Whether the views are as ``make`` would make them; changes nothing.
+
+    Args:
+        pipeline: The pipeline. Where its destination has no views (files), they are not possible.
+    """
+    try:
+        with _place(pipeline) as place:
+            if place is None:
+                return "not possible"
+            names = list(texts())
+            there = place.catalog.relations([*names, messages_table.TABLE])
+            ours = {name: there[name] for name in _ours(there)}
+            if not ours:
+                return "not made"
+            is_table = messages_table.TABLE in ours
+            wanted = fingerprint(place.names, is_table)
+            is_whole = ours.keys() >= set(names)
+            is_new = all(relation.fingerprint == wanted for relation in ours.values())
+            return "up to date" if is_whole and is_new else "not up to date"
+    except ViewsFailed:  # No dialect of ours, or no file.
+        return "not possible"
 
 
 def drop(pipeline: dlt.Pipeline) -> tuple[str, ...]:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.printed.project import PATIENCE, Block, Project, blocks, project, runnable
+from tests.printed.project import (
+    PATIENCE,
+    Block,
+    Project,
+    blocks,
+    normalized,
+    project,
+    runnable,
+)
 
 PAGE = "docs/operate.md"
 NOT_RUN: dict[str, str] = {}
@@ -47,3 +57,14 @@ def test_the_command_in_the_systemd_unit_works(reader: Project) -> None:
     )
     command = line.removeprefix("ExecStart=").replace("/srv/np6/", "")
     reader.command(["bash", "-e"], command)
+
+
+@pytest.mark.timeout(PATIENCE)
+def test_status_prints_what_is_printed_here(tmp_path: Path) -> None:
+    every = blocks(PAGE)
+    at = next(n for n, block in enumerate(every) if block.text.strip() == "np6-source status")
+    with project(tmp_path) as machine:
+        machine.command(["bash", "-e"], "make run")
+        printed = machine.run(every[at])
+    shown = [re.sub(r"\b0 (s|min)\b", "0", line) for line in normalized(every[at + 1].text)]
+    assert [re.sub(r"\b0 (s|min)\b", "0", line) for line in normalized(printed)] == shown

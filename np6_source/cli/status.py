@@ -1,0 +1,231 @@
+"""``np6-source status``: how far every resource has got, what came, and what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dlt.common.pipeline import get_dlt_pipelines_dir
+from rich.table import Table
+
+from ..alarms import Alarm, duration
+from ..dlt_internals import pending_packages
+from ..errors import SettingError
+from ..status import ResourceStatus, Status, status
+from ..windows import SECOND, iso
+from .configuration import check_names
+from .destination import looking
+from .document import Problem, print_document
+from .gaps import coverage_of
+from .nearest import did_you_mean
+from .options import add_output_options, add_pipeline_options, configure_logging
+from .outcome import DONE, FOUND, Output
+
+SUMMARY = "say how far every resource has got, what came, and what is wrong; makes no request"
+
+FAIL_ON = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
+"""The severities of alarms that set the exit status, by the option's value."""
+
+WIDE = 200
+"""Columns of a table that no terminal shows."""
+
+UNKNOWN_SHOWN = 10
+"""Types and payload paths that the contract does not know, as printed; ``--json`` has all."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.description = (
+        "Say how far every resource has got, what came and what is wrong, from load_windows alone:"
+        " no request is made, nothing is changed."
+    )
+    parser.epilog = (
+        f"Exit status 0: no alarm, or none that --fail-on names. {FOUND}: an alarm. 4: nothing was"
+        " ever loaded here. 75: another program has the DuckDB file open."
+    )
+    what = parser.add_argument_group("what")
+    what.add_argument(
+        "--resources",
+        nargs="+",
+        metavar="NAME",
+        help="just these, and alarms about them; default: every resource in load_windows",
+    )
+    alarm = parser.add_argument_group("alarm")
+    alarm.add_argument(
+        "--fail-on",
+        choices=tuple(FAIL_ON),
+        default="error",
+        help=f"alarms that end the command with status {FOUND} (%(default)s)",
+    )
+    add_pipeline_options(parser)
+    add_output_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit status."""
+    configure_logging(options)
+    check_names()
+    now = int(time.time() * SECOND)
+    folder = Path(options.pipelines_dir or get_dlt_pipelines_dir()) / options.pipeline
+    with looking(options) as pipeline:
+        covered = coverage_of(pipeline)
+        _check_resources(options.resources, sorted({name for name, _ in covered}))
+        found = status(pipeline, covered, now, options.resources, pending_packages(folder))
+        is_on = any(alarm.severity in FAIL_ON[options.fail_on] for alarm in found.alarms)
+        exit_status = FOUND if is_on else DONE
+        if options.json:
+            problems = map(_problem, found.alarms)
+            print_document("status", exit_status, pipeline, result_of(found, now), problems)
+            return exit_status
+    if not options.quiet:
+        _print(found, now)
+    elif is_on:
+        for alarm in found.alarms:
+            Output(stderr=True).print(_sentence(alarm), markup=False)
+    return exit_status
+
+
+def result_of(found: Status, now: int) -> dict[str, Any]:
+    """The result of ``--json``."""
+    return {
+        "resources": [_of_resource(one, now) for one in found.resources],
+        "types": dict(found.types),
+        "unknown": [{**asdict(one), "first_seen": iso(one.first_seen)} for one in found.unknown],
+        "rejected_events": found.rejected,
+        "pending_packages": list(found.pending),
+        "views": found.views,
+    }
+
+
+def _of_resource(one: ResourceStatus, now: int) -> dict[str, Any]:
+    came = one.loaded
+    return {
+        "resource": one.resource,
+        "ids": one.ids,
+        "unknown_ids": one.unknown_ids,
+        "start": _iso(one.start),
+        "complete_until": _iso(one.complete_until),
+        "median_until": _iso(one.median_until),
+        "most_until": _iso(one.most_until),
+        "lag_seconds": _lag(one, now),
+        "gaps": one.gaps,
+        "last_run": _iso(came.last_run) if came else None,
+        "last_run_events": came.events if came else None,
+        "last_run_bytes": came.bytes if came else None,
+        "week_events": came.events_of_week if came else None,
+        "week_bytes": came.bytes_of_week if came else None,
+        "week_repeats": came.repeats_of_week if came else None,
+    }
+
+
+def _print(found: Status, now: int) -> None:
+    # A table in a file or a pipe is not cut to the width of a terminal that is not there.
+    console = Output(width=None if sys.stdout.isatty() else WIDE)
+    names = ("resource", "complete up to", "lag", "gaps", "last run", "events", "7 days", "ids")
+    table = Table(*names, box=None, pad_edge=False)
+    for column in (2, 3, 5, 6):
+        table.columns[column].justify = "right"
+    for one in found.resources:
+        came, lag = one.loaded, _lag(one, now)
+        table.add_row(
+            one.resource,
+            iso(one.complete_until // SECOND * SECOND) if one.complete_until else "nothing",
+            duration(lag) if lag is not None else "",
+            f"{one.gaps:,}",
+            _to_minute(came.last_run) if came else "over 35 days ago",
+            f"{came.events:,}" if came else "",
+            f"{came.events_of_week:,}" if came else "",
+            _ids(one),
+        )
+    console.print(table)
+    for name, text in _lines(found):
+        console.print(f"{name:<12}{text}", markup=False)
+
+
+def _lines(found: Status) -> Iterator[tuple[str, str]]:
+    """What stands below the table."""
+    if found.types:
+        types = (f"{name or 'none'} {count:,}" for name, count in found.types.items())
+        yield "types", f"{', '.join(types)} in 7 days"
+    for one in found.unknown[:UNKNOWN_SHOWN]:
+        shown = json.dumps(one.name, ensure_ascii=False)
+        since = iso(one.first_seen)[:10]
+        yield "unknown", f"{one.kind} {shown} ({one.events:,}, since {since}) in {one.resource}"
+    if len(found.unknown) > UNKNOWN_SHOWN:
+        yield "unknown", f"and {len(found.unknown) - UNKNOWN_SHOWN:,} more: --json has all"
+    if found.rejected:
+        yield "rejected", f"{found.rejected:,} events could not be taken: see rejected_events"
+    repeats = sum(one.loaded.repeats_of_week or 0 for one in found.resources if one.loaded)
+    if repeats:
+        yield "repeats", f"{repeats:,} events came twice in a response in 7 days; tables have one"
+    for package in found.pending:
+        yield "pending", f"load package {package} is not loaded: the next np6-source load does it"
+    yield "views", f"{found.views}{_VIEWS_ADVICE.get(found.views, '')}"
+    if not found.alarms:
+        yield "alarms", "none"
+    for alarm in found.alarms:
+        yield alarm.severity, _sentence(alarm)
+
+
+_VIEWS_ADVICE = {
+    "not made": ": make them with np6-source views",
+    "not up to date": ": the next load makes them, or np6-source views",
+}
+
+
+def _sentence(alarm: Alarm) -> str:
+    of = f" id {alarm.scope_id}" if alarm.scope_id else ""
+    return f"{alarm.rule}: {alarm.resource}{of}: {alarm.what}. {alarm.advice}"
+
+
+def _problem(alarm: Alarm) -> Problem:
+    return Problem(
+        alarm.severity,
+        alarm.rule,
+        alarm.what,
+        alarm.resource,
+        alarm.scope_id or None,
+        alarm.advice,
+    )
+
+
+def _ids(one: ResourceStatus) -> str:
+    if not one.ids:
+        return ""
+    unknown = f" ({one.unknown_ids:,} not known to NP6)" if one.unknown_ids else ""
+    return f"{one.ids:,}{unknown}"
+
+
+def _lag(one: ResourceStatus, now: int) -> int | None:
+    """Seconds since the moment up to which the resource is loaded."""
+    if one.complete_until is None:
+        return None
+    return max(0, now - one.complete_until) // SECOND
+
+
+def _iso(moment: int | None) -> str | None:
+    return None if moment is None else iso(moment)
+
+
+def _to_minute(moment: int) -> str:
+    return f"{iso(moment)[:16]}Z"
+
+
+def _check_resources(asked: list[str] | None, there: list[str]) -> None:
+    """Refuses a resource that was never loaded.
+
+    Raises:
+        SettingError: Names the nearest.
+    """
+    for name in asked or ():
+        if name not in there:
+            raise SettingError(
+                f"--resources {name}: nothing of it is in load_windows{did_you_mean(name, there)}."
+                f" There are {', '.join(there)}"
+            )

@@ -1,0 +1,147 @@
+"""How things stand: how far every resource has got, what came, what is wrong. No request is made.
+
+Everything comes from ``load_windows`` and dlt's own records. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median_low
+from typing import Any
+
+import dlt
+import pyarrow.compute as pc
+from dlt.destinations.exceptions import DatabaseUndefinedRelation
+
+from .alarms import LOOKS_BACK_MS, Alarm, Loaded, Unknown, alarms, loaded, types_of_week, unknown
+from .ledger import TCoverage, recent_windows
+from .schema import REJECTED_EVENTS
+from .tables.naming import name_of
+from .views import TStanding, standing
+from .windows import Window
+
+
+@dataclass(frozen=True)
+class ResourceStatus:
+    """How far a resource has got.
+
+    Attributes:
+        resource: The resource.
+        start: Where its history begins, milliseconds since the epoch; of ids: the earliest.
+        complete_until: Up to where it is loaded; of ids: the least advanced.
+        median_until: Of ids: the median; else the same.
+        most_until: Of ids: the most advanced; else the same.
+        gaps: Spans between start and end that no load covers, those of all ids together.
+        ids: How many ids; 0 for the whole account.
+        unknown_ids: Those of them that NP6 did not know at last.
+        loaded: What came; None where the ledger's last weeks do not have the resource.
+    """
+
+    resource: str
+    start: int | None
+    complete_until: int | None
+    median_until: int | None
+    most_until: int | None
+    gaps: int
+    ids: int
+    unknown_ids: int
+    loaded: Loaded | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """How things stand.
+
+    Attributes:
+        resources: By name.
+        types: Events by type, of the requests of seven days.
+        unknown: Types and payload paths that the contract does not know.
+        rejected: Rows of ``rejected_events``.
+        pending: Load packages that are extracted and not loaded, by their ids.
+        views: Whether the views for analysts are as they should be.
+        alarms: The alarms that are on, errors first.
+    """
+
+    resources: tuple[ResourceStatus, ...]
+    types: Mapping[str, int]
+    unknown: tuple[Unknown, ...]
+    rejected: int
+    pending: tuple[str, ...]
+    views: TStanding
+    alarms: tuple[Alarm, ...]
+
+
+def status(
+    pipeline: dlt.Pipeline,
+    covered: TCoverage,
+    now: int,
+    resources: Sequence[str] | None = None,
+    pending: Iterable[str] = (),
+) -> Status:
+    """How things stand.
+
+    Args:
+        pipeline: A pipeline into the dataset whose schemas and state are those of the dataset.
+        covered: What ``ledger.coverage`` says.
+        now: Milliseconds since the epoch.
+        resources: Just these; None: all.
+        pending: Load packages of the pipeline that are not loaded.
+    """
+    windows = recent_windows(pipeline, LOOKS_BACK_MS)
+    if resources is not None:
+        covered = {scope: spans for scope, spans in covered.items() if scope[0] in resources}
+        windows = windows.filter(pc.field("resource").isin(list(resources)))
+    came = {one.resource: one for one in loaded(windows, now)}
+    unknown_ids = _unknown_ids(pipeline)
+    names = sorted({resource for resource, _ in covered})
+    return Status(
+        tuple(_of_resource(name, covered, came.get(name), unknown_ids) for name in names),
+        types_of_week(windows, now),
+        unknown(windows, now),
+        _rejected(pipeline),
+        tuple(pending),
+        standing(pipeline),
+        alarms(windows, now),
+    )
+
+
+def _of_resource(
+    name: str, covered: TCoverage, came: Loaded | None, unknown_ids: Mapping[str, int]
+) -> ResourceStatus:
+    spans: dict[str, list[Window]] = {
+        scope_id: windows for (resource, scope_id), windows in covered.items() if resource == name
+    }
+    ends = sorted(windows[-1].end for windows in spans.values() if windows)
+    return ResourceStatus(
+        resource=name,
+        start=min((windows[0].start for windows in spans.values() if windows), default=None),
+        complete_until=ends[0] if ends else None,
+        median_until=median_low(ends) if ends else None,
+        most_until=ends[-1] if ends else None,
+        # A scope without a window is one whose package was given up.
+        gaps=sum(len(windows) - 1 if windows else 1 for windows in spans.values()),
+        ids=len([scope_id for scope_id in spans if scope_id]),
+        unknown_ids=unknown_ids.get(name, 0),
+        loaded=came,
+    )
+
+
+def _unknown_ids(pipeline: dlt.Pipeline) -> dict[str, int]:
+    """How many ids of each resource NP6 did not know, as the state of the dataset says."""
+    found: dict[str, int] = {}
+    state: Any = pipeline.state
+    for source in state.get("sources", {}).values():
+        for name, resource in source.get("resources", {}).items():
+            found[name] = found.get(name, 0) + len(resource.get("unknown_ids", ()))
+    return found
+
+
+def _rejected(pipeline: dlt.Pipeline) -> int:
+    with pipeline.sql_client() as client:
+        table = client.make_qualified_table_name(name_of(REJECTED_EVENTS, pipeline.default_schema))
+        try:
+            rows = client.execute_sql(f"SELECT COUNT(*) FROM {table}")
+        except DatabaseUndefinedRelation:
+            return 0
+    return int(rows[0][0]) if rows else 0

@@ -1,0 +1,343 @@
+"""Alarms, on the ledgers of made-up accounts: none where all is well, and one for every trouble.
+
+An account has nights, weekends, growth, newsletters, mailings and quiet holidays; its ledger is as
+a schedule of the connector writes it, with the overlap in every window.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from np6_source.alarms import Alarm, alarms, loaded, types_of_week, unknown
+from np6_source.schema import LOAD_WINDOWS
+from np6_source.windows import SECOND, to_datetime
+
+HOUR, DAY, WEEK = 3_600, 86_400, 604_800
+BEGIN = 1_772_409_600  # A Monday of 2026, midnight UTC.
+ALL, REACTIONS = "actions_events", "actions_reactivities"
+STEP = 300
+
+
+@dataclass
+class MadeUp:
+    """An account of some weeks, in events per five minutes.
+
+    Attributes:
+        sends: Executions.
+        reactions: Other events.
+    """
+
+    sends: list[int]
+    reactions: list[int]
+
+
+def made_up(seed: int, weeks: int = 6, a_day: float | None = None) -> MadeUp:
+    """An account on a seed: 200 to 200,000 events a day, growing or shrinking."""
+    rng = random.Random(seed)
+    daily = a_day or 10 ** rng.uniform(math.log10(200), math.log10(200_000))
+    steps = weeks * WEEK // STEP
+    weekend, growth = rng.uniform(0.3, 1.0), rng.uniform(0.7, 1.8)
+    holidays = rng.sample(range(14, 7 * weeks), 2)
+    level = []
+    for step in range(steps):
+        hour, day = step * STEP // HOUR % 24, step * STEP // DAY
+        usual = 0.15 + 0.85 * max(0.0, math.sin((hour - 5) / 19 * math.pi))
+        usual *= weekend if day % 7 >= 5 else 1.0
+        usual *= 0.5 if day in holidays else 1.0
+        level.append(usual * growth ** (step / steps))
+    scale = daily * weeks * 7 / sum(level)
+    share = rng.uniform(0.2, 0.6)
+    sends = [scale * share * one for one in level]
+    reactions = [scale * (1 - share) * one for one in level]
+    for _ in range(rng.randrange(1, 20) * weeks // 4):
+        at, lasts = rng.randrange(steps), rng.randrange(1, 18)
+        size = daily * (rng.paretovariate(1.5) - 1) * 0.3
+        for step in range(at, min(steps, at + lasts)):
+            sends[step] += size / lasts
+        for step in range(at, min(steps, at + 1000)):
+            reactions[step] += 0.4 * size * math.exp(-(step - at) / 140) / 140
+    return MadeUp([poisson(rng, one) for one in sends], [poisson(rng, one) for one in reactions])
+
+
+def poisson(rng: random.Random, mean: float) -> int:
+    if mean > 30:
+        return max(0, round(rng.gauss(mean, math.sqrt(mean))))
+    count, rest = 0, rng.random()
+    while rest > math.exp(-mean):
+        count, rest = count + 1, rest * rng.random()
+    return count
+
+
+@dataclass
+class Ledger:
+    """What a schedule writes into ``load_windows``.
+
+    Attributes:
+        rows: The rows.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(
+        self, resource: str, start: int, end: int, at: int, n: int, /, **values: Any
+    ) -> dict[str, Any]:
+        row = {
+            "resource": resource,
+            "scope_id": "",
+            "window_start": to_datetime(start * SECOND),
+            "window_end": to_datetime(end * SECOND),
+            "requested_at": to_datetime(at * SECOND),
+            "event_count": n,
+            "distinct_count": n,
+            "purpose": "load",
+            "unmapped_paths": "{}",
+            "type_counts": "{}",
+            "_dlt_load_id": str(at),
+        } | values
+        self.rows.append(row)
+        return row
+
+    def table(self) -> pa.Table:
+        return pa.Table.from_pylist(self.rows, schema=LOAD_WINDOWS.arrow_schema)
+
+
+TTrouble = Callable[[str, int, int, int], tuple[int, int] | None]
+"""Resource, time, sends and reactions of a window; what the response has of them, None: no row."""
+
+
+def ledger(
+    account: MadeUp,
+    every: int = HOUR,
+    trouble: TTrouble = lambda resource, at, sends, reactions: (sends, reactions),
+    twice_from: float = math.inf,
+) -> Ledger:
+    """The ledger of a schedule over an account."""
+    made, overlap, settle = Ledger(), 600, STEP
+    total = {
+        name: [0, *accumulate(counts)]
+        for name, counts in (("sends", account.sends), ("reactions", account.reactions))
+    }
+    until: dict[str, int] = {}
+    for run in range(every, len(account.sends) * STEP + 1, every):
+        for resource in (ALL, REACTIONS):
+            end = run - settle
+            start = max(0, until.get(resource, 0) - overlap)
+            first, last = start // STEP, end // STEP
+            held = {name: sums[last] - sums[first] for name, sums in total.items()}
+            sends = held["sends"] if resource == ALL else 0
+            found = trouble(resource, run, sends, held["reactions"])
+            if found is None:
+                continue
+            until[resource] = end
+            n = sum(found)
+            row = made.add(
+                resource,
+                BEGIN + start,
+                BEGIN + end,
+                BEGIN + run,
+                n * 2 if run > twice_from else n,
+                distinct_count=n,
+                type_counts=json.dumps({"execution": found[0], "hit": found[1]}),
+            )
+            assert row["window_start"] < row["window_end"]
+    return made
+
+
+def evaluated(made: Ledger, times: Iterable[int]) -> Iterable[tuple[int, tuple[Alarm, ...]]]:
+    table = made.table()
+    for at in times:
+        yield at, alarms(table, (BEGIN + at) * SECOND)
+
+
+def healthy(seed: int, every_evaluation: int) -> list[tuple[int, Alarm]]:
+    """Alarms that a healthy account sets off."""
+    every = random.Random(seed).choice((900, HOUR, HOUR, HOUR, 6 * HOUR, DAY))
+    made = ledger(made_up(seed), every)
+    times = range(2 * WEEK + 120, 6 * WEEK, every_evaluation)
+    return [(at, alarm) for at, found in evaluated(made, times) for alarm in found]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_healthy_account_sets_off_nothing(seed: int) -> None:
+    assert healthy(seed, 9 * HOUR + 1234) == []
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("seed", range(1000, 1100))
+def test_a_hundred_healthy_accounts_set_off_nothing(seed: int) -> None:
+    assert healthy(seed, 5 * HOUR + 777) == []
+
+
+BEGINS = 5 * WEEK + 10 * HOUR
+"""When troubles begin: on a Monday morning."""
+
+
+def none_after(*resources: str) -> TTrouble:
+    """No window is completed any more."""
+    return lambda resource, at, sends, reactions: (
+        None if at > BEGINS and resource in resources else (sends, reactions)
+    )
+
+
+def part_after(resources: tuple[str, ...], of_sends: float, of_reactions: float) -> TTrouble:
+    """Responses have a part of their events only."""
+    return lambda resource, at, sends, reactions: (
+        (round(sends * of_sends), round(reactions * of_reactions))
+        if at > BEGINS and resource in resources
+        else (sends, reactions)
+    )
+
+
+def capped_after(limit: int) -> TTrouble:
+    """Responses end after so many rows."""
+
+    def trouble(resource: str, at: int, sends: int, reactions: int) -> tuple[int, int]:
+        if at <= BEGINS or sends + reactions <= limit:
+            return sends, reactions
+        kept = round(sends * limit / (sends + reactions))
+        return kept, limit - kept
+
+    return trouble
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A trouble, and the rule that is to find it.
+
+    Attributes:
+        rule: The rule.
+        resource: The resource that it names.
+        of: What the responses have.
+        hours: In how many hours at most.
+        twice: Whether every response has each event twice.
+    """
+
+    rule: str
+    resource: str
+    of: TTrouble
+    hours: int = 24
+    twice: bool = False
+
+
+TROUBLES = {
+    "no run": Trouble("lag", ALL, none_after(ALL, REACTIONS), 4),
+    "progress stuck": Trouble("lag", REACTIONS, none_after(REACTIONS), 4),
+    "every response empty": Trouble("no news", ALL, part_after((ALL, REACTIONS), 0, 0)),
+    "reactivities empty": Trouble("no news", REACTIONS, part_after((REACTIONS,), 0, 0)),
+    "sends missing": Trouble("no news", ALL, part_after((ALL,), 0, 1)),
+    "six of seven gone": Trouble("low", ALL, part_after((ALL,), 1 / 7, 1 / 7), 96),
+    "rows capped": Trouble("capped", ALL, capped_after(150), 48),
+    "everything twice": Trouble(
+        "repeats", ALL, lambda resource, at, sends, reactions: (sends, reactions), 24, twice=True
+    ),
+}
+
+
+def found_after(trouble: Trouble, seed: int) -> int | None:
+    """Hours until the trouble is found; None: it is not in time. Nothing is on before."""
+    account = made_up(seed, a_day=random.Random(seed).uniform(8_000, 60_000))
+    made = ledger(account, HOUR, trouble.of, BEGINS if trouble.twice else math.inf)
+    times = range(BEGINS, BEGINS + trouble.hours * HOUR + 1, HOUR)
+    for at, found in evaluated(made, (one + 120 for one in times)):
+        if at < BEGINS + HOUR:
+            assert found == ()
+        if any((a.rule, a.resource) == (trouble.rule, trouble.resource) for a in found):
+            return (at - BEGINS) // HOUR
+    return None
+
+
+@pytest.mark.parametrize("name", TROUBLES)
+def test_a_trouble_is_found(name: str) -> None:
+    assert found_after(TROUBLES[name], seed=3) is not None
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("seed", range(2000, 2010))
+@pytest.mark.parametrize("name", TROUBLES)
+def test_troubles_of_many_accounts_are_found(name: str, seed: int) -> None:
+    assert found_after(TROUBLES[name], seed) is not None
+
+
+class TestWhatRowsSay:
+    """Figures of the ledger beside alarms."""
+
+    NOW = BEGIN + 3 * DAY
+
+    @pytest.fixture
+    def made(self) -> Ledger:
+        """An hourly schedule of one resource: an event a minute, 10 minutes read again."""
+        made = Ledger()
+        for run in range(BEGIN + HOUR, self.NOW + 1, HOUR):
+            start = max(BEGIN, run - HOUR - 600)
+            n = (run - start) // 60
+            types = json.dumps({"execution": n})
+            made.add(ALL, start, run, run, n, byte_count=1000, type_counts=types)
+        return made
+
+    def test_what_the_overlap_reads_again_does_not_count_twice(self, made: Ledger) -> None:
+        (of_all,) = loaded(made.table(), self.NOW * SECOND)
+        assert (of_all.events, of_all.bytes) == (60, 1000)
+        assert (of_all.events_of_week, of_all.bytes_of_week) == (72 * 60, 72_000)
+        assert of_all.last_run == self.NOW * SECOND
+        assert types_of_week(made.table(), self.NOW * SECOND) == {"execution": 72 * 60}
+
+    def test_repeats_are_not_known_where_no_row_has_them(self, made: Ledger) -> None:
+        for row in made.rows:
+            row["distinct_count"] = None
+        (of_all,) = loaded(made.table(), self.NOW * SECOND)
+        assert of_all.repeats_of_week is None
+        assert alarms(made.table(), self.NOW * SECOND) == ()
+
+    def test_a_type_and_a_path_never_seen_are_a_warning_for_a_day(self, made: Ledger) -> None:
+        made.rows[-1] |= {
+            "type_counts": json.dumps({"hit": 3, "dismiss": 2}),
+            "unmapped_paths": json.dumps({"source.mood": 5}),
+        }
+        first, second = alarms(made.table(), self.NOW * SECOND)
+        assert {first.rule, second.rule} == {"unknown"}
+        assert {first.severity, second.severity} == {"warning"}
+        assert "'dismiss'" in first.what + second.what
+        assert "'source.mood'" in first.what + second.what
+        later = (self.NOW + DAY + HOUR) * SECOND
+        named = {(one.kind, one.name, one.is_new) for one in unknown(made.table(), later)}
+        assert named == {("type", "dismiss", False), ("path", "source.mood", False)}
+        assert "unknown" not in {alarm.rule for alarm in alarms(made.table(), later)}
+
+    def test_a_schedule_that_stopped_weeks_ago_is_still_an_alarm(self, made: Ledger) -> None:
+        (alarm,) = alarms(made.table(), (self.NOW + 30 * DAY) * SECOND)
+        assert (alarm.rule, alarm.severity) == ("lag", "error")
+        assert "30 days ago; it is loaded every 60 min" in alarm.what
+
+    def test_backfills_are_no_schedule(self, made: Ledger) -> None:
+        for row in made.rows:
+            row["purpose"] = "backfill"
+        assert alarms(made.table(), (self.NOW + 30 * DAY) * SECOND) == ()
+
+    def test_ids_that_are_asked_for_no_more_are_a_warning(self, made: Ledger) -> None:
+        for row in made.rows:
+            row |= {"resource": "action_events_bounces", "scope_id": "000PE4"}
+        (alarm,) = alarms(made.table(), (self.NOW + DAY) * SECOND)
+        assert (alarm.rule, alarm.severity) == ("lag of ids", "warning")
+
+    def test_a_limit_shows_on_the_first_day(self, made: Ledger) -> None:
+        for row in made.rows[-6:]:
+            row["event_count"] = row["distinct_count"] = 250
+        (alarm,) = alarms(made.table(), self.NOW * SECOND)
+        assert (alarm.rule, alarm.severity) == ("capped", "error")
+        assert "6 windows of the last 48 hours have exactly 250 events" in alarm.what
+
+    def test_requests_after_the_moment_are_not_looked_at(self, made: Ledger) -> None:
+        before = alarms(made.table(), self.NOW * SECOND)
+        made.add(ALL, BEGIN, self.NOW, self.NOW + HOUR, 5, type_counts='{"dismiss": 5}')
+        assert alarms(made.table(), self.NOW * SECOND) == before == ()
