@@ -102,9 +102,9 @@ def np6_source(
 ) -> Iterator[DltResource]:
     """NP6 events, one resource per API operation, incremental on the event timestamp.
 
-    Selected are ``actions_events`` and ``actions_reactivities``; with ids, every resource over
-    those ids and nothing else. ``with_resources`` names others, account-wide ones beside ids among
-    them. All load into the tables of ``np6_source.schema``.
+    Without ids, ``actions_events`` and ``actions_reactivities`` are selected; with ids, every
+    resource over those ids and nothing else. ``with_resources`` selects others, also account-wide
+    resources beside ids. All load into the tables of ``np6_source.schema``.
 
     Args:
         api_key: NP6's API key. Looked up by dlt under ``sources.np6``.
@@ -121,18 +121,18 @@ def np6_source(
         target_hashes: Contacts to load by hash.
         notification_ids: Push notifications to load.
         display_content_ids: Display contents to load.
-        window: Width of the first requests in seconds; later ones adapt to the answers.
-        overlap: Seconds before its place that each run reads again for late events.
-        settle: Seconds after which the API's answer about a moment is taken as final.
+        window: Width of the first requests in seconds; later ones adapt to the responses.
+        overlap: Seconds before its progress that each run reads again for late events.
+        settle: Seconds after which the API's response about a moment is taken as final.
         clock_tolerance: Seconds by which the server's clock and this machine's may differ. Windows
             count as complete up to the earlier of both; a greater difference, or a server that
             sends no ``Date``, is a failure of the run.
-        same_account: An address or key that the pipeline's state does not know is of the account
-            that it is about. False: another ``base_url`` is refused, and another key unless it
-            shows an event that earlier runs have seen.
+        same_account: True: a new ``base_url`` or key belongs to the account that the pipeline has
+            loaded before. False: another ``base_url`` is refused, and so is another key unless it
+            returns an event that earlier runs have seen.
         accept_fewer_events: Take a response that lacks events which the run before saw in the
-            overlap. False: the window fails and its progress stays, as in an outage that answers
-            with empty arrays.
+            overlap. False: the window fails and its progress stays, as in an outage in which the
+            API returns empty arrays.
         concurrency: Requests that may run at once.
         requests_per_minute: Requests that may begin in a minute, evenly spread. None: as many as
             the API takes.
@@ -145,35 +145,34 @@ def np6_source(
         endpoints: Further operations, or others in place of rows of the same name.
         dimensions: Resources of ``np6_source.dimensions`` to select beside the events: their
             names; True: all over the whole account, and those whose ids are given but contacts'.
-        account: What the dimensions' column ``account`` says where several accounts share a
+        account: Value of the dimensions' column ``account`` where several accounts share a
             dataset: the customer number, as in ``events.customer``.
         largest_load: Events after which a run stops at the next complete window. The next run
             goes on there. None: no run stops early.
         stop_when: Asked between windows, and by other threads while a request waits; anything true
             ends the run there, and what is complete is loaded.
-        largest_answer: Bytes (uncompressed) that one answer may have before its window is halved.
+        largest_answer: Bytes (uncompressed) that one response may have before its window is halved.
         attempts: How often a request is tried.
         backoff: Seconds before the second attempt; doubles with each further one.
-        longest_wait: Seconds a run may wait at once because the API asks it to.
+        longest_wait: Seconds that a run may wait at a time because the API asks it to.
         connect_timeout: Seconds to wait for a connection.
         read_timeout: Seconds to wait for the next bytes.
         request_timeout: Seconds that a request may take from its beginning to the last byte, after
             which its window is halved. None: ten times ``read_timeout``.
         timestamp_format: ``iso`` or ``ms``: how window bounds are sent.
-        timestamps_are_final: NP6 never gives an event another timestamp; the reference calls it
-            that of the publication, and says no more. True: merges into DuckDB, MotherDuck and
-            DuckLake read only the part of a table that lies in the increment's range of time; an
-            event that comes with another timestamp all the same stands twice. False: they look
+        timestamps_are_final: NP6 never changes the timestamp of an event; the reference only says
+            that it is the time of publication. True: merges into DuckDB, MotherDuck and DuckLake
+            read only the part of a table that lies in the increment's range of time; an event that
+            comes with another timestamp all the same is then in the table twice. False: they look
             for every id in the whole table, half a second per 10 million rows.
         on_error: ``raise``: a failure ends the run and nothing of it is loaded; only an id that NP6
             does not know (404) is logged and left out. ``keep``: what is complete is loaded, an id
             that fails stops no other, and the failures are in the resources' metrics.
         table_format: ``delta`` or ``iceberg``: the format of the tables on
-            ``np6_source.lake.filesystem``, or whatever dlt calls so on another destination.
-        bad_events: What becomes of an event without an id or a usable timestamp, or larger than
-            32 MB. ``refuse``: its window fails, and is requested again by each run. ``keep``: it
-            goes as text, with the reason, into the table ``rejected_events``, and the window
-            completes.
+            ``np6_source.lake.filesystem``; on another destination, dlt's table format.
+        bad_events: What happens to an event without an id or a usable timestamp, or larger than
+            32 MB. ``refuse``: its window fails, and each run requests it again. ``keep``: it goes
+            as text, with the reason, into the table ``rejected_events``, and the window completes.
 
     Returns:
         A dlt source.

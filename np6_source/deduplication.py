@@ -1,8 +1,8 @@
-"""Every row once, of tables that hold some several times.
+"""Reads each row once from tables that hold some rows several times.
 
-dlt appends to plain files on its filesystem destination (dlt 1.31): a row stands there once for
-every time it was loaded, and one of ``events__execution_data`` may only say that its event has no
-keys any more. ``latest`` reads the rows that a database has.
+dlt appends to plain files on its filesystem destination (dlt 1.31): they hold a row once for every
+time it was loaded, and rows of ``events__execution_data`` that only say that an event has no keys
+any more. ``latest`` returns the rows that a database would have.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from .schema import EVENT_TABLES, LOAD_WINDOWS, TOMBSTONE, Table
 
 
 def latest(table: Table, rows: str, dialect: str = "duckdb") -> str:
-    """A query for a table's rows, each key once: of several rows the one asked for last.
+    """A query for a table's rows, each key once: of several rows the one requested last.
 
     Args:
         table: The table, of ``np6_source.schema``.
         rows: Where its rows are: a table's name, or a function like ``read_parquet('…')``.
-        dialect: The SQL to give, by sqlglot's name: ``duckdb``, ``postgres``, ``bigquery`` …
+        dialect: The dialect of the query, by sqlglot's name: ``duckdb``, ``postgres``,
+            ``bigquery`` …
             Names are quoted in lower case, which Snowflake takes literally.
     """
     columns = _joined(column.name for column in table.columns)
-    places = [f"row_number() OVER ({_newest_first(table.key)}) AS np6_place"]
+    ranks = [f"row_number() OVER ({_newest_first(table.key)}) AS np6_place"]
     condition = "np6_place = 1"
     if table.replaced_by:
-        places.append(f"rank() OVER ({_newest_first((table.replaced_by,))}) AS np6_version")
+        ranks.append(f"rank() OVER ({_newest_first((table.replaced_by,))}) AS np6_version")
         condition += " AND np6_version = 1"
         condition += f" AND {TOMBSTONE.column} IS DISTINCT FROM '{TOMBSTONE.value}'"
     query = (
-        f"SELECT {columns} FROM (SELECT *, {', '.join(places)} FROM {rows}) AS np6_rows"
+        f"SELECT {columns} FROM (SELECT *, {', '.join(ranks)} FROM {rows}) AS np6_rows"
         f" WHERE {condition}"
     )
     return sqlglot.transpile(query, read="duckdb", write=dialect)[0]

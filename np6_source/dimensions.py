@@ -1,6 +1,6 @@
 """The second catalogue: operations that give names to ids, one row each, and their tables.
 
-None is selected unless asked for (``np6_source(dimensions=[...])``, ``with_resources``). A row says
+None is selected unless named (``np6_source(dimensions=[...])``, ``with_resources``). A row says
 how to call an operation and what its table holds; the resource, its requests, the sandbox's route,
 the tests and the data dictionary follow from the row. Paths are those of the element's JSON, joined
 by dots; an empty path is the element itself, ``KEY`` the key under which it is, ``AS_JSON`` its JSON
@@ -69,7 +69,7 @@ class Dimension:
 
     Attributes:
         name: Name of the resource.
-        path: Path below the base URL; ``{id}`` stands where an id goes.
+        path: Path below the base URL, with ``{id}`` in place of the id.
         table: Its table.
         children: Further tables that its elements fill.
         ids: Name of the ``np6_source`` argument that gives the ids. None: the whole account.
@@ -77,7 +77,7 @@ class Dimension:
         gives: What a response is: an ``array`` of elements, or one ``object``.
         constants: Values of columns that the operation implies.
         without: Paths of which nothing is loaded but what has a column.
-        accept: The media type it answers with.
+        accept: The media type of its responses.
         deprecated: The reference flags it as deprecated.
         documented: The reference shows its response. False: its existence or shape is inferred.
     """

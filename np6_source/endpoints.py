@@ -4,9 +4,9 @@ A row says how to call one operation of the NP6 API; everything the connector do
 resource, its requests, the sandbox's route, the tests) follows from the row. To support another
 operation, add a row here, or pass rows of your own: ``np6_source(endpoints=[Endpoint(...)])``.
 
-The rows are the operations seen in the vendor's reference 8.1.0, and those whose title stands in
-it (``confirmed=False``, never selected by themselves); operations that are only inferred from their
-siblings are left to the caller.
+The rows are the operations that the vendor's reference 8.1.0 shows, and those of which it shows the
+title only (``confirmed=False``, never selected by themselves). Operations that are only inferred
+from their siblings are left to the caller.
 """
 
 from __future__ import annotations
@@ -71,25 +71,25 @@ HIT_SUBTYPES = ("open", "form", "unsubscribe", "redirection", "mirror")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One API operation that answers with an array of events.
+    """One API operation that returns an array of events.
 
     Attributes:
-        path: Path below the base URL; ``{id}`` stands where an id goes.
+        path: Path below the base URL, with ``{id}`` in place of the id.
         ids: Name of the ``np6_source`` argument that gives the ids (``"action_ids"``), or the ids
             themselves as a tuple. None: the operation covers the whole account.
         id_query: Name of the query parameter that carries the id, where it is not in the path.
         window: Which pair of query parameters bounds the event timestamp, see
             ``WINDOW_PARAMETERS``.
         event_type: The type of the events of a single-type operation. The reference's samples of
-            these may leave ``type`` out of the answer; it is then filled from here.
+            these may leave ``type`` out of the response; it is then filled from here.
         method: HTTP method.
         sends_items_events: The request has a JSON body with ``itemsEvents``.
         takes_classification: The operation has the ``classification`` query parameter that asks
             for hits classified as robots.
         confirmed: Whether the vendor's reference shows the operation. Else only its title is known,
             and the path follows from its siblings: a resource to be named, see ``selected``.
-        selected: Whether the resource is selected without being asked for; one over ids only
-            once it has ids.
+        selected: Whether the resource is selected without being named; a resource over ids is
+            selected only where ids are given.
         name: Name of the resource. Empty: derived from the path, see ``resource_name``.
     """
 
@@ -223,9 +223,9 @@ def default_items_events() -> list[dict[str, Any]]:
     """The ``itemsEvents`` sent to the campaign operations unless the caller gives others.
 
     One entry per channel that names the types such campaigns have, hits with their five subtypes,
-    and restricts no items. Only ``hit`` is documented here, and one refused name answers 400 for
-    the whole resource, so the unlikely types of the reference are left out. What the API makes of
-    an entry without ``items`` is not documented (excerpt of the campaign operations).
+    and restricts no items. Only ``hit`` is documented here, and one name that the API refuses makes
+    the whole resource fail with 400, so the unlikely types of the reference are left out. What the
+    API does with an entry without ``items`` is not documented (excerpt of the campaign operations).
     """
     events: list[dict[str, Any]] = [
         {"type": kind, "subtypes": list(HIT_SUBTYPES)} if kind == "hit" else {"type": kind}

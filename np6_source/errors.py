@@ -17,8 +17,8 @@
     │   ├── Unreachable  *                  no connection
     │   ├── TryAgainLater  *                NP6 asks for a longer wait than the run may take
     │   └── Stopped  *                      the run was asked to stop before the response was whole
-    ├── Incomplete                          the rest of a run was loaded
-    └── AlreadyRunning                      another process is at it; this one changed nothing
+    ├── Incomplete                          part of a run was not loaded; the rest was
+    └── AlreadyRunning                      another process runs it; this one changed nothing
 
     * ends the run: no other id or window would escape it (``RUN_ENDING``)
 
@@ -119,7 +119,7 @@ class FewerEvents(RequestFailed):
 
 
 class NotSettled(RequestFailed):
-    """By the server's clock the asked range has not passed yet."""
+    """By the server's clock the requested range has not passed yet."""
 
 
 class SpoolFailed(RequestFailed):
@@ -127,14 +127,14 @@ class SpoolFailed(RequestFailed):
 
 
 class ExchangeFailed(RequestFailed):
-    """The request cannot be sent, or its response cannot be read, for a reason of its own.
+    """The request cannot be sent, or its response cannot be read, for any other reason.
 
-    An id that is no Unicode text, say. The message names the kind of the error behind it.
+    An id that is no Unicode text, for example. The message names the class of the underlying error.
     """
 
 
 class WindowTooLarge(RequestFailed):
-    """The API could not serve the window whole: asking for less may help.
+    """The API could not serve the whole window: a smaller one may succeed.
 
     Time-outs, 408, 413, 5xx but 501 and 505, bodies that break off or take too long, bodies over
     the size limit.
@@ -142,9 +142,9 @@ class WindowTooLarge(RequestFailed):
 
 
 class IncompleteResponse(WindowTooLarge):
-    """By its own headers the response is a part of what there is: a page, a range, a capped count.
+    """By its headers the response is only a part of the result: a page, a range, a capped count.
 
-    A smaller window may come whole; one that does not is never taken for complete.
+    A smaller window may be complete; one that is not is never taken for complete.
     """
 
 

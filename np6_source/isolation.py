@@ -97,7 +97,7 @@ def keep_apart(pipeline: dlt.Pipeline, turn: TTurn | None = None) -> None:
             # Unlike what parts are given, which parts clean up after each other.
             layout = f"{configured_staging_layout(destination)}_of_{name.token}"
             pipeline.destination = with_staging_layout(destination, layout)
-        # Else rows of a package stand in the staging dataset that all pipelines share.
+        # Else rows of a package are in the staging dataset that all pipelines share.
     around: Any = around_load_step(pipeline)
     if around is None:
         around = partial(_beside_others, turn=turn or in_database_or_file, drops_staging=is_new)
@@ -273,7 +273,7 @@ def _clean(pipeline: dlt.Pipeline, is_alone: bool) -> None:
         _drop_staging(pipeline, is_alone)
     except Exception as error:
         logger.warning(
-            "A staging dataset of %s is left behind (%s): drop it by hand.",
+            "A staging dataset of %s could not be dropped (%s): drop it by hand.",
             pipeline.dataset_name,
             type(error).__name__,
         )
@@ -282,7 +282,7 @@ def _clean(pipeline: dlt.Pipeline, is_alone: bool) -> None:
 def _drop_staging(pipeline: dlt.Pipeline, is_alone: bool) -> None:
     """Drops the pipeline's staging dataset, and those that killed parts left.
 
-    The latter only where all parts take turns: there, what stands in theirs now is nobody's.
+    The latter only where parts load one after the other: no running part owns those.
     """
     with pipeline.destination_client() as client:
         if isinstance(client, WithStagingDataset):

@@ -1,9 +1,9 @@
 """dlt's filesystem destination, with every event once in its Delta and Iceberg tables.
 
 dlt 1.31 merges into them by key, but takes a load's rows as they come. An event that two operations
-return in one load would stand twice in a Delta table, and make pyiceberg fail. This destination is
+return in one load would be in a Delta table twice, and make pyiceberg fail. This destination is
 configured as dlt's own (``destination.filesystem``); its merges get each key once, with the row
-that was asked for last.
+that was requested last.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ FILES = destinations.destination("filesystem")
 
 KEEPS_COPIES = (
     "The filesystem destination appends: an event that several operations return, or that is read"
-    " again, stands in several rows. Read with np6_source.deduplication, or set table_format to"
-    " 'delta' or 'iceberg'."
+    " again, has several rows. Read with np6_source.deduplication, or set table_format to 'delta'"
+    " or 'iceberg'."
 )
 """What to say where ``keeps_copies``."""
 
@@ -116,7 +116,7 @@ class _EachKeyOnce(TableFormatLoadFilesystemJob):
                 self.file_paths = given
 
     def merge(self, merge: Merge) -> None:
-        """Merges the files, in which each key stands once."""
+        """Merges the files, which hold each key once."""
         raise NotImplementedError
 
 
@@ -135,7 +135,7 @@ class Merge:
     requested_at: str
 
     def outcome(self, new: pa.Table, old: pa.Table) -> tuple[pa.Table, pa.Table]:
-        """What becomes of rows and of those that stand where they would.
+        """Which rows of a load to write, and which rows of the table they replace.
 
         Args:
             new: The rows of the load, each key once.
@@ -484,7 +484,7 @@ def _without(source: Path, rows: Sequence[int], target: Path) -> str:
 def check_format(
     destination: Destination[Any, Any] | None, table_format: TTableFormat | None
 ) -> None:
-    """Refuses tables in which events would stand twice unsaid.
+    """Refuses tables in which events would be twice without a word.
 
     Args:
         destination: Where a resource is about to load to.
@@ -499,7 +499,7 @@ def check_format(
         and table_format in FILES.merges_into
     ):
         raise SettingError(
-            f"dlt's filesystem destination does not merge an event that stands twice in one load"
+            f"dlt's filesystem destination does not merge an event that is twice in one load"
             f" into a {table_format} table. Take the one that does, with the same configuration:"
             " destination='np6_source.lake.filesystem'"
         )
@@ -512,7 +512,7 @@ def check_writers(pipeline: dlt.Pipeline) -> None:
         pipeline: A pipeline that is about to load what it has extracted.
 
     Raises:
-        SettingError: Rows would be lost or stand twice.
+        SettingError: Rows would be lost, or be in the table twice.
     """
     one_writer = destinations.destination_of(pipeline).one_writer
     in_force = {
@@ -523,7 +523,8 @@ def check_writers(pipeline: dlt.Pipeline) -> None:
     if refused := sorted(one_writer & in_force):
         raise SettingError(
             f"{refused[0].capitalize()} tables cannot be merged into by several processes at once:"
-            " rows would be lost or stand twice. Take table_format='delta', or give a turn."
+            " rows would be lost, or be in the table twice. Take table_format='delta', or give a"
+            " turn."
         )
 
 

@@ -1,4 +1,4 @@
-"""One invocation that leaves nothing behind: what the script, and ``gaps --fill``, do around dlt.
+"""One load from start to end: what ``np6-source load`` and ``gaps --fill`` do around dlt.
 
 dlt's ``pipeline.run`` loads a pending package and then returns without extracting; resumes a job
 that a kill interrupted, which may duplicate rows; and commits everything at the very end (dlt
@@ -110,7 +110,7 @@ def load(
     materialize: bool | None = None,
     reload_start: TMoment | None = None,
 ) -> LoadReport:
-    """Loads until everything asked for is loaded.
+    """Loads until everything that the source covers is loaded.
 
     Args:
         pipeline: Where to. One that was made with ``refresh=`` is reloaded.
@@ -259,7 +259,7 @@ def _forget_packages(pipeline: dlt.Pipeline) -> None:
 
 
 def settle_pending(pipeline: dlt.Pipeline) -> None:
-    """Loads packages that an earlier process left behind, or gives them up.
+    """Loads packages that an earlier process left pending, or gives them up.
 
     A package of which a job was interrupted is aborted, with the state it would have committed:
     its events are extracted again. Resuming it could write rows twice (dlt 1.31, after a kill

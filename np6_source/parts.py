@@ -1,8 +1,8 @@
 """A long backfill as many independent parts, for any number of workers on any number of machines.
 
 ``plan_parts`` cuts a range of time, and ids, into parts; ``load_part`` loads one. A part knows
-nothing of the others and leaves nothing behind but its rows: parts may run at once, in any order,
-more than once, and one that was killed is simply loaded again.
+nothing of the others and leaves only its rows: parts may run at once, in any order, and more than
+once; a part that was killed is simply loaded again.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Part:
 
     Attributes:
         start: First moment, UTC.
-        end: First moment behind, UTC.
+        end: First moment after it, UTC.
         ids: Ids by the argument of ``np6_source`` that takes them (``action_ids``). Empty: the
             part is about the whole account.
         resources: Names of the resources. None: with ids every resource over them, else those that
@@ -131,10 +131,10 @@ def plan_parts(
     Raises:
         SettingError: An argument cannot be used, or there would be nothing to load.
     """
-    first, behind = settings.moment_ms(start, "start"), settings.moment_ms(end, "end")
-    if first >= behind:
+    first, after = settings.moment_ms(start, "start"), settings.moment_ms(end, "end")
+    if first >= after:
         raise SettingError(f"start={start!r} must be before end={end!r}")
-    step = behind - first if width is None else settings.span_ms(width, "width", least=1)
+    step = after - first if width is None else settings.span_ms(width, "width", least=1)
     size = settings.at_least_one(ids_per_part, "ids_per_part")
     kinds = _kinds(resources, ids or {}, (*ENDPOINTS, *endpoints))
     groups: list[tuple[dict[str, tuple[str, ...]], tuple[str, ...] | None]] = []
@@ -148,8 +148,8 @@ def plan_parts(
             for position in range(0, len(values), size)
         )
     return [
-        Part(to_datetime(position), to_datetime(min(position + step, behind)), group, names)
-        for position in range(first, behind, step)
+        Part(to_datetime(position), to_datetime(min(position + step, after)), group, names)
+        for position in range(first, after, step)
         for group, names in groups
     ]
 
@@ -228,7 +228,7 @@ def load_part(
     if source_options.get("table_format") == "iceberg" and turn is None:
         raise SettingError(
             "Iceberg tables cannot be merged into by several processes at once: rows would be lost"
-            " or stand twice. Take table_format='delta', or give a turn."
+            " or be in the table twice. Take table_format='delta', or give a turn."
         )
     names = part.resources
     if names is None and part.ids:

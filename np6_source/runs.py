@@ -1,4 +1,4 @@
-"""What a pipeline's last run came to, read from dlt's trace."""
+"""What a pipeline's last run could and could not load, read from dlt's trace."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .errors import Incomplete
 
 
 def resource_metrics(pipeline: dlt.Pipeline) -> list[tuple[str, dict[str, Any]]]:
-    """What the resources of a pipeline's last run have noted, by name.
+    """The metrics of the resources of a pipeline's last run, by name.
 
-    A name stands twice where two sources have the resource.
+    A name occurs twice where two sources have the resource.
 
     Args:
         pipeline: The pipeline, after its extract step.

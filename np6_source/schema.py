@@ -32,7 +32,7 @@ TDisposition = Literal["merge", "append"]
 
 @dataclass(frozen=True)
 class Path:
-    """Where in an event's payload a value stands.
+    """Where in an event's payload a value is.
 
     Attributes:
         path: Keys joined by dots.
@@ -194,8 +194,8 @@ def _person(field: str) -> tuple[Path, ...]:
 
 REQUESTED_AT = moment(
     "requested_at",
-    "When the response that holds this row was requested; of two versions of a row the one"
-    " requested last stays",
+    "When the response that holds this row was requested; the version of a row that was requested"
+    " last is kept",
     nullable=False,
 )
 EVENT_ID = text(
@@ -219,7 +219,7 @@ EVENTS = Table(
         text("type", "execution, activation, cancellation, bounce, hit, reply …", "type"),
         text(
             "subtype",
-            "Of a hit the link type, of a bounce the verdict, of a cancellation its type",
+            "The link type of a hit, the verdict of a bounce, the type of a cancellation",
             f"{LINK}.type",
             f"{BOUNCE}.analysis.verdict",
             f"{CANCELLATION}.type",
@@ -255,8 +255,8 @@ EVENTS = Table(
         text("contact_id", "The contact's id", *_person("id"), personal="contact_id"),
         text(
             "contact_unicity",
-            "The value that identifies the contact, usually the e-mail address; a JSON array where"
-            " several values do",
+            "The value that identifies the contact, usually the e-mail address; a JSON array if"
+            " there are several",
             *_person("unicity"),
             personal="address",
             takes_list=True,
@@ -302,7 +302,7 @@ EVENTS = Table(
         ),
         text(
             "unmapped",
-            "What the event holds beyond the known fields, as JSON text; NULL if nothing is left",
+            "Fields of the event that have no column, as JSON text; NULL if there are none",
             personal="free",
         ),
         REQUESTED_AT,
@@ -321,8 +321,13 @@ HITS = Table(
         text("link_type", "open, redirection, form, unsubscribe, mirror", f"{LINK}.type"),
         text("link_label", "Name of the tracked link", f"{LINK}.label", personal="free"),
         text("link_source", "Part of the message that holds the link: html …", f"{LINK}.source"),
-        text("link_value", "Of a form hit the form's id", f"{LINK}.value"),
-        text("link_destination", "Of a redirection the url", f"{LINK}.destination", personal="url"),
+        text("link_value", "The form's id, for a hit on a form", f"{LINK}.value"),
+        text(
+            "link_destination",
+            "The URL, for a redirection",
+            f"{LINK}.destination",
+            personal="url",
+        ),
         text("client_type", "web …", f"{CLIENT}.type"),
         text("client_ip_version", "v4 …", f"{CLIENT}.ip.type"),
         text("client_ip", "IP address of the client", f"{CLIENT}.ip.value", personal="ip"),
@@ -358,11 +363,11 @@ BOUNCES = Table(
         ),
         text(
             "diagnostic",
-            "What the other side answered; may quote the address",
+            "What the receiving server said; may quote the address",
             f"{BOUNCE}.status.diagnostic",
             personal="free",
         ),
-        text("mta", "The mail server that answered", f"{BOUNCE}.status.mta", personal="domain"),
+        text("mta", "The mail server that said so", f"{BOUNCE}.status.mta", personal="domain"),
         text("verdict", "hard or soft", f"{BOUNCE}.analysis.verdict"),
         text("subject_type", "What the bounce is about", f"{BOUNCE}.analysis.subject.type"),
         text(
@@ -383,7 +388,7 @@ CANCELLATIONS = Table(
         EVENT_ID,
         TIMESTAMP,
         text("cancellation_type", "redlisted target …", f"{CANCELLATION}.type"),
-        text("value_type", "Of a user defined policy: render …", f"{CANCELLATION}.value.type"),
+        text("value_type", "For a user defined policy: render …", f"{CANCELLATION}.value.type"),
         text(
             "value_message",
             "The policy's message",
@@ -397,7 +402,7 @@ CANCELLATIONS = Table(
 
 @dataclass(frozen=True)
 class Tombstone:
-    """Marks a row that only says that an event has none any more; no destination keeps it.
+    """Marks a row which only says that its event has no rows any more; no destination keeps it.
 
     Attributes:
         column: The column that has the mark.
@@ -413,7 +418,7 @@ TOMBSTONE = Tombstone("value_type", "none")
 
 EXECUTION_DATA_TABLE = Table(
     "events__execution_data",
-    "One row per key of the free data object that the sender gave an execution",
+    "One row per key of the free data object that the sender attached to an execution",
     key=("event_id", "key"),
     replaced_by="event_id",
     cluster_by=("key",),
@@ -496,9 +501,9 @@ LOAD_WINDOWS = Table(
         ),
         moment("window_start", "Start of the window, inclusive", nullable=False),
         moment("window_end", "End of the window, exclusive", nullable=False),
-        moment("requested_at", "When the window was asked for", nullable=False),
-        number("event_count", "Events of the window in the answer"),
-        number("byte_count", "Size of the answer, uncompressed"),
+        moment("requested_at", "When the window was requested", nullable=False),
+        number("event_count", "Events of the window in the response"),
+        number("byte_count", "Size of the response, uncompressed"),
         number("duration_ms", "Milliseconds from the request to the last byte"),
         text("request_id", "NP6's x-request-id, to quote to the support"),
         text("purpose", "What the response was read for: load, or backfill of a given span"),

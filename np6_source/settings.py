@@ -98,13 +98,13 @@ class ClientSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """How events are asked for. Times are milliseconds.
+    """What to load and how. Times are milliseconds.
 
     Attributes:
         start: First moment to load, None: ``DEFAULT_HISTORY`` before now.
         end: Moment to load up to, exclusive; None: as far as is settled.
         window: Width of the first windows.
-        overlap: How far before its place each run reads again.
+        overlap: How far before its progress each run reads again.
         settle: How long ago a window must have ended on the server to count as complete.
         clock_tolerance: By how much the server's clock and the local one may differ.
         accept_fewer_events: A window may lack events that the run before saw in it.
@@ -146,27 +146,31 @@ class Settings:
     account: str = ""
 
     def beginning(self, now: int) -> int:
-        """Where a first load begins, in whole seconds where nothing was asked for."""
+        """Where a first load begins; in whole seconds unless ``start`` says otherwise.
+
+        Args:
+            now: The time, milliseconds since the epoch.
+        """
         if self.start is not None:
             return self.start
         return now // SECOND * SECOND - int(DEFAULT_HISTORY.total_seconds()) * SECOND
 
     @property
     def is_backfill(self) -> bool:
-        """Whether just the given range is loaded, without touching any place."""
+        """Whether just the given range is loaded, and no cursor moves."""
         return self.start is not None and self.end is not None
 
 
 def moment_ms(value: TMoment, name: str) -> int:
-    """Milliseconds since the epoch of anything that says a moment.
+    """Milliseconds since the epoch of a moment in any of the types of ``TMoment``.
 
     Args:
         value: See ``TMoment``. A text of digits is milliseconds.
         name: The parameter, for the message.
 
     Raises:
-        SettingError: It does not say a moment, or one before 2000 (seconds in place of
-            milliseconds, most likely).
+        SettingError: It is no moment, or one before 2000 (most likely seconds, where milliseconds
+            are expected).
     """
     if isinstance(value, str) and re.fullmatch(r"\d{9,}", value.strip()):
         value = int(value)
@@ -258,7 +262,7 @@ def classes(value: str | Sequence[str] | None) -> str | None:
 
 
 def ids(values: Sequence[str | int] | str | int | None, name: str) -> tuple[str, ...]:
-    """Ids as they are sent: text, each once, in the order given.
+    """The ids as they are sent: text, each once, in the order given.
 
     Args:
         values: The ids; a text, as it comes from the environment, is a JSON list or has commas

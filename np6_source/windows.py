@@ -47,7 +47,7 @@ class Window:
 
     Attributes:
         start: First millisecond inside.
-        end: First millisecond behind.
+        end: First millisecond after it.
     """
 
     start: int
@@ -81,15 +81,15 @@ class Window:
 
 @dataclass(frozen=True)
 class Pace:
-    """How wide the next window should be, given the answers so far.
+    """How wide the next window should be, given the responses so far.
 
-    A pace is a value: the methods give the next one, and the same answers in the same order give
-    the same windows.
+    A pace is a value: the methods return the next one, and the same responses in the same order
+    lead to the same windows.
 
     Attributes:
         width: Width of the next window, milliseconds.
-        target_bytes: Size of an answer to aim at.
-        widest: Width not to exceed.
+        target_bytes: Size of a response to aim at.
+        widest: Width not to exceed, milliseconds.
     """
 
     width: int
@@ -99,7 +99,7 @@ class Pace:
     def next_window(self, start: int, end: int) -> Window:
         """The first window of the span ``[start, end)``.
 
-        Taken one behind the other, such windows cover the span exactly and never overlap,
+        Taken one after the other, such windows cover the span exactly and never overlap,
         whatever the pace. Cuts fall on whole seconds, so that bounds are sent without fractions.
         """
         cut = start + self.width
@@ -107,7 +107,12 @@ class Pace:
         return Window(start, min(whole if whole > start else cut, end))
 
     def answered(self, window: Window, byte_count: int) -> Pace:
-        """The pace after an answer: widens while answers are small, narrows when they are big."""
+        """The pace after a response: wider while responses are small, narrower when they are big.
+
+        Args:
+            window: The window that was requested.
+            byte_count: Size of its response, uncompressed.
+        """
         if byte_count * _WIDENING <= self.target_bytes:
             if window.width > self.width - SECOND:
                 return replace(
@@ -126,7 +131,7 @@ _WIDENING = 4
 
 
 def merged(windows: Iterable[Window]) -> list[Window]:
-    """The windows as few as possible: sorted, with overlapping and touching ones joined."""
+    """The same coverage in as few windows as possible: sorted; those that touch are joined."""
     result: list[Window] = []
     for window in sorted(windows):
         if result and window.start <= result[-1].end:
@@ -136,18 +141,18 @@ def merged(windows: Iterable[Window]) -> list[Window]:
     return result
 
 
-def gaps(asked: Window, covered: Iterable[Window]) -> list[Window]:
-    """What of ``asked`` no window covers, in order."""
+def gaps(span: Window, covered: Iterable[Window]) -> list[Window]:
+    """The parts of ``span`` that no window covers, in order."""
     missing: list[Window] = []
-    position = asked.start
+    position = span.start
     for window in merged(covered):
         if window.end <= position:
             continue
-        if window.start >= asked.end:
+        if window.start >= span.end:
             break
         if window.start > position:
             missing.append(Window(position, window.start))
         position = window.end
-    if position < asked.end:
-        missing.append(Window(position, asked.end))
+    if position < span.end:
+        missing.append(Window(position, span.end))
     return missing

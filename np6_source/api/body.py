@@ -1,11 +1,10 @@
-"""A body becomes files while it comes in, so that it is read beside the download and by several.
+"""Writes a response's body to files while it comes in, so that several threads read it meanwhile.
 
-Each file, a piece, is a JSON array of its own, of events that follow each other. A long body is cut
-between two events: where a comma stands between a closing and an opening brace, and the key after
-it is the one that the body's first event begins with. Within a text there is no such place, its
-quotes would be escaped; but there can be one in a list within an event. Then the piece before it is
-no JSON, because what is open there is never closed: DuckDB refuses it, and ``join`` gives the body
-back to be read as a whole.
+Each file, a piece, is a JSON array of its own with consecutive events. A long body is cut between
+two events: at a comma between a closing and an opening brace, where the next key is the one that
+the body's first event begins with. This cannot match inside a text, whose quotes are escaped. It
+can match in a list within an event; the piece before the cut is then no JSON, because something in
+it is never closed. DuckDB refuses it, and ``join`` restores the body, which is read as a whole.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ class PieceWriter:
             if len(self._head) == _HEAD:
                 self._between = _between(self._head)
         while self._between and self._size + len(chunk) >= self._goal:
-            # A place that two chunks share is passed over; there is another in the next.
+            # A cut that two chunks share is passed over; there is another in the next.
             cut = self._between.search(chunk, max(0, self._goal - self._size))
             if cut is None:
                 break
@@ -137,7 +136,7 @@ class PieceWriter:
 
 
 def _between(head: bytes) -> re.Pattern[bytes] | None:
-    """What stands between two events of a body, by its beginning; None: it is not to be cut."""
+    """A pattern of what is between two events, from the body's beginning; None: do not cut it."""
     beginning = _BEGINNING.match(head)
     if beginning is None:
         return None

@@ -1,8 +1,8 @@
 """Requests to the NP6 API: one window in, its body out, to a sink.
 
-The session, time-outs, retries. Of a response only its headers pass through memory; the body is
-streamed to a sink (``body``). What status and headers mean is in ``responses``, what the body says
-is read elsewhere (``events``).
+This module has the session, time-outs and retries. Only the headers of a response are kept in
+memory; the body is streamed to a sink (``body``). ``responses`` knows what status and headers mean,
+``events`` reads the body.
 """
 
 from __future__ import annotations
@@ -413,5 +413,5 @@ def _stopped(context: RequestContext) -> Stopped:
 
 
 def _printable(text: str | None) -> str | None:
-    """A header's text as it may stand in a message: one line, not endless."""
+    """A header's text, fit for a message: one line of at most 100 characters."""
     return "".join(c for c in text if c.isascii() and c.isprintable())[:100] if text else None

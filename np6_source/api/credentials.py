@@ -17,7 +17,7 @@ SECTIONS = ("sources", "np6")
 """Where dlt looks the key up first: ``SOURCES__NP6__API_KEY``, ``[sources.np6]``."""
 
 PLACEHOLDERS = ("...", "xxx", "changeme", "change-me", "your-api-key", "your_api_key", "api_key")
-"""Texts that stand where a key is to be filled in, beside anything in angle brackets."""
+"""Texts that mark where a key is to be filled in, beside anything in angle brackets."""
 
 QUOTES = "\"'`\u201c\u201d\u2018\u2019\u00ab\u00bb"
 
@@ -47,7 +47,7 @@ class KeyHeader(AuthBase):
 
 
 class NoCookies(DefaultCookiePolicy):
-    """Neither keeps nor sends cookies: every request stands alone."""
+    """Neither keeps nor sends cookies: no request depends on another."""
 
     def set_ok(self, cookie: Cookie, request: Any) -> bool:
         """Refuses every cookie."""

@@ -1,6 +1,6 @@
 """What an error of the HTTP library means for a window.
 
-Of an error only its kind is shown: its text may quote the URL, and it holds the request.
+Messages name only the error's class: its text may quote the URL, and it holds the request.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def not_received(error: Exception, context: RequestContext) -> Refusal:
 
 
 def _broke_off(error: Exception) -> bool:
-    """Whether a connection stood and was closed before the response began."""
+    """Whether an open connection was closed before the response began."""
     return (
         type(error) is requests.exceptions.ConnectionError
         and bool(error.args)

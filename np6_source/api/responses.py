@@ -95,14 +95,14 @@ def refusal(
     if status in (200, 204, 206):
         return None
     if status == 401:
-        place = f" in {key_origin}" if key_origin else ""
-        return Refusal(Unauthorized(context, "NP6 refused the API key", f"Check the key{place}."))
+        origin = f" in {key_origin}" if key_origin else ""
+        return Refusal(Unauthorized(context, "NP6 refused the API key", f"Check the key{origin}."))
     if status == 403:
         problem = "the API key's user may not call this operation"
         advice = "Ask NP6 for the right, or leave the resource out."
         return Refusal(Forbidden(context, problem, advice))
     if status == 404:
-        of_id = "NP6 does not know this id", "Check the id; its place is kept."
+        of_id = "NP6 does not know this id", "Check the id; its progress is kept."
         of_all = "NP6 does not know the operation", "Check base_url."
         return Refusal(NotFound(context, *(of_id if context.scope else of_all)))
     if status == 413:
@@ -171,8 +171,8 @@ def unreadable(error: Exception, context: RequestContext) -> RequestFailed:
     if isinstance(error, MemoryError):
         return too_large(context, "reading the response takes more memory than there is")
     stack = traceback.extract_tb(error.__traceback__)
-    place = f" in {Path(stack[-1].filename).name}, line {stack[-1].lineno}" if stack else ""
-    problem = f"the response cannot be read ({type(error).__name__}{place})"
+    line = f" in {Path(stack[-1].filename).name}, line {stack[-1].lineno}" if stack else ""
+    problem = f"the response cannot be read ({type(error).__name__}{line})"
     return ExchangeFailed(context, problem, f"{NOTHING_LOADED} Tell the connector's maintainers.")
 
 

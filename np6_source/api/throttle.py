@@ -41,7 +41,7 @@ RECOVERY = 8
 
 
 class Stop(Exception):
-    """The run was asked to stop while a request waited for its turn."""
+    """The run was asked to stop while a request waited to be sent."""
 
 
 class WaitTooLong(Exception):
@@ -57,10 +57,10 @@ class WaitTooLong(Exception):
 
 
 class Throttle:
-    """How many requests may run at once, and not before when. Safe for threads.
+    """Limits how many requests run at once, and when the next may start. Safe for threads.
 
-    Requests keep a distance in time where one is given. On 429 the number is halved and everybody
-    waits; it grows again by one after every few requests that go well.
+    Requests start at least ``interval`` seconds apart. On 429 the number is halved and all requests
+    wait; it grows again by one after every ``RECOVERY`` requests that succeed.
     """
 
     def __init__(

@@ -49,7 +49,7 @@ def name_in_environment(name: str) -> str:
 
 
 def _names() -> Iterator[tuple[str, str]]:
-    """Names that are configured, each with where it stands."""
+    """Names that are configured, each with where it is."""
     for variable in os.environ:
         if variable.startswith(_PREFIX):
             name = variable.removeprefix(_PREFIX).split("__")[0].lower()

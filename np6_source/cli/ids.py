@@ -1,4 +1,4 @@
-"""``np6-source ids``: which of your ids a digest in a message or a table stands for."""
+"""``np6-source ids``: which of your ids belongs to a digest in a message or a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .document import print_document
 from .options import add_id_options, add_output_options, configure_logging, given_ids
 from .outcome import DONE, FAILED, Output
 
-SUMMARY = "tell which of your ids a digest stands for"
+SUMMARY = "tell which of your ids belongs to a digest"
 PERSONAL = ("target_unicities", "target_hashes")
 """The kinds of which messages and tables show digests only."""
 

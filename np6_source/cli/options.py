@@ -82,7 +82,7 @@ def add_id_options(parser: argparse.ArgumentParser) -> None:
     """An option for each kind of id."""
     group = parser.add_argument_group(
         "ids",
-        "Each kind selects the resources that load by it, and only those. Ids stand side by side or"
+        "Each kind selects the resources that load by it, and only those. Give ids side by side or"
         " with commas between; @FILE takes them from a file and - from standard input, one a line.",
     )
     for name in ID_ARGUMENTS:

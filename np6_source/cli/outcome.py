@@ -155,9 +155,9 @@ def _outcome_of_one(error: BaseException) -> Outcome | None:
         name = error.field_name
         return Outcome(
             UNUSABLE,
-            f"{name}={error.field_value!r} is configured, and cannot be used as {name}: it stands"
-            f" in the environment (SOURCES__NP6__{name.upper()}) or in [sources.np6] of config.toml"
-            " or secrets.toml.",
+            f"{name}={error.field_value!r} is configured, and cannot be used as {name}: look in the"
+            f" environment (SOURCES__NP6__{name.upper()}) and in [sources.np6] of config.toml and"
+            " secrets.toml.",
         )
     if isinstance(error, ConfigurationException):
         return Outcome(UNUSABLE, _first_line(error))

@@ -41,7 +41,7 @@ class Leftover:
 
     Attributes:
         unmapped: JSON text of what no column holds. None: every value has its column.
-        paths: Where the unmapped values stand, for messages. Keys only, no values.
+        paths: Where the unmapped values are, for messages. Keys only, no values.
         rejected: Columns whose field holds something the column cannot take (an object
             in place of a text, a date beyond the calendar): they stay NULL.
     """
@@ -118,7 +118,7 @@ def _blank(wide: pa.Table, name: str, rows: list[int]) -> pa.Table:
 
 
 class _RepeatedKeys(dict[str, Any]):
-    """An object in which a key stood more than once.
+    """An object in which a key occurs more than once.
 
     The first value counts; the others follow under ``key~2``, ``key~3`` … so that they are left
     over.

@@ -61,7 +61,7 @@ def check_brackets(file: Path) -> None:
 
 
 def is_empty_array(file: Path) -> bool:
-    """Whether the body is an array of no events, which most answers of a quiet account are."""
+    """Whether the body is an empty array, as most responses of a quiet account are."""
     if file.stat().st_size > _SHORT:
         return False
     return b"".join(file.read_bytes().removeprefix(_BYTE_ORDER_MARK).split()) == b"[]"

@@ -1,8 +1,8 @@
-"""Whose events a state is about: one account, so that no other goes on from its progress.
+"""Which account a pipeline's state belongs to, so that no other account goes on from it.
 
 The state remembers the base URL, digests of the keys it was loaded with, and the identities (agency
-and customer) of the events. A key may be changed for another of the same account: that it is one is
-shown by an event that an earlier run has seen. Pure values.
+and customer) of the events. The key may be replaced by another of the same account: an event that
+an earlier run has seen proves it. Pure values.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The account's list of actions: asked for once a run, by whoever needs it first.
+"""The account's list of actions: requested once a run, by the first resource that needs it.
 
 The resource ``actions`` loads it; resources over ``action_ids="all"``, ``"active"`` or
 ``"category:456"`` take their ids from it. Nobody asks before a resource starts.
@@ -34,7 +34,7 @@ class ActionList:
     """The list of one run. Safe for threads."""
 
     def __init__(self, account: str) -> None:
-        """Prepares; nothing is asked for yet.
+        """Prepares; nothing is requested yet.
 
         Args:
             account: What the column ``account`` says.

@@ -30,7 +30,7 @@ def tables_not_yet_there() -> Iterator[Any]:
 
 
 class LastOfItsWindows(TableNameMeta):
-    """Marks the batch behind which nothing of its windows follows.
+    """Marks the last batch of its windows.
 
     Attributes:
         handed_on: To be called once dlt has taken the batch.

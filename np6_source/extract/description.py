@@ -90,7 +90,7 @@ def load_rows(tools: Tools, request: DescriptionRequest, account: str) -> TableS
         The rows, by table; None: the response is an empty array.
 
     Raises:
-        RequestFailed: The kind says what it means, see ``errors``. Nothing is left behind.
+        RequestFailed: The class says what it means, see ``errors``. No file stays.
     """
     sink = _OneFile(tools.spool / f"{time.monotonic_ns()}-{id(request)}.json")
     try:

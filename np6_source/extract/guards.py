@@ -1,7 +1,7 @@
 """What a host project does around a resource, checked before anything of it is loaded.
 
 dlt refreshes and drops tables by resource and by schema; the tables here belong to several
-resources. What would leave a cursor behind events that are gone is refused.
+resources. What would keep a cursor whose events are gone is refused.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def check_cursor(resource: str, cursor: dlt.sources.incremental[Any]) -> None:
 
 
 def check_transformers(resource: str) -> None:
-    """Refuses transformers behind a resource.
+    """Refuses transformers of a resource.
 
     dlt 1.31 passes the name of a batch's table on to what a transformer makes of it: its rows would
     land in that table.
@@ -52,10 +52,10 @@ def check_transformers(resource: str) -> None:
         SettingError: There is one.
     """
     edges = dlt.current.source().resources.selected_dag
-    behind = sorted({child for parent, child in edges if parent == resource and child != parent})
-    if behind:
+    found = sorted({child for parent, child in edges if parent == resource and child != parent})
+    if found:
         raise SettingError(
-            f"{resource}: the rows of transformer {', '.join(behind)} would land in the tables of"
+            f"{resource}: the rows of transformer {', '.join(found)} would land in the tables of"
             f" the events. Change the tables with add_map or add_yield_map, or iterate over"
             f" np6_source().resources[{resource!r}] in a resource of your own."
         )

@@ -141,14 +141,14 @@ def stretch_of_run(
 
 @dataclass
 class Scope:
-    """The part of a resource that has its own place: the account, or one id.
+    """The part of a resource that has its own progress: the account, or one id.
 
     Attributes:
         id: The id as it is sent; empty for the account.
         label: The id as it may be shown and stored.
         start: Where this run begins to read, milliseconds since the epoch.
         end: Where it stops.
-        position: Up to where windows have been asked for.
+        position: Up to where windows have been requested.
     """
 
     id: str

@@ -81,13 +81,13 @@ from .window_queue import Completed, Failed, windows_in_order
 logger = logging.getLogger(__name__)
 
 FAILURES_IN_A_ROW = 3
-"""Scopes that the API fails to answer, even by the second, before the run ends."""
+"""Scopes that fail one after the other, even by the second, before the run ends."""
 
 IN_METRICS = {"in_metrics": True}
 """Marks the log records of failures, which the resource's metrics have too."""
 
 UNKNOWN_IDS = "unknown_ids"
-"""Key of the state: ids that NP6 answered with 404, in how many runs on end and when last."""
+"""Key of the state: ids that NP6 does not know (404), in how many runs in a row and when last."""
 
 RUNS_UNKNOWN = 3
 """Runs on end after which an unknown id is asked once a day only."""
@@ -389,7 +389,7 @@ class ResourceRun:
         return tuple(one for one, label in labels.items() if label not in left_out)
 
     def _range(self) -> tuple[int, int]:
-        """The span of a scope without a place."""
+        """The span that is read of a scope without progress."""
         start = self._moment(self._cursor.initial_value)
         if not self._is_backfill:
             return start, self._horizon()
@@ -594,12 +594,12 @@ class ResourceRun:
         self._see(loadable.facts)
         if loadable.facts.latest is not None and not self._is_backfill:
             self._witness = {"scope": run.scope.label, "at": loadable.facts.latest}
-        answer, contents, label = loadable.answer, loadable.contents, run.scope.label
+        response, contents, label = loadable.response, loadable.contents, run.scope.label
         row = ledger_row(
             self._endpoint.name,
             label,
             loadable.window,
-            answer,
+            response,
             WindowCounts(
                 contents.event_count,
                 loadable.facts.distinct_count,
@@ -617,7 +617,7 @@ class ResourceRun:
         self._session.failed_in_a_row = 0
         self._state.get(UNKNOWN_IDS, {}).pop(label, None)
         run.complete_until = loadable.window.end
-        run.read_at = answer.requested_at
+        run.read_at = response.requested_at
         self._probes[label].add(contents.buckets, loadable.counted)
         if not self._is_backfill:
             run.scope.end = max(run.scope.end, self._horizon())

@@ -39,7 +39,7 @@ class Tools:
 
     Attributes:
         client: One HTTP session with one rate limit.
-        reader: One DuckDB that parses answers.
+        reader: One DuckDB that parses responses.
         executor: The threads that fetch.
         parsers: The threads that parse what was fetched.
         spool: Folder for temporary files.
@@ -65,7 +65,7 @@ class ExtractSession:
         key: A digest by which the API key is known again.
         clock: The API's time.
         loaded_events: Events handed to dlt so far.
-        failed_in_a_row: Scopes that the API failed to answer, one after the other.
+        failed_in_a_row: Scopes that have failed one after the other.
         limits: Numbers of rows at which the API may cut its responses.
         ended_by: The failure that ended the run for every resource, if one did.
         actions: The account's list of actions.

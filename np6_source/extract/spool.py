@@ -1,4 +1,4 @@
-"""Temporary files: answers on their way, and tables that wait for their window to be complete."""
+"""Temporary files: response bodies, and tables that wait for their window to be complete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOCK = "in-use.lock"
 def spool_folder(parent: Path) -> Iterator[Path]:
     """A folder for the temporary files of one extraction, removed afterwards.
 
-    Folders that killed processes left behind are removed first.
+    Folders of killed processes are removed first.
 
     Args:
         parent: Where such folders are made.
@@ -54,10 +54,10 @@ def _remove_if_abandoned(folder: Path) -> None:
 
 
 class TableStash:
-    """Tables of one answer, kept until the whole answer is known to be good.
+    """Tables of one response, kept until the whole response is known to be good.
 
-    Small ones stay in memory, larger ones go to Arrow files, so that an answer's size does not
-    set the memory used. Safe for threads that add.
+    Small ones stay in memory, larger ones go to Arrow files, so that memory does not grow with a
+    response. Safe for threads that add.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -96,7 +96,7 @@ class TableStash:
         self._in_memory.clear()
 
     def tables(self) -> Iterator[tuple[str, pa.Table]]:
-        """Gives the kept tables back, by name, and forgets them."""
+        """Yields the kept tables by name, and forgets them."""
         self._close()
         yield from self._in_memory
         for name, file in self._files.items():

@@ -1,4 +1,4 @@
-"""One window: asked for, read while its answer comes in, and kept until all of it is good."""
+"""One window: requested, read while its response comes in, and kept until it is known complete."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ TRead = tuple[ResponseContents, EventFacts]
 
 @dataclass(frozen=True)
 class LoadableWindow:
-    """A window whose answer was read to its end.
+    """A window whose response was read to its end.
 
     Attributes:
         window: The span that is complete.
-        answer: The answer.
+        response: What is known of the response beside its body.
         contents: What was found in it.
         stash: The tables.
         counted: The spans in which ``contents.buckets`` counts.
@@ -50,7 +50,7 @@ class LoadableWindow:
     """
 
     window: Window
-    answer: ResponseFacts
+    response: ResponseFacts
     contents: ResponseContents
     stash: TableStash
     counted: tuple[Window, ...]
@@ -59,8 +59,8 @@ class LoadableWindow:
 
     @property
     def byte_count(self) -> int:
-        """Size of the answer."""
-        return self.answer.byte_count
+        """Size of the response, uncompressed."""
+        return self.response.byte_count
 
     def discard(self) -> None:
         """Frees the tables."""
@@ -76,7 +76,7 @@ def load_window(
     keep_bad_events: bool = False,
     robot_class: str | None = None,
 ) -> LoadableWindow:
-    """Fetches a window and reads its answer.
+    """Fetches a window and reads its response.
 
     Args:
         session: Knows up to where windows are settled; what of the window is younger is cut off.
@@ -89,7 +89,7 @@ def load_window(
         robot_class: The one class of robots whose hits are requested, if any.
 
     Raises:
-        RequestFailed: The kind says what it means, see ``errors``. Nothing is left behind.
+        RequestFailed: The class says what it means, see ``errors``. No file stays.
     """
     reception = _Reception(
         session, tools, request, must_be_whole, probe, keep_bad_events, robot_class
@@ -97,10 +97,10 @@ def load_window(
     name = f"{time.monotonic_ns()}-{id(reception)}"
     unfit: RequestFailed | None
     try:
-        answer = tools.client.fetch(request, BodyInPieces(tools.spool, name, reception))
+        response = tools.client.fetch(request, BodyInPieces(tools.spool, name, reception))
         contents, facts, stash = reception.finished()
         unfit = fewer_than_announced(
-            answer.total_count, contents.row_count, reception.context
+            response.total_count, contents.row_count, reception.context
         ) or _of_another_time(contents, reception.context)
         if unfit is not None:
             stash.discard()
@@ -120,7 +120,7 @@ def load_window(
         for span in (reception.counting.spans if reception.counting else ())
         if span.start < window.end and window.start < span.end
     )
-    return LoadableWindow(window, answer, contents, stash, counted, facts, reception.context)
+    return LoadableWindow(window, response, contents, stash, counted, facts, reception.context)
 
 
 def _of_another_time(contents: ResponseContents, context: RequestContext) -> BadAnswer | None:
@@ -130,8 +130,8 @@ def _of_another_time(contents: ResponseContents, context: RequestContext) -> Bad
     return BadAnswer(
         context,
         f"none of the {contents.row_count} events lies inside the window",
-        "Nothing of the window was loaded; its place is kept. Either the API does not keep to the"
-        " bounds, or it sends timestamps in another unit than milliseconds: ask NP6.",
+        "Nothing of the window was loaded; its progress is kept. Either the API does not keep to"
+        " the bounds, or it sends timestamps in another unit than milliseconds: ask NP6.",
     )
 
 
@@ -163,11 +163,11 @@ def _warn_of_oddities(
 
 
 class _Reception:
-    """Reads the pieces of an answer as they come.
+    """Reads the pieces of a response as they come.
 
     Attributes:
-        window: The span that is complete once the answer was read.
-        context: What the answer is for, for messages.
+        window: The span that is complete once the response was read.
+        context: What the response is for, for messages.
         counting: What is counted in it.
     """
 
@@ -250,7 +250,7 @@ class _Reception:
             ) from None
         except UnreadableResponse as error:
             raise BadAnswer(
-                self.context, str(error), "Nothing of the window was loaded; its place is kept."
+                self.context, str(error), "Nothing of the window was loaded; its progress is kept."
             ) from None
         except OSError as error:
             raise SpoolFailed(

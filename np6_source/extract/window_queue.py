@@ -1,7 +1,7 @@
-"""Many windows of many ids: several at once, handed on in order.
+"""Fetches many windows of many ids, several at once, and yields them in order.
 
-What is fetched next depends only on the answers handed on so far, never on which answer happened
-to arrive first, so that a run can be told from its answers.
+What is fetched next depends only on the responses yielded so far, never on which arrived first: the
+same responses lead to the same requests.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def windows_in_order(
 ) -> Generator[Completed | Failed | Finished]:
     """Fetches the windows of the scopes, one scope after the other.
 
-    A window that is too large to be answered is halved and asked for again, down to a second.
+    A window that is too large is halved and requested again, down to a second.
 
     Args:
         scopes: What to read. While a scope is being read its ``end`` may be moved.
-        pace: How wide the first window is; later ones follow from the answers.
+        pace: How wide the first window is; later ones follow from the responses.
         fetch: Gets one window; called in the executor's threads.
         executor: Runs the fetches.
         concurrency: Windows that may be under way or wait to be handed on.

@@ -67,7 +67,7 @@ def declare_tables(
             if _is_about(value, own["columns"])
         }
         if "variant_name" in given:
-            # A source may be run again, to another destination: what stands there then is ours.
+            # A source may be run again, to another destination: what is there then is ours.
             _check_disposition(resource, given, hints.dispositions(table, name))
             columns |= given["columns"]
             layout |= _layout(given)
@@ -189,8 +189,9 @@ def _check_disposition(
     )
     raise SettingError(
         f"{resource.name}: write_disposition={shown} cannot be used: runs read an overlap again,"
-        " and several resources return the same events, so that events would be lost or stand"
-        " twice. Leave it out. To load everything again: pipeline.run(..., refresh='drop_sources')."
+        " and several resources return the same events, so that events would be lost or be in the"
+        " table twice. Leave it out. To load everything again: pipeline.run(...,"
+        " refresh='drop_sources')."
     )
 
 
@@ -240,7 +241,7 @@ def _check_format(resource: DltResource, file_format: str | None, destination: D
 
 
 def _check_contract(resource: DltResource, schema: Schema, declared: Any) -> None:
-    """Refuses contracts that would drop events: a cursor would move behind them all the same."""
+    """Refuses contracts that would drop events: the cursor would pass them all the same."""
     name = schema.naming.normalize_tables_path(declared["name"])
     contract = schema.resolve_contract_settings_for_table(name, declared)
     if schema.is_new_table(name):

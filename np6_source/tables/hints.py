@@ -20,7 +20,7 @@ def table_hints(
     """Arguments of a resource's ``apply_hints`` for a table.
 
     Merging deletes and inserts: several operations return the same event, and dlt's other merge
-    strategies fail on, or keep, an id that stands twice in one load (dlt 1.31).
+    strategies fail on, or keep, an id that occurs twice in one load (dlt 1.31).
 
     Args:
         table: The table.

@@ -1,7 +1,7 @@
 """The SQL of a merge, as one transaction that leaves newer rows alone.
 
 dlt 1.31 writes ``DELETE FROM table WHERE {destination_scope};`` and then the INSERT of the staged
-rows, a file that it cuts at semicolons. What it does not do stands in the condition:
+rows, a file that it cuts at semicolons. The condition adds what dlt does not do:
 
 - On DuckDB, MotherDuck and DuckLake it runs the statements one by one, unless the SQL has a word
   like CREATE: then it opens a transaction. The comment at the end has it. A merge that is stopped
