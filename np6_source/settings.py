@@ -7,13 +7,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pendulum
-from dlt.common.schema.typing import TTableFormat
 
 from .errors import SettingError
 from .windows import SECOND, to_ms
+
+if TYPE_CHECKING:
+    from dlt.common.schema.typing import TTableFormat
 
 TMoment = str | datetime | date | int
 """A datetime, a date, an ISO 8601 text, or milliseconds since the epoch. Naive values are UTC."""
