@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from np6_source.__main__ import COMMANDS
 from np6_source.cli.documentation import BLOCKS, refreshed
 from np6_source.schema import TABLES
 
@@ -46,6 +47,20 @@ def test_every_make_target_that_a_page_names_exists() -> None:
     named = {name for text in texts for name in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.M)}
     assert named
     assert named <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+
+
+def test_every_command_is_shown_in_a_page() -> None:
+    text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in PAGES)
+    shown = re.findall(r"(?:np6-source|python -m np6_source) ([a-z]+)", text)
+    assert COMMANDS.keys() <= set(shown)
+
+
+def test_every_file_that_a_page_names_exists() -> None:
+    """Modules of the package, tests and pipelines, as paths from the root."""
+    for name in (*PAGES, "CONTRIBUTING.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for path in re.findall(r"\b(?:np6_source|tests|pipelines)/[\w/]+\.\w+", text):
+            assert (ROOT / path).exists(), f"{name} names {path}"
 
 
 def test_every_local_link_of_the_documentation_leads_somewhere() -> None:
