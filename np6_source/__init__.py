@@ -139,7 +139,8 @@ def np6_source(
         workers: Processes that load from the account at the same time: each takes its share of
             ``concurrency`` (one at least) and of ``requests_per_minute``.
         classification: Robot classes to ask the hit operations for: ``genericrobot``, ``mpp``,
-            ``gsr``, as a comma list.
+            ``gsr``, as a comma list. Each is one more request for every window. Hits of people are
+            requested beside them where they have been before, or by an empty entry: ``,mpp``.
         classification_parameter: Name of that query parameter; the reference has two spellings.
         campaign_items_events: ``itemsEvents`` of the campaign requests, in place of the default.
         endpoints: Further operations, or others in place of rows of the same name.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
@@ -31,7 +32,8 @@ class Gap:
 
     Attributes:
         resource: The resource.
-        scope_id: The id as the ledger stores it, empty for the account.
+        scope_id: The id as the ledger stores it, empty for the account; with the class of robots,
+            see ``scope_key``.
         window: The span.
     """
 
@@ -49,7 +51,32 @@ LONGEST_KEY = 40
 """Characters of a key in such a path; a longer one may be a value, and is stored as a digest."""
 
 TCoverage = Mapping[tuple[str, str], list[Window]]
-"""Covered windows by resource and scope id, as few as possible and in order."""
+"""Covered windows by resource and ``scope_key``, as few as possible and in order."""
+
+_CLASS = " robots="
+
+
+def scope_key(scope_id: str, classification: str | None = "") -> str:
+    """An id together with the class of robots that was requested: each pair has its own progress.
+
+    Args:
+        scope_id: The id as the ledger stores it, empty for the account.
+        classification: The class; empty or None for requests without.
+
+    >>> scope_key("000PE4"), scope_key("000PE4", "mpp")
+    ('000PE4', '000PE4 robots=mpp')
+    """
+    return f"{scope_id}{_CLASS}{classification}" if classification else scope_id
+
+
+def of_scope_key(key: str) -> tuple[str, str]:
+    """The id and the class of robots of a ``scope_key``.
+
+    >>> of_scope_key("000PE4 robots=mpp"), of_scope_key("000PE4")
+    (('000PE4', 'mpp'), ('000PE4', ''))
+    """
+    scope_id, mark, classification = key.rpartition(_CLASS)
+    return (scope_id, classification) if mark else (key, "")
 
 
 def coverage(
@@ -73,9 +100,9 @@ def coverage(
         SettingError: Several have, and none was named.
     """
     loaded, schema = _loaded_schema(pipeline, schema_name)
-    with pipeline.sql_client(*loaded) as client:
-        covered = _covered(client, schema, packages=packages)
-        for scope in _given_up(client, schema):
+    with _ledger_of(pipeline, schema, *loaded) as (client, has_classes):
+        covered = _covered(client, schema, has_classes, packages=packages)
+        for scope in _given_up(client, schema, has_classes):
             covered.setdefault(scope, [])
         return covered
 
@@ -137,6 +164,21 @@ def recent_windows(
     )
 
 
+@contextmanager
+def _ledger_of(
+    pipeline: dlt.Pipeline, schema: Schema, *names: str
+) -> Iterator[tuple[SqlClientBase[Any], bool]]:
+    """A connection, and whether the ledger in the destination tells classes of robots apart.
+
+    The destination is asked: what dlt's schema has may not be there yet, or not any more.
+    """
+    with pipeline.destination_client(*names) as client:
+        assert isinstance(client, SqlJobClientBase)
+        _, columns = client.get_storage_table(name_of(LOAD_WINDOWS, schema))
+        name = schema.naming.normalize_path("classification")
+        yield client.sql_client, name.lower() in map(str.lower, columns)
+
+
 def proven(pipeline: dlt.Pipeline, schema: Schema) -> TCoverage | None:
     """What the destination proves to be loaded, for a run that goes on from earlier ones.
 
@@ -153,13 +195,15 @@ def proven(pipeline: dlt.Pipeline, schema: Schema) -> TCoverage | None:
     """
     if name_of(LOAD_WINDOWS, schema) not in filled(schema) or not speaks_sql(pipeline, schema):
         return None
-    with pipeline.sql_client(schema.name) as client:
-        return _covered(client, schema, with_events=name_of(EVENTS, schema) in filled(schema))
+    with _ledger_of(pipeline, schema, schema.name) as (client, has_classes):
+        with_events = name_of(EVENTS, schema) in filled(schema)
+        return _covered(client, schema, has_classes, with_events)
 
 
 def _covered(
     client: SqlClientBase[Any],
     schema: Schema,
+    has_classes: bool,
     with_events: bool = False,
     packages: Sequence[str] | None = None,
 ) -> dict[tuple[str, str], list[Window]]:
@@ -176,8 +220,12 @@ def _covered(
     names = ("resource", "scope_id", "window_start", "window_end", "event_count", "_dlt_load_id")
     columns = {
         name: client.escape_column_name(schema.naming.normalize_path(name))
-        for name in (*names, "load_id", "status", "schema_name")
+        for name in (*names, "load_id", "status", "schema_name", "classification")
     }
+    robots, by_robots = "''", ""
+    if has_classes:
+        robots = f"COALESCE(w.{columns['classification']}, '')"
+        by_robots = f", w.{columns['classification']}"
     is_there = "1"
     if with_events:
         is_there = f"CASE WHEN EXISTS (SELECT 1 FROM {tables['events']}) THEN 1 ELSE 0 END"
@@ -185,54 +233,65 @@ def _covered(
     if packages is not None:
         given = ", ".join(["%s"] * len(packages)) or "NULL"
         of_packages = f"AND w.{columns['_dlt_load_id']} IN ({given})"
-    query = _ISLANDS.format(**tables, **columns, is_there=is_there, of_packages=of_packages)
+    query = _ISLANDS.format(
+        **tables,
+        **columns,
+        is_there=is_there,
+        of_packages=of_packages,
+        robots=robots,
+        by_robots=by_robots,
+    )
     try:
         rows = client.execute_sql(query, schema.name, *(packages or ())) or []
     except DatabaseUndefinedRelation:
         return {}
-    if sum(int(row[4] or 0) for row in rows) and not all(row[5] for row in rows):
+    if sum(int(row[5] or 0) for row in rows) and not all(row[6] for row in rows):
         return {}
     covered: dict[tuple[str, str], list[Window]] = {}
-    for resource, scope_id, start, end, *_ in rows:
-        covered.setdefault((resource, scope_id), []).append(Window(to_ms(start), to_ms(end)))
+    for resource, scope_id, classification, start, end, *_ in rows:
+        scope = (resource, scope_key(scope_id, classification))
+        covered.setdefault(scope, []).append(Window(to_ms(start), to_ms(end)))
     return {scope: merged(windows) for scope, windows in covered.items()}
 
 
 _ISLANDS = """
-SELECT r, s, MIN(b), MAX(e), SUM(n), {is_there} FROM (
-  SELECT r, s, b, e, n, SUM(begins) OVER (
-    PARTITION BY r, s ORDER BY b, e ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS island
+SELECT r, s, c, MIN(b), MAX(e), SUM(n), {is_there} FROM (
+  SELECT r, s, c, b, e, n, SUM(begins) OVER (
+    PARTITION BY r, s, c ORDER BY b, e ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS island
   FROM (
-    SELECT r, s, b, e, n, CASE WHEN b <= MAX(e) OVER (
-      PARTITION BY r, s ORDER BY b, e ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+    SELECT r, s, c, b, e, n, CASE WHEN b <= MAX(e) OVER (
+      PARTITION BY r, s, c ORDER BY b, e ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
       THEN 0 ELSE 1 END AS begins
     FROM (
-      SELECT w.{resource} AS r, w.{scope_id} AS s, w.{window_start} AS b, w.{window_end} AS e,
-        MAX(w.{event_count}) AS n
+      SELECT w.{resource} AS r, w.{scope_id} AS s, {robots} AS c, w.{window_start} AS b,
+        w.{window_end} AS e, MAX(w.{event_count}) AS n
       FROM {windows} w JOIN {packages} p ON p.{load_id} = w.{_dlt_load_id}
       WHERE p.{status} = 0 AND p.{schema_name} = %s {of_packages}
-      GROUP BY w.{resource}, w.{scope_id}, w.{window_start}, w.{window_end}
+      GROUP BY w.{resource}, w.{scope_id}, w.{window_start}, w.{window_end}{by_robots}
     ) each_once
   ) marked
-) counted GROUP BY r, s, island
+) counted GROUP BY r, s, c, island
 """
 """A row per stretch of touching windows, so that years of runs give as many rows as one."""
 
 
-def _given_up(client: SqlClientBase[Any], schema: Schema) -> list[tuple[str, str]]:
+def _given_up(
+    client: SqlClientBase[Any], schema: Schema, has_classes: bool
+) -> list[tuple[str, str]]:
     """Resources and scopes of packages that were never completed."""
     windows = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
     loads = client.make_qualified_table_name(schema.loads_table_name)
-    resource, scope_id, package, load_id = (
+    resource, scope_id, package, load_id, classification = (
         client.escape_column_name(schema.naming.normalize_path(name))
-        for name in ("resource", "scope_id", "_dlt_load_id", "load_id")
+        for name in ("resource", "scope_id", "_dlt_load_id", "load_id", "classification")
     )
+    robots = f"w.{classification}" if has_classes else "''"
     query = (
-        f"SELECT DISTINCT w.{resource}, w.{scope_id} FROM {windows} w"
+        f"SELECT DISTINCT w.{resource}, w.{scope_id}, {robots} FROM {windows} w"
         f" LEFT JOIN {loads} p ON p.{load_id} = w.{package} WHERE p.{load_id} IS NULL"
     )
     try:
-        return [(row[0], row[1]) for row in client.execute_sql(query) or []]
+        return [(row[0], scope_key(row[1], row[2])) for row in client.execute_sql(query) or []]
     except DatabaseUndefinedRelation:
         return []
 
@@ -247,27 +306,34 @@ def note_not_loaded(
     Args:
         pipeline: A pipeline into the dataset.
         load_id: The package.
-        windows: Resource, scope as the ledger stores it, start and end in milliseconds since the
-            epoch.
+        windows: Resource, ``scope_key``, start and end in milliseconds since the epoch.
     """
     loaded = [name for name in pipeline.schema_names if _has_loaded_windows(pipeline.schemas[name])]
     if not loaded or not windows or destination_of(pipeline).replaces == "by itself":
         return
     schema = pipeline.schemas[loaded[0]]
-    names = (
-        *("resource", "scope_id", "window_start", "window_end", "requested_at", "_dlt_load_id"),
-    )
-    with pipeline.sql_client(loaded[0]) as client:
+    with _ledger_of(pipeline, schema, loaded[0]) as (client, has_classes):
         table = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
-        columns = ", ".join(
-            client.escape_column_name(schema.naming.normalize_path(name)) for name in names
-        )
         now = datetime.now(timezone.utc)
         for resource, scope, start, end in windows:
-            values = (resource, scope, to_datetime(start), to_datetime(end), now, load_id)
+            scope_id, classification = of_scope_key(scope)
+            row = {
+                "resource": resource,
+                "scope_id": scope_id,
+                "window_start": to_datetime(start),
+                "window_end": to_datetime(end),
+                "requested_at": now,
+                "_dlt_load_id": load_id,
+            }
+            if has_classes:
+                row["classification"] = classification
+            columns = ", ".join(
+                client.escape_column_name(schema.naming.normalize_path(name)) for name in row
+            )
+            places = ", ".join(["%s"] * len(row))
             try:
                 client.execute_sql(
-                    f"INSERT INTO {table} ({columns}) VALUES (%s, %s, %s, %s, %s, %s)", *values
+                    f"INSERT INTO {table} ({columns}) VALUES ({places})", *row.values()
                 )
             except DatabaseUndefinedRelation:
                 return
@@ -300,6 +366,7 @@ def ledger_row(
     counts: WindowCounts,
     purpose: TPurpose,
     load_id: str,
+    classification: str = "",
 ) -> pa.Table:
     """The row that proves a window.
 
@@ -311,10 +378,12 @@ def ledger_row(
         counts: What the response holds.
         purpose: What it was read for.
         load_id: The load package that commits the events and the row.
+        classification: The class of robots that was requested, if any.
     """
     row = {
         "resource": resource,
         "scope_id": scope_label,
+        "classification": classification,
         "window_start": to_datetime(window.start),
         "window_end": to_datetime(window.end),
         "requested_at": to_datetime(response.requested_at),

@@ -489,7 +489,7 @@ LOAD_WINDOWS = Table(
     "load_windows",
     "One row per completed window, in the load package of its events: with _dlt_loads it proves"
     " what was covered",
-    key=("resource", "scope_id", "window_start", "window_end", "requested_at"),
+    key=("resource", "scope_id", "classification", "window_start", "window_end", "requested_at"),
     disposition="append",
     columns=(
         text("resource", "The resource", nullable=False),
@@ -498,6 +498,11 @@ LOAD_WINDOWS = Table(
             "The id the window was loaded for (a digest where the id is an address or a hash);"
             " empty where the resource covers the whole account",
             nullable=False,
+        ),
+        text(
+            "classification",
+            "Class of robots that was requested; empty: a request without (NULL in rows of versions"
+            " that did not tell classes apart)",
         ),
         moment("window_start", "Start of the window, inclusive", nullable=False),
         moment("window_end", "End of the window, exclusive", nullable=False),

@@ -117,8 +117,9 @@ class Settings:
             ends the run there.
         on_error: ``raise``: a failed window ends the run and nothing is loaded. ``keep``: what
             is complete is loaded, the failures are in the resource's metrics.
-        classification: Value of the hit operations' classification parameter.
-        classification_parameter: Its name.
+        classification: Classes of robots whose hits are requested, one request each; "" is a
+            request without.
+        classification_parameter: Name of the hit operations' parameter.
         items_events: ``itemsEvents`` of the campaign operations' request body.
         timestamps_are_final: NP6 never gives an event another timestamp.
         table_format: The format of the tables, None: the destination's own.
@@ -139,7 +140,7 @@ class Settings:
     largest_load: int | None
     stop_when: Callable[[], object]
     on_error: TOnError
-    classification: str | None
+    classification: tuple[str, ...]
     classification_parameter: str
     items_events: Sequence[Any]
     timestamps_are_final: bool
@@ -256,11 +257,19 @@ def one_of(value: str, name: str, known: Sequence[str]) -> None:
         raise SettingError(f"{name}={value!r} must be one of {', '.join(known)}")
 
 
-def classes(value: str | Sequence[str] | None) -> str | None:
-    """The classification parameter's value: a comma list, as the reference shows it."""
-    if value is None or isinstance(value, str):
-        return value
-    return ",".join(value)
+def classes(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Classes of robots, each once, ``""`` first.
+
+    Args:
+        value: A list, or one text with commas, as the reference shows it. An empty entry stands for
+            a request without the parameter; so does no value at all.
+
+    >>> classes("mpp, gsr"), classes(",mpp"), classes(None)
+    (('mpp', 'gsr'), ('', 'mpp'), ('',))
+    """
+    listed = (value or "").split(",") if value is None or isinstance(value, str) else value
+    found = dict.fromkeys(name.strip() for name in listed) or {"": None}
+    return tuple(sorted(found, key=bool))
 
 
 def ids(values: Sequence[str | int] | str | int | None, name: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from rich.table import Table
 from ..endpoints import ENDPOINTS, scope_label
 from ..errors import SettingError
 from ..extract.chosen_actions import ChosenActions
-from ..ledger import Gap, coverage, missing
+from ..ledger import Gap, coverage, missing, of_scope_key
 from ..loading import LoadReport, load
 from ..settings import moment_ms
 from ..windows import Window, iso
@@ -178,14 +178,18 @@ def fill(pipeline: dlt.Pipeline, gap: Gap, options: argparse.Namespace) -> LoadR
             " end=…) where its Endpoint is known"
         )
     ids: dict[str, list[str]] = {}
+    label, classification = of_scope_key(gap.scope_id)
     if isinstance(endpoint.ids, str):
-        candidates = [*given_ids(options).get(endpoint.ids, ()), gap.scope_id]
+        candidates = [*given_ids(options).get(endpoint.ids, ()), label]
         by_label = {scope_label(i, endpoint.ids_are_personal): i for i in candidates}
-        if gap.scope_id not in by_label:
+        if label not in by_label:
             option = "--" + endpoint.ids.replace("_", "-")
-            raise SettingError(f"{gap.resource}: give {option}; {gap.scope_id} is only a digest")
-        ids[endpoint.ids] = [by_label[gap.scope_id]]
+            raise SettingError(f"{gap.resource}: give {option}; {label} is only a digest")
+        ids[endpoint.ids] = [by_label[label]]
     arguments = {"base_url": options.base_url} if options.base_url else {}
+    if endpoint.takes_classification:
+        # Whatever is configured: what is missing is of this class.
+        arguments["classification"] = classification
     return load(
         pipeline,
         lambda: make_source(

@@ -34,6 +34,7 @@ class EventFacts:
         earliest: Timestamp of the first event inside the window, milliseconds since the epoch; None
             where there is none.
         latest: Timestamp of the last.
+        ids: The events' ids, where they are to be compared with those of another response.
     """
 
     accounts: set[tuple[str, str]] = field(default_factory=set)
@@ -41,17 +42,21 @@ class EventFacts:
     distinct_count: int = 0
     earliest: int | None = None
     latest: int | None = None
+    ids: list[pa.Array] = field(default_factory=list)
 
-    def see(self, tables: Mapping[str, pa.Table], window: Window) -> None:
+    def see(self, tables: Mapping[str, pa.Table], window: Window, keep_ids: bool = False) -> None:
         """Takes note of a batch, as the reader yields it.
 
         Args:
             tables: The batch.
             window: The window of the response; events may lie outside it.
+            keep_ids: Keep the events' ids.
         """
         events = tables.get(EVENTS.name)
         if events is None or not events.num_rows:
             return
+        if keep_ids:
+            self.ids.append(events["id"].combine_chunks())
         identities = events.select(["agency", "customer"]).group_by(["agency", "customer"])
         for row in identities.aggregate([]).to_pylist():
             if row["agency"] is not None or row["customer"] is not None:
@@ -72,6 +77,7 @@ class EventFacts:
         self.accounts |= other.accounts
         self.type_counts.update(other.type_counts)
         self.distinct_count += other.distinct_count
+        self.ids += other.ids
         if other.earliest is not None and other.latest is not None:
             self._extend(other.earliest, other.latest)
 

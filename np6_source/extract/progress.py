@@ -148,6 +148,7 @@ class Scope:
         label: The id as it may be shown and stored.
         start: Where this run begins to read, milliseconds since the epoch.
         end: Where it stops.
+        classes: Classes of robots that are requested for each window; ``""`` is a request without.
         position: Up to where windows have been requested.
     """
 
@@ -155,6 +156,7 @@ class Scope:
     label: str
     start: int
     end: int
+    classes: tuple[str, ...] = ("",)
     position: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -167,29 +169,72 @@ class ScopeRun:
 
     Attributes:
         scope: The scope as it is fetched.
-        progress: Its progress before the run, None on its first.
+        progress_of: The progress before the run of each of its classes, None on their first.
         complete_until: Up to where its windows are complete; None before the first.
         read_at: When the last of them was requested.
     """
 
     scope: Scope
-    progress: Progress | None
+    progress_of: Mapping[str, Progress | None]
     complete_until: int | None = None
     read_at: int = 0
+
+    @property
+    def progress(self) -> Progress | None:
+        """The least of them."""
+        return least(self.progress_of.values())
 
     @property
     def is_done(self) -> bool:
         """Whether everything up to the scope's end is complete."""
         return self.complete_until is not None and self.complete_until >= self.scope.end
 
-    def reached(self) -> Progress | None:
-        """The progress after the windows that are complete; None where there are none."""
+    def reached(self, classification: str = "") -> Progress | None:
+        """A class's progress after the windows that are complete; None where there are none."""
         if self.complete_until is None:
             return None
-        if self.progress is None:
+        progress = self.progress_of[classification]
+        if progress is None:
             return Progress(self.scope.start, self.complete_until, self.read_at)
-        until = max(self.complete_until, self.progress.complete_until)
-        return Progress(self.progress.start, until, self.read_at)
+        until = max(self.complete_until, progress.complete_until)
+        return Progress(progress.start, until, self.read_at)
+
+
+def least(progress: Iterable[Progress | None]) -> Progress | None:
+    """The least advanced; None where one has none."""
+    known = list(progress)
+    if not known or None in known:
+        return None
+    return min((one for one in known if one), key=lambda one: one.complete_until)
+
+
+def read_together(
+    progress_of: Mapping[str, Progress | None], overlap: int
+) -> list[Mapping[str, Progress | None]]:
+    """Classes that can be requested for the same windows, because they are as far as each other.
+
+    A class that is asked for later gets its own history first, and joins the others when no more
+    than the overlap, which is read again anyway, lies between them.
+
+    Args:
+        progress_of: The progress by class.
+        overlap: Milliseconds before its progress that each run reads again.
+    """
+    groups: list[dict[str, Progress | None]] = []
+    for name, progress in sorted(
+        progress_of.items(), key=lambda item: item[1].complete_until if item[1] else -1
+    ):
+        first = least(groups[-1].values()) if groups else None
+        if groups and (
+            progress is None
+            if first is None
+            else progress is not None and progress.complete_until - first.complete_until <= overlap
+        ):
+            groups[-1][name] = progress
+        else:
+            groups.append({name: progress})
+    # Within a group the request without a class comes first.
+    return [{name: group[name] for name in progress_of if name in group} for group in groups]
 
 
 def least_advanced_first(runs: Iterable[ScopeRun]) -> list[ScopeRun]:

@@ -18,6 +18,8 @@ from datetime import datetime
 from typing import Any
 
 import dlt
+import pyarrow as pa
+import pyarrow.compute as pc
 from dlt.extract import DltResource
 
 from ..api.client import WindowRequest
@@ -42,9 +44,9 @@ from ..events import lateness
 from ..events.drift import count_paths
 from ..events.lateness import Lateness
 from ..lake import KEEPS_COPIES, keeps_copies, without_tombstones
-from ..ledger import WindowCounts, ledger_row
+from ..ledger import WindowCounts, ledger_row, of_scope_key, scope_key
 from ..reloading import note_package
-from ..schema import LOAD_WINDOWS
+from ..schema import LOAD_WINDOWS, ROBOTS
 from ..settings import moment_ms
 from ..tables.declaration import declare_tables
 from ..windows import DAY, SECOND, Pace, Window, iso, to_datetime
@@ -69,13 +71,15 @@ from .progress import (
     Scope,
     ScopeRun,
     as_proven,
+    least,
     least_advanced_first,
     of_cursor,
+    read_together,
     stretch_of_backfill,
     stretch_of_run,
 )
 from .session import ExtractSession, Tools, load_id
-from .window import LoadableWindow, load_window
+from .window import LoadableSpan, LoadableWindow, load_window
 from .window_queue import Completed, Failed, windows_in_order
 
 logger = logging.getLogger(__name__)
@@ -132,6 +136,14 @@ def make_resource(
     return resource.add_step(HandedOn())
 
 
+TRunKey = tuple[str, tuple[str, ...]]
+"""A scope's label and the classes of robots that are read together."""
+
+
+def _run_key(scope: Scope) -> TRunKey:
+    return scope.label, scope.classes
+
+
 @dataclass(frozen=True)
 class _Reached:
     """How far a run has got.
@@ -176,7 +188,7 @@ class ResourceRun:
         self._lateness = Lateness()
         self._unmapped: Counter[str] = Counter()
         self._gathered = GatheredTables()
-        self._runs: dict[str, ScopeRun] = {}
+        self._runs: dict[TRunKey, ScopeRun] = {}
         self._probes: dict[str, LatenessProbe] = {}
         self._key_is_known = False
         self._starts_over = False
@@ -202,6 +214,7 @@ class ResourceRun:
             outside=0,
             rejected=0,
             repaired=0,
+            unsure_robots=0,
             failures=[],
             incomplete=[],
             full=False,
@@ -232,14 +245,18 @@ class ResourceRun:
             # account's: its whole history is read as well.
             self._starts_over = not self._shows_the_witness()
         runs = self._runs = self._scope_runs(start, end)
-        starts = {label: run.scope.start for label, run in runs.items()}
+        starts = {
+            scope_key(run.scope.label, name): run.scope.start
+            for run in runs.values()
+            for name in run.scope.classes
+        }
         check_refresh(self._endpoint.name, starts, self._settings.end is not None)
         # The requests are bounded by the cursor; filtering once more would drop the overlap.
         self._cursor.advance(to_datetime(self._moment(self._cursor.last_value)))
         steps = windows_in_order(
             [] if self._must_stop() else [run.scope for run in runs.values()],
             Pace(self._settings.window),
-            lambda scope, window: self._load(runs[scope.label], window),
+            lambda scope, window: self._load(runs[_run_key(scope)], window),
             self._tools.executor,
             self._settings.concurrency,
         )
@@ -248,11 +265,11 @@ class ResourceRun:
             for step in steps:
                 if isinstance(step, Completed):
                     self._check_clocks()
-                    yield from self._complete(runs[step.scope.label], step.loadable)
+                    yield from self._complete(runs[_run_key(step.scope)], step.loadable)
                 elif isinstance(step, Failed):
                     self._fail(step)
                 else:
-                    self._finish(step.scope.label)
+                    self._finish(step.scope)
                 if self._must_stop():
                     break
         if self._session.clock.is_known and self._session.ended_by is None:
@@ -264,8 +281,14 @@ class ResourceRun:
         self._check_whole(reached)
         note_windows(
             [
-                (self._endpoint.name, label, run.scope.start, run.complete_until)
-                for label, run in runs.items()
+                (
+                    self._endpoint.name,
+                    scope_key(run.scope.label, name),
+                    run.scope.start,
+                    run.complete_until,
+                )
+                for run in runs.values()
+                for name in run.scope.classes
                 if run.complete_until is not None and (self._is_backfill or run.progress is None)
             ]
         )
@@ -313,8 +336,11 @@ class ResourceRun:
             if label not in ids:
                 return False
             scope_id = ids[label]
-        run = ScopeRun(Scope(scope_id, label, begin, begin + SECOND), None)
-        found = self._load_window(run, Window(begin, begin + SECOND), self._no_probe(), True)
+        scope = Scope(scope_id, label, begin, begin + SECOND)
+        classification = witness.get("classification", "")
+        found = self._load_window(
+            scope, Window(begin, begin + SECOND), self._no_probe(), classification, True
+        )
         found.discard()
         self._see(found.facts)
         if not self._key_is_known:
@@ -340,14 +366,14 @@ class ResourceRun:
 
     # --- Where to read ---
 
-    def _scope_runs(self, start: int, end: int) -> dict[str, ScopeRun]:
+    def _scope_runs(self, start: int, end: int) -> dict[TRunKey, ScopeRun]:
         if self._endpoint.ids is not None and not self._scope_ids:
             raise SettingError(
                 f"{self._endpoint.name} loads by id: give {self._endpoint.ids} to np6_source"
             )
-        runs = [self._scope_run(scope_id, start, end) for scope_id in self._scopes()]
+        runs = [run for one in self._scopes() for run in self._runs_of(one, start, end)]
         return {
-            run.scope.label: run
+            _run_key(run.scope): run
             for run in least_advanced_first(runs)
             if run.scope.start < run.scope.end
         }
@@ -356,7 +382,7 @@ class ResourceRun:
         """The ids to ask for; one that is empty for the account."""
         if not isinstance(self._scope_ids, ChosenActions):
             return self._asked_for_today(self._scope_ids or ("",))
-        known = tuple(self._state.get(PLACES, ()))
+        known = tuple(dict.fromkeys(of_scope_key(key)[0] for key in self._state.get(PLACES, ())))
         try:
             found = ids_of(self._scope_ids, self._session, self._tools, known)
         except RequestFailed as failure:
@@ -428,26 +454,69 @@ class ResourceRun:
         horizon = self._session.settled(self._began_at + self._session.clock.offset_ms)
         return horizon if self._settings.end is None else min(horizon, self._settings.end)
 
-    def _scope_run(self, scope_id: str, start: int, end: int) -> ScopeRun:
+    def _runs_of(self, scope_id: str, start: int, end: int) -> Iterator[ScopeRun]:
+        """What to read of an id: together where all classes of robots are as far as each other."""
         label = scope_label(scope_id, self._endpoint.ids_are_personal)
-        state = self._places.get(label)
+        # dlt's cursor is of requests without a class, unless there were only others.
+        has_cursor = not scope_id and ("" in self._places or not self._places)
+        progress_of = {
+            name: self._progress(scope_key(label, name), has_cursor and not name, start)
+            for name in self._classes(label)
+        }
+        overlap = 0 if self._is_backfill else self._settings.overlap
+        for group in read_together(progress_of, overlap):
+            if self._is_backfill:
+                stretch = stretch_of_backfill(least(group.values()), start, end)
+            else:
+                cap = self._settings.end
+                stretch = stretch_of_run(least(group.values()), start, end, overlap, cap)
+            for name, progress in group.items():
+                read_again = None
+                if progress is not None and stretch.start < progress.complete_until:
+                    read_again = Window(stretch.start, progress.complete_until)
+                self._probes[scope_key(label, name)] = LatenessProbe(
+                    overlap, self._horizon, progress, read_again
+                )
+            yield ScopeRun(Scope(scope_id, label, stretch.start, stretch.end, tuple(group)), group)
+
+    def _classes(self, label: str) -> tuple[str, ...]:
+        """The classes of robots to request; ``""``: a request without.
+
+        Where an operation is loaded without as well, that goes on: robots' hits are asked for
+        beside those of people, not in their place.
+        """
+        asked = self._settings.classification
+        if not self._endpoint.takes_classification:
+            return ("",)
+        if "" in asked or not self._is_loaded_without(label):
+            return asked
+        return ("", *asked)
+
+    def _is_loaded_without(self, label: str) -> bool:
+        if label in self._state.get(PLACES, {}):
+            return True
+        return bool((self._session.ledger() or {}).get((self._endpoint.name, label)))
+
+    def _progress(self, key: str, has_cursor: bool, start: int) -> Progress | None:
+        """How far earlier runs have got.
+
+        Args:
+            key: The id and class of robots, see ``ledger.scope_key``.
+            has_cursor: dlt's cursor is about it.
+            start: The cursor's value before any run.
+        """
+        state = self._places.get(key)
         progress = Progress.from_state(state) if state else None
-        overlap, horizon = 0, self._horizon
         if self._is_backfill:
-            progress = self._as_proven(progress, label)
-            stretch = stretch_of_backfill(progress, start, end)
-        else:
-            if not scope_id:
-                progress = of_cursor(progress, self._moment(self._cursor.start_value), start)
-            progress = self._as_proven(progress, label)
-            if progress is not None and self._starts_over:
-                progress = Progress(progress.start, progress.start)
-            if progress is not None:
-                self._warn_of_earlier_start(progress, label)
-            overlap = self._settings.overlap
-            stretch = stretch_of_run(progress, start, end, overlap, self._settings.end)
-        self._probes[label] = LatenessProbe(overlap, horizon, progress, stretch.read_again)
-        return ScopeRun(Scope(scope_id, label, stretch.start, stretch.end), progress)
+            return self._as_proven(progress, key)
+        if has_cursor:
+            progress = of_cursor(progress, self._moment(self._cursor.start_value), start)
+        progress = self._as_proven(progress, key)
+        if progress is not None and self._starts_over:
+            progress = Progress(progress.start, progress.start)
+        if progress is not None:
+            self._warn_of_earlier_start(progress, key)
+        return progress
 
     def _as_proven(self, progress: Progress | None, label: str) -> Progress | None:
         """The progress as far as the destination proves it: its ledger is the truth.
@@ -488,36 +557,50 @@ class ResourceRun:
 
     # --- One window (in a worker thread) ---
 
-    def _load(self, run: ScopeRun, asked: Window) -> LoadableWindow:
-        loadable = self._load_window(run, asked, self._probes[run.scope.label])
+    def _load(self, run: ScopeRun, asked: Window) -> LoadableSpan:
+        """All responses of a window, or none."""
+        parts: dict[str, LoadableWindow] = {}
+        span = LoadableSpan(parts)
         try:
-            self._check_fewer(run, loadable)
-            self._check_limit(run, loadable)
+            for name in run.scope.classes:
+                key = scope_key(run.scope.label, name)
+                # The first response says how much of the window has settled.
+                window = span.window if parts else asked
+                part = self._load_window(run.scope, window, self._probes[key], name, bool(parts))
+                parts[name] = part
+                self._check_fewer(key, part)
+                self._check_limit(run.scope, part, name)
         except BaseException:
-            loadable.discard()
+            span.discard()
             raise
-        return loadable
+        return span
 
     def _load_window(
-        self, run: ScopeRun, asked: Window, probe: LatenessProbe, must_be_whole: bool = False
+        self,
+        scope: Scope,
+        asked: Window,
+        probe: LatenessProbe,
+        classification: str,
+        must_be_whole: bool = False,
     ) -> LoadableWindow:
         return load_window(
             self._session,
             self._tools,
-            self._request(run.scope, asked),
+            self._request(scope, asked, classification),
             self._is_backfill or must_be_whole,
             probe,
             keep_bad_events=self._settings.bad_events == "keep",
-            robot_class=self._robot_class(),
+            robot_class=classification or None,
+            keep_ids=not classification and len(scope.classes) > 1,
         )
 
-    def _check_fewer(self, run: ScopeRun, loadable: LoadableWindow) -> None:
+    def _check_fewer(self, key: str, loadable: LoadableWindow) -> None:
         """Refuses a window that lacks events which the run before has seen in it.
 
         Raises:
             FewerEvents: It does.
         """
-        probe = self._probes[run.scope.label]
+        probe = self._probes[key]
         fewer = probe.fewer(loadable.contents.buckets, loadable.counted)
         if fewer and not self._settings.accept_fewer_events:
             raise FewerEvents(
@@ -527,7 +610,7 @@ class ResourceRun:
                 " removed events for good, run once with accept_fewer_events=True.",
             )
 
-    def _check_limit(self, run: ScopeRun, loadable: LoadableWindow) -> None:
+    def _check_limit(self, scope: Scope, loadable: LoadableWindow, classification: str) -> None:
         """Compares a window with two parts of it where the server may have cut the response.
 
         Raises:
@@ -538,7 +621,8 @@ class ResourceRun:
             return
         if limits.is_proven(count):
             raise self._cut_at(count, loadable)
-        is_suspect = limits.is_new_or_equal_to_the_last(count, run.scope.label)
+        key = scope_key(scope.label, classification)
+        is_suspect = limits.is_new_or_equal_to_the_last(count, key)
         looks_cut = is_most_likely_a_limit(count) or loadable.facts.leaves_an_end_empty(
             loadable.window, count
         )
@@ -547,7 +631,7 @@ class ResourceRun:
         parts, have_its_events = loadable.facts.parts(loadable.window)
         found = 0 if have_its_events else count
         for window in parts:
-            part = self._load_window(run, window, self._no_probe(), must_be_whole=True)
+            part = self._load_window(scope, window, self._no_probe(), classification, True)
             found += part.contents.event_count
             part.discard()
         if found > count:
@@ -569,67 +653,91 @@ class ResourceRun:
             "Nothing of the window was loaded.",
         )
 
-    def _robot_class(self) -> str | None:
-        """The class whose hits are requested, where it is known of each hit."""
-        classification = self._settings.classification
-        if not self._endpoint.takes_classification or classification is None:
-            return None
-        return None if "," in classification else classification.strip() or None
-
-    def _request(self, scope: Scope, window: Window) -> WindowRequest:
+    def _request(self, scope: Scope, window: Window, classification: str) -> WindowRequest:
         endpoint, settings = self._endpoint, self._settings
         query: tuple[tuple[str, str], ...] = ()
-        if endpoint.takes_classification and settings.classification is not None:
-            query = ((settings.classification_parameter, settings.classification),)
+        if classification:
+            query = ((settings.classification_parameter, classification),)
         body = {"itemsEvents": settings.items_events} if endpoint.sends_items_events else None
-        return WindowRequest(endpoint, window, scope.id, scope.label, query, body)
+        key = scope_key(scope.label, classification)
+        return WindowRequest(endpoint, window, scope.id, key, query, body)
 
     # --- What comes of it ---
 
-    def _complete(self, run: ScopeRun, loadable: LoadableWindow) -> Iterator[Any]:
-        for name, table in loadable.stash.tables():
-            self._gathered.add(name, table if self._takes_tombstones else without_tombstones(table))
-            if self._gathered.is_enough:
-                yield from self._gathered.flush(self._if_limited())
-        self._see(loadable.facts)
-        if loadable.facts.latest is not None and not self._is_backfill:
-            self._witness = {"scope": run.scope.label, "at": loadable.facts.latest}
-        response, contents, label = loadable.response, loadable.contents, run.scope.label
+    def _complete(self, run: ScopeRun, span: LoadableSpan) -> Iterator[Any]:
+        plain = span.parts[""].facts.ids if len(span.parts) > 1 and "" in span.parts else []
+        of_people = pa.chunked_array(plain, pa.string())
+        for classification, part in span.parts.items():
+            for name, table in part.stash.tables():
+                rows = table if self._takes_tombstones else without_tombstones(table)
+                if name == ROBOTS.name:
+                    rows = self._sure_marks(rows, of_people, classification)
+                self._gathered.add(name, rows)
+                if self._gathered.is_enough:
+                    yield from self._gathered.flush(self._if_limited())
+            self._complete_part(run, part, classification)
+        if run.progress is None or span.window.end > run.progress.complete_until:
+            # The overlap does not count: a run that stops within it would never get on.
+            self._session.loaded_events += span.event_count
+        self._session.failed_in_a_row = 0
+        self._state.get(UNKNOWN_IDS, {}).pop(run.scope.label, None)
+        run.complete_until = span.window.end
+        run.read_at = min(part.response.requested_at for part in span.parts.values())
+        if not self._is_backfill:
+            run.scope.end = max(run.scope.end, self._horizon())
+        self._metrics["done_ms"] += span.window.end - span.window.start
+        self._metrics["date_ms"] = span.window.end
+        self._metrics["windows"] += 1
+        self._metrics["events"] += span.event_count
+        self._metrics["bytes"] += span.byte_count
+
+    def _complete_part(self, run: ScopeRun, part: LoadableWindow, classification: str) -> None:
+        """Takes note of one response of a span that is complete."""
+        self._see(part.facts)
+        label, contents, facts = run.scope.label, part.contents, part.facts
+        if facts.latest is not None and not self._is_backfill:
+            self._witness = {"scope": label, "at": facts.latest}
+            if classification:
+                self._witness["classification"] = classification
         row = ledger_row(
             self._endpoint.name,
             label,
-            loadable.window,
-            response,
+            part.window,
+            part.response,
             WindowCounts(
                 contents.event_count,
-                loadable.facts.distinct_count,
+                facts.distinct_count,
                 contents.outside,
-                loadable.facts.type_counts,
+                facts.type_counts,
                 contents.unmapped,
             ),
             "backfill" if self._is_backfill else "load",
             self._load_id,
+            classification,
         )
         self._gathered.add(LOAD_WINDOWS.name, row)
-        if run.progress is None or loadable.window.end > run.progress.complete_until:
-            # The overlap does not count: a run that stops within it would never get on.
-            self._session.loaded_events += contents.event_count
-        self._session.failed_in_a_row = 0
-        self._state.get(UNKNOWN_IDS, {}).pop(label, None)
-        run.complete_until = loadable.window.end
-        run.read_at = response.requested_at
-        self._probes[label].add(contents.buckets, loadable.counted)
-        if not self._is_backfill:
-            run.scope.end = max(run.scope.end, self._horizon())
+        self._probes[scope_key(label, classification)].add(contents.buckets, part.counted)
         count_paths(self._unmapped, contents.unmapped)
-        self._metrics["done_ms"] += loadable.window.end - loadable.window.start
-        self._metrics["date_ms"] = loadable.window.end
-        self._metrics["windows"] += 1
-        self._metrics["events"] += contents.event_count
-        self._metrics["bytes"] += loadable.byte_count
         self._metrics["outside"] += contents.outside
         self._metrics["rejected"] += contents.rejected
         self._metrics["repaired"] += contents.repaired
+
+    def _sure_marks(
+        self, marks: pa.Table, of_people: pa.ChunkedArray, classification: str
+    ) -> pa.Table:
+        """Robots' marks, without those of hits that the request without a class returns as well.
+
+        The parameter may mean "these too" where it is taken to mean "only these".
+        """
+        sure = marks.filter(pc.invert(pc.is_in(marks["event_id"], value_set=of_people)))
+        if unsure := marks.num_rows - sure.num_rows:
+            self._metrics["unsure_robots"] += unsure
+            self._session.say_once(
+                f"{self._endpoint.name}: {classification} returns hits that NP6 returns without a"
+                " classification too; those are not marked as robots'. Ask NP6 what the parameter"
+                " means, and whether classification_parameter names it."
+            )
+        return sure
 
     def _check_whole(self, reached: _Reached) -> None:
         """Takes note where a run that was given its span ends before it, though nothing failed.
@@ -661,8 +769,10 @@ class ResourceRun:
             or bool(self._settings.stop_when())
         )
 
-    def _finish(self, label: str) -> None:
-        self._lateness = self._lateness.joined(self._probes[label].measured())
+    def _finish(self, scope: Scope) -> None:
+        for name in scope.classes:
+            probe = self._probes[scope_key(scope.label, name)]
+            self._lateness = self._lateness.joined(probe.measured())
 
     def _fail(self, step: Failed) -> None:
         failure = step.failure
@@ -681,9 +791,10 @@ class ResourceRun:
             self._session.ended_by = failure
         is_unknown_id = isinstance(failure, NotFound) and bool(step.scope.id)
         if is_unknown_id and not self._is_backfill:
-            runs = self._state.get(UNKNOWN_IDS, {}).get(step.scope.label, {}).get("runs", 0)
-            entry = {"runs": runs + 1, "asked_at": self._began_at}
-            self._state.setdefault(UNKNOWN_IDS, {})[step.scope.label] = entry
+            before = self._state.get(UNKNOWN_IDS, {}).get(step.scope.label, {})
+            if before.get("asked_at") != self._began_at:
+                entry = {"runs": before.get("runs", 0) + 1, "asked_at": self._began_at}
+                self._state.setdefault(UNKNOWN_IDS, {})[step.scope.label] = entry
         self._note(failure, may_raise=not is_unknown_id)
 
     def _note(self, failure: RequestFailed, may_raise: bool = True) -> None:
@@ -717,9 +828,11 @@ class ResourceRun:
     def _reached(self) -> _Reached:
         """The progress after the windows that are complete."""
         progress = {
-            label: self._probes[label].with_tail(reached)
-            for label, run in self._runs.items()
-            if (reached := run.reached()) is not None
+            key: self._probes[key].with_tail(reached)
+            for run in self._runs.values()
+            for name in run.scope.classes
+            if (reached := run.reached(name)) is not None
+            for key in [scope_key(run.scope.label, name)]
         }
         return _Reached(progress, all(run.is_done for run in self._runs.values()))
 
@@ -733,7 +846,13 @@ class ResourceRun:
             return
         if self._witness is not None:
             self._state[WITNESS] = self._witness
-        known = [self._places.get(run.scope.label) for run in self._runs.values()]
+        known = [
+            self._places.get(scope_key(run.scope.label, name))
+            for run in self._runs.values()
+            for name in run.scope.classes
+        ]
+        if self._endpoint.ids is None and "" in self._places:
+            known = [self._places[""]]
         if known and all(known):
             until = min(place["until"] for place in known if place)
             self._cursor.advance(to_datetime(until))

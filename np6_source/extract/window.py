@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from ..events.json_file import ResponseTooLarge, UnreadableResponse, repair
 from ..events.lateness import Histogram
 from ..events.reader import ResponseContents
 from ..events.rows import Origin
+from ..ledger import of_scope_key
 from ..windows import Window, iso
 from .facts import EventFacts
 from .lateness import LatenessProbe
@@ -67,6 +69,37 @@ class LoadableWindow:
         self.stash.discard()
 
 
+@dataclass(frozen=True)
+class LoadableSpan:
+    """A span whose responses were all read to their ends: one for each class of robots.
+
+    Attributes:
+        parts: What each request returned, by the class that it asked for, in the order of asking.
+    """
+
+    parts: Mapping[str, LoadableWindow]
+
+    @property
+    def window(self) -> Window:
+        """The span that is complete."""
+        return next(iter(self.parts.values())).window
+
+    @property
+    def byte_count(self) -> int:
+        """Size of the responses."""
+        return sum(part.byte_count for part in self.parts.values())
+
+    @property
+    def event_count(self) -> int:
+        """Events inside the span, by all responses."""
+        return sum(part.contents.event_count for part in self.parts.values())
+
+    def discard(self) -> None:
+        """Frees the tables."""
+        for part in self.parts.values():
+            part.discard()
+
+
 def load_window(
     session: ExtractSession,
     tools: Tools,
@@ -75,6 +108,7 @@ def load_window(
     probe: LatenessProbe,
     keep_bad_events: bool = False,
     robot_class: str | None = None,
+    keep_ids: bool = False,
 ) -> LoadableWindow:
     """Fetches a window and reads its response.
 
@@ -87,12 +121,13 @@ def load_window(
             server's time is known.
         keep_bad_events: Put events that cannot be taken into ``rejected_events``.
         robot_class: The one class of robots whose hits are requested, if any.
+        keep_ids: Keep the events' ids in ``LoadableWindow.facts``.
 
     Raises:
         RequestFailed: The class says what it means, see ``errors``. No file stays.
     """
     reception = _Reception(
-        session, tools, request, must_be_whole, probe, keep_bad_events, robot_class
+        session, tools, request, must_be_whole, probe, keep_bad_events, robot_class, keep_ids
     )
     name = f"{time.monotonic_ns()}-{id(reception)}"
     unfit: RequestFailed | None
@@ -180,6 +215,7 @@ class _Reception:
         probe: LatenessProbe,
         keep_bad_events: bool,
         robot_class: str | None,
+        keep_ids: bool,
     ) -> None:
         self.window = request.window
         self.context = request.context
@@ -191,6 +227,7 @@ class _Reception:
         self._probe = probe
         self._keep_bad_events = keep_bad_events
         self._robot_class = robot_class
+        self._keep_ids = keep_ids
         self._requested_at = 0
         self._files: list[Path] = []
         self._readings: list[Future[TRead]] = []
@@ -314,7 +351,7 @@ class _Reception:
             requested=self._request.window,
             requested_at=self._requested_at,
             resource=endpoint.name,
-            scope=self._request.scope_label,
+            scope=of_scope_key(self._request.scope_label)[0],
             event_type=endpoint.event_type,
             campaign_id=self._request.scope if is_campaign else None,
             robot_class=self._robot_class,
@@ -322,6 +359,6 @@ class _Reception:
         for tables in self._tools.reader.read(
             file, origin, contents, self.counting, self._keep_bad_events
         ):
-            facts.see(tables, self.window)
+            facts.see(tables, self.window, self._keep_ids)
             stash.add(tables)
         return contents, facts

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ..errors import RequestFailed, WindowTooLarge
 from ..windows import SECOND, Pace, Window
 from .progress import Scope
-from .window import LoadableWindow
+from .window import LoadableSpan
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Completed:
     """A window that is complete."""
 
     scope: Scope
-    loadable: LoadableWindow
+    loadable: LoadableSpan
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Finished:
 class _Task:
     scope: Scope
     window: Window
-    future: Future[LoadableWindow]
+    future: Future[LoadableSpan]
 
 
 def windows_in_order(
     scopes: Iterable[Scope],
     pace: Pace,
-    fetch: Callable[[Scope, Window], LoadableWindow],
+    fetch: Callable[[Scope, Window], LoadableSpan],
     executor: Executor,
     concurrency: int,
 ) -> Generator[Completed | Failed | Finished]:
@@ -147,7 +147,7 @@ def _discard(task: _Task) -> None:
         task.future.add_done_callback(_discard_result)
 
 
-def _discard_result(future: Future[LoadableWindow]) -> None:
+def _discard_result(future: Future[LoadableSpan]) -> None:
     if not future.cancelled() and future.exception() is None:
         future.result().discard()
 

@@ -30,13 +30,15 @@ def table_hints(
     """
     row = destinations.destination(destination)
     layout = row.lay_out(table)
+    required = {column.name for column in table.columns if not column.nullable}
     hints: dict[str, Any] = {
         "table_name": table.name,
         "columns": {
             column.name: column_hints(column, table) | dict(layout.columns.get(column.name, {}))
             for column in table.columns
         },
-        "primary_key": list(table.key),
+        # ClickHouse refuses a key that may be NULL.
+        "primary_key": [name for name in table.key if name in required],
         "write_disposition": _disposition(table, row, timestamps_are_final, name),
     }
     if table.replaced_by and row.replaces == "keys":

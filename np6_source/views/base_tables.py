@@ -11,16 +11,11 @@ REFRESHES = "_np6_refreshes"
 """Which load packages are in ``messages``, where that is a table: see ``messages_table``."""
 LOADS = "_dlt_loads"
 
-COMING = {"load_windows": {"classification": "text"}}
-
 NAMING = ("id", "type", "name", "category_id")
 """The columns of tables of names that views read."""
 
 BASE_TABLES: Mapping[str, Mapping[str, str]] = {
-    **{
-        table.name: {c.name: c.data_type for c in table.columns} | COMING.get(table.name, {})
-        for table in TABLES
-    },
+    **{table.name: {c.name: c.data_type for c in table.columns} for table in TABLES},
     LOADS: {
         "load_id": "text",
         "schema_name": "text",

@@ -15,6 +15,7 @@ from np6_source.extract.progress import (
     as_proven,
     least_advanced_first,
     of_cursor,
+    read_together,
     stretch_of_backfill,
     stretch_of_run,
 )
@@ -98,22 +99,22 @@ class TestWhereARunGoesOn:
 
 class TestHowFarARunGot:
     def test_a_run_without_a_complete_window_leaves_the_progress(self) -> None:
-        assert ScopeRun(Scope("", "", 10, 50), None).reached() is None
+        assert ScopeRun(Scope("", "", 10, 50), {"": None}).reached() is None
 
     def test_a_first_run_begins_the_history_where_it_began_to_read(self) -> None:
-        run = ScopeRun(Scope("", "", 10, 50), None, complete_until=30, read_at=60)
+        run = ScopeRun(Scope("", "", 10, 50), {"": None}, complete_until=30, read_at=60)
 
         assert run.reached() == Progress(10, 30, 60)
         assert not run.is_done
 
     def test_an_overlap_that_was_read_in_part_moves_nothing_back(self) -> None:
-        run = ScopeRun(Scope("", "", 35, 50), Progress(10, 40), complete_until=37, read_at=60)
+        run = ScopeRun(Scope("", "", 35, 50), {"": Progress(10, 40)}, complete_until=37, read_at=60)
 
         assert run.reached() == Progress(10, 40, 60)
 
     def test_the_least_advanced_scope_is_read_first(self) -> None:
-        far, near = (ScopeRun(Scope(n, n, 0, 9), Progress(0, int(n))) for n in ("8", "2"))
-        new = ScopeRun(Scope("0", "0", 0, 9), None)
+        far, near = (ScopeRun(Scope(n, n, 0, 9), {"": Progress(0, int(n))}) for n in ("8", "2"))
+        new = ScopeRun(Scope("0", "0", 0, 9), {"": None})
 
         assert least_advanced_first([far, near, new]) == [new, near, far]
 
@@ -143,3 +144,11 @@ class TestWhatTheLedgerProves:
 
     def test_progress_that_goes_back_forgets_the_counts_of_its_end(self) -> None:
         assert as_proven(Progress(10, 80, 90, {7: 1}, 10), []) == Progress(10, 10)
+
+
+def test_classes_are_read_together_where_they_are_as_far_as_each_other() -> None:
+    progress_of = {"": Progress(0, 100), "mpp": Progress(0, 95), "gsr": Progress(0, 40), "x": None}
+
+    groups = [tuple(group) for group in read_together(progress_of, overlap=10)]
+
+    assert groups == [("x",), ("gsr",), ("", "mpp")]
