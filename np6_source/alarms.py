@@ -48,6 +48,10 @@ class Alarm:
     what: str
     advice: str
 
+    def __str__(self) -> str:
+        of = f" id {self.scope_id}" if self.scope_id else ""
+        return f"{self.rule}: {self.resource}{of}: {self.what}. {self.advice}"
+
 
 @dataclass(frozen=True)
 class Unknown:
@@ -149,9 +153,10 @@ def types_of_week(windows: pa.Table, now: int) -> dict[str, int]:
 
 
 def _run(query: str, windows: pa.Table, now: int, **more: Any) -> list[tuple[Any, ...]]:
+    second = -(-now // SECOND)  # Rounded up: a request within this second is not a later one.
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.register("load_windows", windows)
-        return connection.execute(query, {"now": now // SECOND, **more}).fetchall()
+        return connection.execute(query, {"now": second, **more}).fetchall()
 
 
 _FIRST_READ = """

@@ -341,3 +341,10 @@ class TestWhatRowsSay:
         before = alarms(made.table(), self.NOW * SECOND)
         made.add(ALL, BEGIN, self.NOW, self.NOW + HOUR, 5, type_counts='{"dismiss": 5}')
         assert alarms(made.table(), self.NOW * SECOND) == before == ()
+
+    def test_a_request_of_this_very_moment_is_looked_at(self, made: Ledger) -> None:
+        moment = self.NOW * SECOND + 700
+        row = made.add(ALL, BEGIN, self.NOW, self.NOW, 5, type_counts='{"dismiss": 5}')
+        row["requested_at"] = to_datetime(moment)
+        (alarm,) = alarms(made.table(), moment)
+        assert alarm.rule == "unknown"

@@ -30,6 +30,7 @@ from ..settings import moment_ms
 from ..views.publishing import check_publishing, publish
 from ..windows import SECOND
 from . import progress, report
+from .alarms_of_load import FAIL_ON, alarms_of_load, problem_of
 from .configuration import check_names
 from .destination import open_pipeline
 from .document import print_document
@@ -44,7 +45,7 @@ from .options import (
     given_ids,
     make_source,
 )
-from .outcome import DONE, SIGNALLED, Output
+from .outcome import DONE, FOUND, SIGNALLED, Output
 from .outcome import run as run_command
 
 logger = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ SUMMARY = "load what is new, incrementally"
 EPILOG = f"""\
 {DATES}
 Exit status 0: everything asked for is loaded. 1: something failed. 2: an option or setting cannot
-be used. 75: try again later. 130, 143: ended by a signal. What is complete is loaded whatever
-it is."""
+be used. 3: an alarm that --fail-on names. 75: try again later. 130, 143: ended by a signal. What is
+complete is loaded whatever it is."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -131,6 +132,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="then copy the DuckDB file to FILE by rename, for readers whom a load would lock out",
+    )
+    parser.add_argument_group("alarm").add_argument(
+        "--fail-on",
+        choices=tuple(FAIL_ON),
+        default="never",
+        help=f"alarms about what was loaded that end the command with status {FOUND} (%(default)s);"
+        " they are printed in any case",
     )
     add_output_options(parser)
     parser.add_argument(
@@ -210,13 +218,18 @@ def run(options: argparse.Namespace) -> int:
         publish(pipeline, options.publish)
     status = SIGNALLED + signal_received() if done.stopped else report.status_of(done)
     what = report.loaded(done, pipeline, {} if options.reload else before)
+    # Before it has caught up, the ledger says what the report says.
+    has_caught_up = not done.stopped and not done.failures
+    on = alarms_of_load(pipeline) if has_caught_up else ()
+    if status == DONE and any(a.severity in FAIL_ON[options.fail_on] for a in on):
+        status = FOUND
     if options.json:
         print_document(
             "load",
             status,
             pipeline,
             report.result_of(done, what),
-            report.problems(done),
+            [*report.problems(done), *map(problem_of, on)],
             sum(done.windows.values()),
             sum(one.get("bytes", 0) for one in _metrics(sources).values()),
         )
@@ -224,6 +237,9 @@ def run(options: argparse.Namespace) -> int:
     if not options.quiet:
         report.print_report(done, what)
     report.print_failures(done)
+    for alarm in on:
+        if alarm.severity == "error" or not options.quiet:
+            print(f"{alarm.severity}: {alarm}", file=sys.stderr)
     return status
 
 

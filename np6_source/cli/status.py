@@ -14,23 +14,21 @@ from typing import Any
 from dlt.common.pipeline import get_dlt_pipelines_dir
 from rich.table import Table
 
-from ..alarms import Alarm, duration
+from ..alarms import duration
 from ..dlt_internals import pending_packages
 from ..errors import SettingError
 from ..status import ResourceStatus, Status, status
 from ..windows import SECOND, iso
+from .alarms_of_load import FAIL_ON, problem_of
 from .configuration import check_names
 from .destination import looking
-from .document import Problem, print_document
+from .document import print_document
 from .gaps import coverage_of
 from .nearest import did_you_mean
 from .options import add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, FOUND, Output
 
 SUMMARY = "say how far every resource has got, what came, and what is wrong; makes no request"
-
-FAIL_ON = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
-"""The severities of alarms that set the exit status, by the option's value."""
 
 WIDE = 200
 """Columns of a table that no terminal shows."""
@@ -80,14 +78,14 @@ def run(options: argparse.Namespace) -> int:
         is_on = any(alarm.severity in FAIL_ON[options.fail_on] for alarm in found.alarms)
         exit_status = FOUND if is_on else DONE
         if options.json:
-            problems = map(_problem, found.alarms)
+            problems = map(problem_of, found.alarms)
             print_document("status", exit_status, pipeline, result_of(found, now), problems)
             return exit_status
     if not options.quiet:
         _print(found, now)
     elif is_on:
         for alarm in found.alarms:
-            Output(stderr=True).print(_sentence(alarm), markup=False)
+            Output(stderr=True).print(str(alarm), markup=False)
     return exit_status
 
 
@@ -170,29 +168,13 @@ def _lines(found: Status) -> Iterator[tuple[str, str]]:
     if not found.alarms:
         yield "alarms", "none"
     for alarm in found.alarms:
-        yield alarm.severity, _sentence(alarm)
+        yield alarm.severity, str(alarm)
 
 
 _VIEWS_ADVICE = {
     "not made": ": make them with np6-source views",
     "not up to date": ": the next load makes them, or np6-source views",
 }
-
-
-def _sentence(alarm: Alarm) -> str:
-    of = f" id {alarm.scope_id}" if alarm.scope_id else ""
-    return f"{alarm.rule}: {alarm.resource}{of}: {alarm.what}. {alarm.advice}"
-
-
-def _problem(alarm: Alarm) -> Problem:
-    return Problem(
-        alarm.severity,
-        alarm.rule,
-        alarm.what,
-        alarm.resource,
-        alarm.scope_id or None,
-        alarm.advice,
-    )
 
 
 def _ids(one: ResourceStatus) -> str:

@@ -1,0 +1,111 @@
+"""What ``np6-source load`` says of alarms once it has caught up, and whom it tells."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from np6_source.cli.alarms_of_load import alarms_of_load
+from tests.cli.test_status import HOUR, STOPPED, two_days_ago
+from tests.support import Warehouse, event
+
+TMake = Callable[..., Any]
+ALL = "actions_events"
+PACKAGE = """
+INSERT INTO np6.load_windows BY NAME
+SELECT 'actions_events' AS resource, '' AS scope_id, e - INTERVAL 10 MINUTE AS window_start,
+  e AS window_end, e AS requested_at, 7 AS event_count, '{number}' AS _dlt_load_id,
+  '{types}' AS type_counts, '{{}}' AS unmapped_paths
+FROM (SELECT now() + INTERVAL {number} MINUTE AS e);
+INSERT INTO np6._dlt_loads BY NAME
+SELECT '{number}' AS load_id, 'np6' AS schema_name, 0 AS status, now() AS inserted_at
+"""
+"""A load of some minutes later."""
+
+
+@pytest.fixture
+def loaded(warehouse: Warehouse, serve: TMake, source_of: TMake) -> Any:
+    """Two days of an event an hour, loaded just now."""
+    sandbox = serve([event(n, two_days_ago() + n * HOUR) for n in range(48)])
+    warehouse.run(source_of(sandbox, ALL, start=two_days_ago()))
+    return sandbox
+
+
+@pytest.fixture
+def slack(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The messages that a channel has received."""
+    received: list[str] = []
+
+    class Channel(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append(json.loads(body)["text"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing on standard error."""
+
+    with HTTPServer(("127.0.0.1", 0), Channel) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        hook = f"http://127.0.0.1:{server.server_port}/a-secret-path"
+        monkeypatch.setenv("RUNTIME__SLACK_INCOMING_HOOK", hook)
+        yield received
+        server.shutdown()
+        thread.join()
+
+
+def test_a_load_prints_alarms_and_fails_on_them_as_asked_for(
+    command_line: Any, warehouse: Warehouse, loaded: Any
+) -> None:
+    warehouse.execute(STOPPED)
+
+    def load(*options: str) -> Any:
+        return command_line.run(
+            "-m np6_source",
+            "load",
+            *command_line.where(warehouse),
+            *("--resources", ALL, "--base-url", loaded.url, "--progress", "none"),
+            *options,
+            SOURCES__NP6__API_KEY=loaded.key,
+        )
+
+    ended = load()
+    assert ended.returncode == 0, ended.stderr
+    assert "error: lag: actions_reactivities: complete up to" in ended.stderr
+    failed = load("--fail-on", "error", "--quiet")
+    assert (failed.returncode, failed.stdout) == (3, "")
+    assert "lag: actions_reactivities" in failed.stderr
+    document = json.loads(load("--json").stdout)
+    assert [(p["severity"], p["rule"]) for p in document["problems"]] == [("error", "lag")]
+
+
+@pytest.mark.usefixtures("loaded")
+def test_slack_hears_of_an_alarm_once(warehouse: Warehouse, slack: list[str]) -> None:
+    assert alarms_of_load(warehouse.pipeline) == ()
+    assert slack == []
+    warehouse.execute(PACKAGE.format(number=1, types='{"dismiss":7}'))
+    (alarm,) = alarms_of_load(warehouse.pipeline)
+    assert alarm.rule == "unknown"
+    assert slack == [f"np6_source, warning: {alarm}"]
+    warehouse.execute(PACKAGE.format(number=2, types='{"hit":7}'))
+    assert alarms_of_load(warehouse.pipeline) == (alarm,)
+    assert len(slack) == 1
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_channel_that_is_not_there_fails_nothing(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RUNTIME__SLACK_INCOMING_HOOK", "http://127.0.0.1:9/a-secret-path")
+    warehouse.execute(PACKAGE.format(number=1, types='{"dismiss":7}'))
+    (alarm,) = alarms_of_load(warehouse.pipeline)
+    assert alarm.rule == "unknown"
+    assert "Slack did not take the message" in caplog.text
+    assert "a-secret-path" not in caplog.text
