@@ -192,6 +192,7 @@ class ResourceRun:
         self._probes: dict[str, LatenessProbe] = {}
         self._key_is_known = False
         self._starts_over = False
+        self._is_whole = False
         self._witness: dict[str, Any] | None = None
         self._resource = dlt.current.resource()
         self._thread = threading.get_ident()
@@ -206,7 +207,18 @@ class ResourceRun:
         Raises:
             SettingError: The range or the ids cannot be loaded.
             RequestFailed: A window failed and the settings say that this ends the run.
+            Incomplete: A given span was not read to its end, and the settings say the same.
         """
+        try:
+            yield from self._run()
+        except GeneratorExit:
+            # dlt closes the generator where a limit is reached, and where the run has failed.
+            limit = self._resource.limit
+            if limit is not None and limit.exhausted and self._is_backfill and not self._is_whole:
+                self._note_incomplete("add_limit")
+            raise
+
+    def _run(self) -> Iterator[Any]:
         self._metrics.update(
             windows=0,
             events=0,
@@ -750,8 +762,15 @@ class ResourceRun:
         is_explained = self._session.ended_by is not None or self._metrics["failures"]
         if not self._is_backfill or reached.is_done or is_explained:
             return
+        self._note_incomplete("largest_load" if self._metrics["full"] else "stop_when or a signal")
+
+    def _note_incomplete(self, cause: str) -> None:
+        """Takes note of what ended a run before the end of the span that it was given.
+
+        Raises:
+            Incomplete: The settings say that this ends the run.
+        """
         end = iso(self._moment(self._cursor.end_value))
-        cause = "largest_load" if self._metrics["full"] else "stop_when or a signal"
         left_out = {
             "kind": "Incomplete",
             "message": f"{self._endpoint.name}: {cause} ended the run before {end}, up to which it"
@@ -840,6 +859,7 @@ class ResourceRun:
         """Moves the progress to the end of what was handed on; dlt commits it with that."""
         for label, progress in reached.progress.items():
             self._places[label] = progress.to_state()
+        self._is_whole = reached.is_done
         if self._is_backfill:
             if reached.is_done:
                 self._forget_backfill()

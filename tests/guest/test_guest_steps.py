@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from np6_source import raise_if_incomplete
 from np6_source.extract import batches
 from np6_source.sandbox import Sandbox, sample_account
 from np6_source.schema import TABLES
@@ -222,10 +223,24 @@ class TestLimit:
         span = {"start": "2024-03-01", "end": "2024-03-02", "window": 3600}
         for limit in (4, 1000):
             sandbox.requests.clear()
-            warehouse.run(source_of(sandbox, ALL, **span).add_limit(limit))
+            source = source_of(sandbox, ALL, on_error="keep", **span).add_limit(limit)
+            pipeline = warehouse.run(source)
+            left_out = source.resources[ALL].custom_metrics["incomplete"]
+            assert ["add_limit" in one["message"] for one in left_out] == [True] * (limit == 4)
+        raise_if_incomplete(pipeline)
         assert warehouse.ids() == EVERY_ID[:24]
         assert min(request.query["start"] for request in sandbox.requests) > "2024-03-01T00:00:00Z"
         assert "backfills" not in warehouse.places(ALL)
+
+    def test_a_given_span_that_it_cuts_is_not_loaded(
+        self, warehouse: Any, sandbox: Sandbox, source_of: TMake
+    ) -> None:
+        span = {"start": "2024-03-01", "end": "2024-03-02", "window": 3600}
+        with pytest.raises(PipelineStepFailed, match="add_limit ended the run before 2024-03-02"):
+            warehouse.run(source_of(sandbox, ALL, **span).add_limit(4))
+        assert warehouse.ids() == []
+        warehouse.run(source_of(sandbox, ALL, **span).add_limit(1000))
+        assert warehouse.ids() == EVERY_ID[:24]
 
     @pytest.mark.parametrize("limit", [5, 13])
     def test_of_a_parallelized_resource_moves_no_cursor(
