@@ -13,7 +13,7 @@ import codecs
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -195,6 +195,70 @@ class BodyInMemory:
         self.content = bytearray()
 
 
+class BodyInFile:
+    """A sink that writes a body to one file.
+
+    Attributes:
+        context: What the response is for, for messages.
+        file: The file.
+    """
+
+    def __init__(self, file: Path, advice: str) -> None:
+        """Prepares for a body.
+
+        Args:
+            file: The file to write.
+            advice: What a failure to write means for the tables, for messages.
+        """
+        self.file = file
+        self.context = RequestContext("", "", "")
+        self._advice = advice
+        self._target: BinaryIO | None = None
+
+    def start(self, requested_at: int, context: RequestContext) -> None:
+        """See ``BodySink``.
+
+        Raises:
+            SpoolFailed: The file cannot be made.
+        """
+        self.context = context
+        with self._writing():
+            self._target = self.file.open("wb")
+
+    def add(self, chunk: bytes) -> None:
+        """See ``BodySink``.
+
+        Raises:
+            SpoolFailed: It cannot be written.
+        """
+        assert self._target is not None
+        with self._writing():
+            self._target.write(chunk)
+
+    def finish(self) -> None:
+        """See ``BodySink``.
+
+        Raises:
+            SpoolFailed: It cannot be written.
+        """
+        with self._writing():
+            self._close()
+
+    def discard(self) -> None:
+        """See ``BodySink``: removes the file."""
+        with self._writing():
+            self._close()
+            self.file.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        target, self._target = self._target, None
+        if target is not None:
+            target.close()
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return _writing(self.context, "the response could not be written", self._advice)
+
+
 class PieceReader(Protocol):
     """Takes the pieces of a body as they are complete."""
 
@@ -264,19 +328,24 @@ class BodyInPieces:
             with self._writing():
                 writer.discard()
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror
-        else:
-            return
-        raise SpoolFailed(
+    def _writing(self) -> AbstractContextManager[None]:
+        return _writing(
             self._context,
-            f"the response could not be written to {self._folder}: {reason}",
+            f"the response could not be written to {self._folder}",
             "Nothing of it was loaded; make room and run again.",
         )
+
+
+@contextmanager
+def _writing(context: RequestContext, problem: str, advice: str) -> Iterator[None]:
+    """Turns an error of the disk into the request's failure, which does not hold it."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror
+    else:
+        return
+    raise SpoolFailed(context, f"{problem}: {reason}", advice)
 
 
 class BodyTooLarge(Exception):

@@ -6,16 +6,16 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import duckdb
 import pyarrow as pa
 
+from ..api.body import BodyInFile
 from ..api.client import ResponseFacts
 from ..api.responses import fewer_than_announced
 from ..dimensions import Dimension
@@ -92,7 +92,8 @@ def load_rows(tools: Tools, request: DescriptionRequest, account: str) -> TableS
     Raises:
         RequestFailed: The class says what it means, see ``errors``. No file stays.
     """
-    sink = _OneFile(tools.spool / f"{time.monotonic_ns()}-{id(request)}.json")
+    file = tools.spool / f"{time.monotonic_ns()}-{id(request)}.json"
+    sink = BodyInFile(file, NOTHING_CHANGED)
     try:
         facts = tools.client.fetch(request, sink)
         try:
@@ -110,7 +111,7 @@ def load_rows(tools: Tools, request: DescriptionRequest, account: str) -> TableS
 
 
 def _read(
-    tools: Tools, request: DescriptionRequest, sink: _OneFile, facts: ResponseFacts, account: str
+    tools: Tools, request: DescriptionRequest, sink: BodyInFile, facts: ResponseFacts, account: str
 ) -> TableStash | None:
     file, context, dimension = sink.file, sink.context, request.dimension
     if repair(file):
@@ -160,60 +161,6 @@ def _as_tables(rows: dict[str, list[dict[str, Any]]], dimension: Dimension) -> d
         for table in dimension.tables
         if table.name in rows
     }
-
-
-class _OneFile:
-    """A sink that writes a response's body to one file.
-
-    Attributes:
-        context: What the response is for, for messages.
-        file: The file.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.context = RequestContext("", "", "")
-        self._target: BinaryIO | None = None
-
-    def start(self, requested_at: int, context: RequestContext) -> None:
-        """See ``BodySink``."""
-        self.context = context
-        with self._writing():
-            self._target = self.file.open("wb")
-
-    def add(self, chunk: bytes) -> None:
-        """See ``BodySink``."""
-        assert self._target is not None
-        with self._writing():
-            self._target.write(chunk)
-
-    def finish(self) -> None:
-        """See ``BodySink``."""
-        with self._writing():
-            self._close()
-
-    def discard(self) -> None:
-        """See ``BodySink``: removes the file."""
-        with self._writing():
-            self._close()
-            self.file.unlink(missing_ok=True)
-
-    def _close(self) -> None:
-        target, self._target = self._target, None
-        if target is not None:
-            target.close()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror
-        else:
-            return
-        raise SpoolFailed(
-            self.context, f"the response could not be written: {reason}", NOTHING_CHANGED
-        )
 
 
 def _object(file: Path) -> Any:
