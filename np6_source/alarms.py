@@ -35,8 +35,8 @@ class Alarm:
         rule: Which rule found it.
         severity: ``error`` or ``warning``.
         resource: The resource.
-        scope_id: The id as the ledger stores it; empty for the account, and where it concerns all
-            ids.
+        scope_id: The id, with the class of robots, see ``ledger.scope_key``; empty for the account,
+            and where it concerns all ids.
         what: What was found.
         advice: What to do about it.
     """
@@ -161,7 +161,10 @@ def _run(query: str, windows: pa.Table, now: int, **more: Any) -> list[tuple[Any
 
 _FIRST_READ = """
 WITH w AS (
-  SELECT resource, scope_id, purpose, _dlt_load_id AS package, type_counts, unmapped_paths,
+  SELECT resource, purpose,
+    -- as ledger.scope_key: every class of robots has its own progress
+    scope_id || CASE WHEN classification <> '' THEN ' robots=' || classification ELSE '' END
+      AS scope_id, _dlt_load_id AS package, type_counts, unmapped_paths,
     epoch_ms(window_start) / 1000 AS s, epoch_ms(window_end) / 1000 AS e,
     epoch_ms(requested_at) / 1000 AS r, event_count AS n, distinct_count AS d,
     byte_count

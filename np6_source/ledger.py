@@ -128,9 +128,14 @@ def recent_windows(
     if not loaded:
         return arrow.empty_table()
     normalized = schema.naming.normalize_path
-    there = schema.tables[name_of(LOAD_WINDOWS, schema)]["columns"]
-    names = [name for name in arrow.names if normalized(name) in there]
-    with pipeline.sql_client(*loaded) as client:
+    with pipeline.destination_client(*loaded) as destination:
+        assert isinstance(destination, SqlJobClientBase)
+        client = destination.sql_client
+        _, columns = destination.get_storage_table(name_of(LOAD_WINDOWS, schema))
+        there = {name.lower() for name in columns}
+        names = [name for name in arrow.names if normalized(name).lower() in there]
+        if not names:
+            return arrow.empty_table()
         column = {
             name: client.escape_column_name(normalized(name))
             for name in (*names, "load_id", "status", "schema_name")

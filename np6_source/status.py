@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from .alarms import LOOKS_BACK_MS, Alarm, Loaded, Unknown, alarms, loaded, types_of_week, unknown
-from .ledger import TCoverage, recent_windows
+from .ledger import TCoverage, of_scope_key, recent_windows
 from .schema import REJECTED_EVENTS
 from .tables.naming import name_of
 from .views import TStanding, standing
@@ -29,7 +29,7 @@ class ResourceStatus:
     Attributes:
         resource: The resource.
         start: Where its history begins, milliseconds since the epoch; of ids: the earliest.
-        complete_until: Up to where it is loaded; of ids: the least advanced.
+        complete_until: Up to where it is loaded; of ids, and classes of robots: the least advanced.
         median_until: Of ids: the median; else the same.
         most_until: Of ids: the most advanced; else the same.
         gaps: Spans between start and end that no load covers, those of all ids together.
@@ -121,7 +121,7 @@ def _of_resource(
         most_until=ends[-1] if ends else None,
         # A scope without a window is one whose package was given up.
         gaps=sum(len(windows) - 1 if windows else 1 for windows in spans.values()),
-        ids=len([scope_id for scope_id in spans if scope_id]),
+        ids=len({scope_id for key in spans if (scope_id := of_scope_key(key)[0])}),
         unknown_ids=unknown_ids.get(name, 0),
         loaded=came,
     )

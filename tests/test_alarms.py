@@ -348,3 +348,11 @@ class TestWhatRowsSay:
         row["requested_at"] = to_datetime(moment)
         (alarm,) = alarms(made.table(), moment)
         assert alarm.rule == "unknown"
+
+    def test_a_class_of_robots_is_read_beside_the_others(self, made: Ledger) -> None:
+        for row in list(made.rows):
+            made.rows.append(
+                row | {"classification": "mpp", "event_count": row["event_count"] // 2}
+            )
+        (of_all,) = loaded(made.table(), self.NOW * SECOND)
+        assert of_all.events == 60 + 30

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dlt.common.pipeline import get_dlt_pipelines_dir
+from dlt.destinations.job_client_impl import SqlJobClientBase
 from rich.table import Table
 
 from ..alarms import duration
@@ -72,6 +73,11 @@ def run(options: argparse.Namespace) -> int:
     now = int(time.time() * SECOND)
     folder = Path(options.pipelines_dir or get_dlt_pipelines_dir()) / options.pipeline
     with looking(options) as pipeline:
+        if not isinstance(pipeline.destination_client(), SqlJobClientBase):
+            raise SettingError(
+                f"status reads load_windows in a database, and --destination {options.destination}"
+                " has files: read them with np6_source.deduplication.parquet_views"
+            )
         covered = coverage_of(pipeline)
         _check_resources(options.resources, sorted({name for name, _ in covered}))
         found = status(pipeline, covered, now, options.resources, pending_packages(folder))

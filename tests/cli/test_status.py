@@ -183,6 +183,16 @@ def test_an_alarm_sets_the_exit_status_as_asked_for(status: TMake, warehouse: Wa
     assert document["problems"][0]["severity"] == "error"
 
 
+def test_files_have_no_ledger_to_ask(command_line: Any, tmp_path: Path) -> None:
+    ended = command_line.run(
+        "-m np6_source",
+        *("status", "--destination", "filesystem", "--pipelines-dir", str(tmp_path)),
+        DESTINATION__FILESYSTEM__BUCKET_URL=str(tmp_path / "lake"),
+    )
+    assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
+    assert "status reads load_windows in a database" in ended.stderr
+
+
 def test_nothing_loaded_and_what_cannot_be_used(
     status: TMake, warehouse: Warehouse, serve: TMake, source_of: TMake
 ) -> None:
