@@ -6,9 +6,17 @@ Messages name only the error's class: its text may quote the URL, and it holds t
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 
 import requests
-from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NameResolutionError,
+    ProtocolError,
+    ProxyError,
+    SSLError,
+)
 
 from ..errors import BadAnswer, ExchangeFailed, RequestContext, Unreachable
 from .body import BodyTooLarge
@@ -28,8 +36,9 @@ def not_sent(error: Exception, context: RequestContext) -> Refusal:
     if _broke_off(error):
         return Refusal(too_large(context, "the API closed the connection"), may_repeat=True)
     if isinstance(error, (requests.exceptions.ConnectionError, HTTPError)):
-        problem = f"no connection to the API ({kind})"
-        advice = "Nothing of the window was loaded; check the network and base_url."
+        why, what_to_do = _why_not_connected(error)
+        problem = f"no connection to the API: {why} ({kind})"
+        advice = f"{NOTHING_LOADED} {what_to_do} `np6-source check` tries it."
         return Refusal(Unreachable(context, problem, advice), may_repeat=True)
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
         # requests cannot find the file with the certificates, or this machine is out of something.
@@ -59,6 +68,38 @@ def not_received(error: Exception, context: RequestContext) -> Refusal:
         problem = "the body is not in the charset that its Content-Type names"
         return Refusal(BadAnswer(context, problem, f"{NOTHING_LOADED} Tell NP6's support."))
     return Refusal(unreadable(error, context))
+
+
+def _why_not_connected(error: Exception) -> tuple[str, str]:
+    """What kept a connection from being made, and what to do about it."""
+    causes = list(_causes(error))
+    if any(isinstance(cause, (ProxyError, requests.exceptions.ProxyError)) for cause in causes):
+        return "the proxy does not let it through", "Check HTTPS_PROXY and NO_PROXY."
+    if any(isinstance(cause, (SSLError, requests.exceptions.SSLError)) for cause in causes):
+        advice = "REQUESTS_CA_BUNDLE names a file with certificates of your own; check base_url."
+        return "TLS fails, or the certificate is not accepted", advice
+    if any(isinstance(cause, NameResolutionError) for cause in causes):
+        return "the host's name is not known (DNS)", "Check the network and base_url."
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return "the host refuses it", "Check the network and base_url."
+    # urllib3 makes a connection that cannot be made at all a kind of a time-out.
+    if any(type(cause) is ConnectTimeoutError for cause in causes):
+        return "nothing answers in time (connect_timeout)", "Check the network and base_url."
+    return "it cannot be made", "Check the network and base_url."
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that it holds, as requests and urllib3 2 nest them."""
+    seen: set[int] = set()
+    pending: list[object] = [error]
+    while pending:
+        current = pending.pop()
+        if not isinstance(current, BaseException) or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        nested = (current.__cause__, current.__context__, getattr(current, "reason", None))
+        pending.extend([*nested, *current.args])
 
 
 def _broke_off(error: Exception) -> bool:

@@ -195,7 +195,7 @@ def test_what_asking_again_does_not_change_is_asked_once(
 def test_nobody_listening_is_unreachable(client_of: TMake, raw_server: TMake, at: TAt) -> None:
     server = raw_server()
     api = type("Api", (), {"url": f"http://127.0.0.2:{server.port}/", "key": "some-key"})
-    with pytest.raises(Unreachable, match="check the network and base_url"):
+    with pytest.raises(Unreachable, match="Check the network and base_url"):
         client_of(api, attempts=2).fetch(
             WindowRequest(ROW, Window(at("03-01"), at("03-02"))), BodyInMemory()
         )
