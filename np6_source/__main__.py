@@ -5,12 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .cli import documentation, gaps, ids, load, status, views
+from .cli import check, documentation, gaps, ids, load, status, views
 from .cli.document import installed_version
 from .cli.options import Parser
 from .cli.outcome import run
 
-COMMANDS = {"load": load, "gaps": gaps, "status": status, "views": views, "ids": ids}
+COMMANDS = {
+    "load": load,
+    "check": check,
+    "gaps": gaps,
+    "status": status,
+    "views": views,
+    "ids": ids,
+}
 """The modules of the commands, each with ``SUMMARY``, ``add_options`` and ``run``."""
 INTERNAL = {"documentation": documentation}
 """Those that only this repository has a use for; the help does not list them."""

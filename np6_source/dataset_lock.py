@@ -244,7 +244,8 @@ def _wait_for(
         if wait.stop_when() or now - begun >= wait.lock:
             raise DatasetBusy(
                 f"{name} is in use: {why()}. Waited {now - begun:.0f} s. What was extracted stays"
-                " and is loaded by the next call: run it again later."
+                " and is loaded by the next call: run it again later; `np6-source check`"
+                " says whether it is free."
             )
         if now - said >= 60:
             said = now

@@ -9,7 +9,7 @@ import copy
 import inspect
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import dlt
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.destination.reference import AnyDestination
+from dlt.common.json import json
 from dlt.common.pipeline import PipelineContext
 from dlt.common.runtime import signals
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
@@ -97,6 +98,36 @@ def cursor_of(resource: DltResource) -> Incremental[Any] | None:
         return None
     defaults = (parameter.default for parameter in inspect.signature(generator).parameters.values())
     return next((value for value in defaults if isinstance(value, Incremental)), None)
+
+
+def captured_by(resource: DltResource) -> Mapping[str, Any]:
+    """The variables that the function of a resource took from where it was made.
+
+    A resource carries nothing else from there that survives its copies (dlt 1.31).
+    """
+    generator: Any = resource._pipe.gen
+    return (
+        inspect.getclosurevars(inspect.unwrap(generator)).nonlocals if callable(generator) else {}
+    )
+
+
+def state_on_disk(working_dir: Path) -> Mapping[str, Any]:
+    """A pipeline's state as its folder has it, read without opening the pipeline (dlt 1.31).
+
+    ``dlt.attach`` and ``dlt.pipeline`` make the folder, or wipe it, where it is not whole.
+    """
+    file = working_dir / "state.json"
+    state: Mapping[str, Any] = json.typed_loadb(file.read_bytes()) if file.is_file() else {}
+    return state
+
+
+def configuration_files() -> list[str]:
+    """The files of dlt's configuration that are there, of whichever provider (dlt 1.31)."""
+    return [
+        str(file)
+        for provider in Container()[PluggableRunContext].providers.providers
+        for file in getattr(provider, "present_locations", ())
+    ]
 
 
 WINDOWS = "np6_windows"

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 from dlt.common.runtime import signals
 
-from np6_source.dlt_internals import is_stop_requested, pending_packages, where_configured
+from np6_source.dlt_internals import (
+    captured_by,
+    is_stop_requested,
+    pending_packages,
+    state_on_disk,
+    where_configured,
+)
 
 
 class TestWhereConfigured:
@@ -51,3 +57,21 @@ def test_a_package_is_pending_from_its_extraction_to_its_load(warehouse: Any) ->
     assert pending_packages(folder) == pipeline.list_normalized_load_packages() == extracted
     pipeline.load()
     assert pending_packages(folder) == []
+
+
+def test_the_state_is_read_from_the_folder(
+    warehouse: Any, serve: Any, source_of: Any, event: Any, at: Any
+) -> None:
+    folder = warehouse.pipelines_dir / warehouse.name
+    assert state_on_disk(folder) == {}
+    sandbox = serve([event(1, at("03-01T10:00"))], now=at("03-02"))
+    pipeline = warehouse.run(source_of(sandbox, "actions_events"))
+    assert state_on_disk(folder)["sources"] == pipeline.state["sources"]
+
+
+def test_what_a_resource_was_made_of_survives_its_copies(raw_server: Any, source_of: Any) -> None:
+    source = source_of(raw_server(), "actions_events", "actions")
+    assert {"endpoint", "scope_ids", "session"} <= set(
+        captured_by(source.resources["actions_events"])
+    )
+    assert {"dimension", "scope_ids", "session"} <= set(captured_by(source.resources["actions"]))

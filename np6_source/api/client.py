@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
@@ -173,6 +173,8 @@ class Client:
         settings: ClientSettings,
         clock: ServerClock,
         should_stop: Callable[[], object] = lambda: False,
+        on_response: Callable[[int, Mapping[str, str]], None] = lambda status, headers: None,
+        chunk: int = CHUNK,
     ) -> None:
         """Opens a session.
 
@@ -181,6 +183,8 @@ class Client:
             clock: Learns the API's time from the responses.
             should_stop: Asked from several threads; anything true ends every wait, and gives
                 requests under way ``watch.GRACE`` seconds more.
+            on_response: Called with the status and the headers of every response.
+            chunk: Bytes of a body that are received at once.
 
         Raises:
             SettingError: The base URL or the key cannot be used.
@@ -189,6 +193,8 @@ class Client:
         self.clock = clock
         self._settings = settings
         self._should_stop = should_stop
+        self._on_response = on_response
+        self._chunk = chunk
         self._base_url = checked_base_url(settings.base_url)
         self._throttle = Throttle(
             settings.concurrency, settings.interval, settings.longest_wait, should_stop
@@ -295,6 +301,7 @@ class Client:
         with self._sent(request, watched) as response:
             headers = response.headers
             self.clock.observe(headers.get("Date"))
+            self._on_response(response.status_code, headers)
             requested_at = self.clock.now() - int((time.monotonic() - began) * SECOND)
             context = replace(
                 request.context,
@@ -368,7 +375,7 @@ class Client:
             if response.status_code == 204:
                 sink.add(b"[]")
             else:
-                raw = response.raw.stream(CHUNK, decode_content=False)
+                raw = response.raw.stream(self._chunk, decode_content=False)
                 plain = counted.chunks(inflated(raw))
                 for chunk in in_utf8(plain, declared_charset(response.headers)):
                     sink.add(chunk)

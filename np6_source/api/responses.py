@@ -96,10 +96,11 @@ def refusal(
         return None
     if status == 401:
         origin = f" in {key_origin}" if key_origin else ""
-        return Refusal(Unauthorized(context, "NP6 refused the API key", f"Check the key{origin}."))
+        advice = f"Check the key{origin}; `np6-source check` tries it."
+        return Refusal(Unauthorized(context, "NP6 refused the API key", advice))
     if status == 403:
         problem = "the API key's user may not call this operation"
-        advice = "Ask NP6 for the right, or leave the resource out."
+        advice = "Ask NP6 for the right, or leave the resource out; `np6-source check` tries all."
         return Refusal(Forbidden(context, problem, advice))
     if status == 404:
         of_id = "NP6 does not know this id", "Check the id; its progress is kept."

@@ -6,6 +6,7 @@ import inspect
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import dlt
 
@@ -31,16 +32,45 @@ def check_names() -> None:
     Raises:
         SettingError: Names what is there and what was probably meant.
     """
+    for name in unread_names():
+        if name.meant is not None:
+            raise SettingError(str(name))
+        logger.warning("%s", name)
+
+
+@dataclass(frozen=True)
+class UnreadName:
+    """A name that is configured and that nothing reads.
+
+    Attributes:
+        name: The name.
+        where: It, with where it stands.
+        meant: How the parameter is written that it resembles; None: it resembles none.
+    """
+
+    name: str
+    where: str
+    meant: str | None
+
+    def __str__(self) -> str:
+        if self.meant is not None:
+            return f"{self.where} is read by nobody: did you mean {self.meant}?"
+        return f"{self.where} is read by nobody: np6_source has no parameter {self.name}"
+
+
+def unread_names() -> list[UnreadName]:
+    """Every such name."""
     known = [*inspect.signature(np6_source).parameters, *WAITS, *_OF_DLT]
     resources = {endpoint.name for endpoint in ENDPOINTS}
+    found = []
     for name, where in _names():
         if name in known or name in resources or name == "np6":
             continue
         meant = nearest(name, known)
-        if meant is not None:
-            written = _PREFIX + meant.upper() if where == name_in_environment(name) else meant
-            raise SettingError(f"{where} is read by nobody: did you mean {written}?")
-        logger.warning("%s is read by nobody: np6_source has no parameter %s", where, name)
+        if meant is not None and where == name_in_environment(name):
+            meant = _PREFIX + meant.upper()
+        found.append(UnreadName(name, where, meant))
+    return found
 
 
 def name_in_environment(name: str) -> str:

@@ -6,6 +6,7 @@
 | `exit_status` | see ``outcome`` |
 | `at` | when it ended, ISO 8601, UTC |
 | `pipeline`, `destination`, `dataset` | where to; null where it ended before |
+| `account` | a digest of the key and the API's address; null where no key was needed |
 | `requests`, `bytes` | responses that went into the tables, and their size uncompressed |
 | `problems` | `severity`, `rule`, `resource`, `id`, `what`, `advice` of each |
 | `result` | the command's own; null where it ended before |
@@ -63,6 +64,7 @@ def print_document(
     problems: Iterable[Problem] = (),
     requests: int = 0,
     byte_count: int = 0,
+    account: str | None = None,
 ) -> None:
     """Prints the object to standard output."""
     destination = pipeline.destination if pipeline is not None else None
@@ -74,6 +76,7 @@ def print_document(
         "pipeline": pipeline.pipeline_name if pipeline is not None else None,
         "destination": destination.destination_name if destination is not None else None,
         "dataset": pipeline.dataset_name if pipeline is not None else None,
+        "account": account,
         "requests": requests,
         "bytes": byte_count,
         "problems": [asdict(problem) for problem in problems],

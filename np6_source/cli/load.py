@@ -24,6 +24,7 @@ from dlt.extract import DltSource
 from ..dataset_lock import to_read
 from ..endpoints import ENDPOINTS
 from ..errors import SettingError
+from ..extract.selection import account_of
 from ..loading import load
 from ..reloading import plan_reload
 from ..settings import moment_ms
@@ -232,6 +233,7 @@ def run(options: argparse.Namespace) -> int:
             [*report.problems(done), *map(problem_of, on)],
             sum(done.windows.values()),
             sum(one.get("bytes", 0) for one in _metrics(sources).values()),
+            account_of(sources[-1]) if sources else None,
         )
         return status
     if not options.quiet:

@@ -51,6 +51,7 @@ No NP6 API key. Give it in one of three ways:
   - in the environment:  export SOURCES__NP6__API_KEY=...
   - in .dlt/secrets.toml (copy .dlt/example.secrets.toml):  [sources.np6] api_key = "..."
   - in ~/.dlt/secrets.toml, the same, for every project of yours
+`np6-source check` says what is found, and whether it works.
 Without an account: `make demo` runs everything against a local NP6 API and needs none."""
 
 
@@ -197,7 +198,7 @@ def _locked(message: str) -> str:
     start = message.index("Could not set lock on file")
     return (
         f"Another process has the DuckDB file open, and nothing was changed: {message[start:]}"
-    ).splitlines()[0]
+    ).splitlines()[0] + " `np6-source check` says when it is free."
 
 
 def _first_line(error: BaseException) -> str:

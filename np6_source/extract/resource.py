@@ -47,7 +47,7 @@ from ..lake import KEEPS_COPIES, keeps_copies, without_tombstones
 from ..ledger import WindowCounts, ledger_row, of_scope_key, scope_key
 from ..reloading import note_package
 from ..schema import LOAD_WINDOWS, ROBOTS
-from ..settings import moment_ms
+from ..settings import Settings, moment_ms
 from ..tables.declaration import declare_tables
 from ..windows import DAY, SECOND, Pace, Window, iso, to_datetime
 from .account import (
@@ -142,6 +142,31 @@ TRunKey = tuple[str, tuple[str, ...]]
 
 def _run_key(scope: Scope) -> TRunKey:
     return scope.label, scope.classes
+
+
+def window_request(
+    endpoint: Endpoint,
+    window: Window,
+    scope_id: str,
+    label: str,
+    settings: Settings,
+    classification: str = "",
+) -> WindowRequest:
+    """The request for a window, as the settings ask for it.
+
+    Args:
+        endpoint: The operation.
+        window: The span of event time.
+        scope_id: The id as it is sent, empty for the account.
+        label: The id as it may be shown.
+        settings: What the source was asked to do.
+        classification: The class of robots to request; empty: none.
+    """
+    query: tuple[tuple[str, str], ...] = ()
+    if classification:
+        query = ((settings.classification_parameter, classification),)
+    body = {"itemsEvents": settings.items_events} if endpoint.sends_items_events else None
+    return WindowRequest(endpoint, window, scope_id, label, query, body)
 
 
 @dataclass(frozen=True)
@@ -666,13 +691,9 @@ class ResourceRun:
         )
 
     def _request(self, scope: Scope, window: Window, classification: str) -> WindowRequest:
-        endpoint, settings = self._endpoint, self._settings
-        query: tuple[tuple[str, str], ...] = ()
-        if classification:
-            query = ((settings.classification_parameter, classification),)
-        body = {"itemsEvents": settings.items_events} if endpoint.sends_items_events else None
         key = scope_key(scope.label, classification)
-        return WindowRequest(endpoint, window, scope.id, key, query, body)
+        settings = self._settings
+        return window_request(self._endpoint, window, scope.id, key, settings, classification)
 
     # --- What comes of it ---
 

@@ -61,6 +61,7 @@ class ExtractSession:
 
     Attributes:
         settings: What the source was asked to do.
+        client_settings: How to talk to the API.
         base_url: Root of the API, in its normal form.
         key: A digest by which the API key is known again.
         clock: The API's time.
@@ -74,11 +75,11 @@ class ExtractSession:
     def __init__(self, client: ClientSettings, settings: Settings) -> None:
         """Prepares a session; nothing is opened yet."""
         self.settings = settings
+        self.client_settings = client
         self.base_url = client.base_url
         self.key = key_digest(client.base_url, client.api_key)
         self.clock = ServerClock()
         self._begin(None)
-        self._client_settings = client
         self._lock = threading.Lock()
         self._users = 0
         self._tools: Tools | None = None
@@ -122,7 +123,7 @@ class ExtractSession:
         stack.callback(pa.default_memory_pool().release_unused)
         parent = Path(dlt.current.pipeline().working_dir) / "np6_spool"
         spool = stack.enter_context(spool_folder(parent))
-        client = Client(self._client_settings, self.clock, self.should_stop)
+        client = Client(self.client_settings, self.clock, self.should_stop)
         stack.callback(client.close)
         reader = EventReader(spool, tombstones=True)
         stack.callback(reader.close)

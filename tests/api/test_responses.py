@@ -200,7 +200,9 @@ class TestStatus:
     def test_a_wrong_key_is_told_with_the_place_where_it_was_found(self) -> None:
         refused = refusal(401, {}, CONTEXT, NOW, 600, "the environment variable X")
         assert refused is not None
-        assert str(refused.failure).endswith("Check the key in the environment variable X.")
+        assert str(refused.failure).endswith(
+            "Check the key in the environment variable X; `np6-source check` tries it."
+        )
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ EVERY_ID = [f"event-{n:05d}" for n in range(48)]
 START = ("--start", "2024-03-01")
 DOCUMENT_KEYS = [
     *("command", "version", "exit_status", "at", "pipeline", "destination", "dataset"),
-    *("requests", "bytes", "problems", "result"),
+    *("account", "requests", "bytes", "problems", "result"),
 ]
 
 

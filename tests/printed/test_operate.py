@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from np6_source.sandbox import Fault
 from tests.printed.project import (
     PATIENCE,
     Block,
@@ -38,6 +39,24 @@ def test_a_block_works_as_printed(block: Block, reader: Project) -> None:
     if block.first_line in NOT_RUN:
         pytest.skip(NOT_RUN[block.first_line])
     reader.run(block)
+
+
+def test_check_prints_what_the_page_shows(reader: Project) -> None:
+    """With the key's user not permitted to read reactivities, before the first load."""
+    (page,) = (block for block in blocks(PAGE) if block.first_line.startswith("versions"))
+    with reader.sandbox.faults.during(Fault("status", 403, path="/actions/reactivities")):
+        shown = reader.command(
+            ["bash", "-u"],
+            "np6-source check --pipeline first --duckdb-file first.duckdb; test $? -eq 1",
+        )
+    assert _columns(shown) == _columns(page.text)
+
+
+def _columns(output: str) -> list[tuple[str, str]]:
+    """What each line is about and its verdict, without what differs between two machines."""
+    verdicts = (" ok", " problem")
+    words = [line.split() for line in output.splitlines() if line.endswith(verdicts)]
+    return [(line[0], line[-1]) for line in words]
 
 
 def test_the_command_in_the_cron_line_works(reader: Project) -> None:

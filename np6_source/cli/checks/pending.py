@@ -1,0 +1,116 @@
+"""Step 6: what an earlier load left behind, and whether its progress is what the ledger proves."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dlt.common.pipeline import get_dlt_pipelines_dir
+from dlt.destinations.job_client_impl import SqlJobClientBase
+
+from ...dlt_internals import pending_packages, state_on_disk
+from ...errors import SettingError
+from ...extract.account import ACCOUNT, Account, check_base_url
+from ...extract.progress import PLACES, Progress, as_proven
+from ...ledger import TCoverage
+from ...windows import iso
+from ..destination import looking
+from ..gaps import coverage_of
+from ..outcome import NothingLoaded
+from .findings import Finding, Step, skipped
+
+SHOWN = 3
+"""Resources that a sentence names."""
+
+
+def check_packages(options: argparse.Namespace) -> Step:
+    """Whether packages are pending, which the next load deals with first."""
+    pending = pending_packages(working_dir(options))
+    if not pending:
+        return Step("packages", Finding("none pending"))
+    text = f"{len(pending)} pending; the next load deals with that first"
+    return Step("packages", Finding(text))
+
+
+def check_progress(
+    options: argparse.Namespace, base_url: str | None, key: str | None, is_reachable: bool
+) -> Step:
+    """Compares the progress that the pipeline's state says with the destination's ledger.
+
+    Args:
+        options: Where the pipeline is.
+        base_url: Root of the API; None: not known, as there is no key.
+        key: A digest of the key; None likewise.
+        is_reachable: Whether the destination can be asked.
+    """
+    state = _state_of_source(options)
+    if base_url is not None and ACCOUNT in state:
+        account = Account.from_state(state[ACCOUNT])
+        try:
+            check_base_url(account, base_url, "np6")
+        except SettingError as error:
+            return Step("progress", Finding(str(error), "error"))
+        if key not in account.keys:
+            what = "the state was loaded with another key; a load asks whether it is of one account"
+            return Step("progress", Finding(what, "warning"))
+    progress = progress_in(state)
+    if not is_reachable:
+        return Step("progress", skipped("the destination"))
+    try:
+        with looking(options) as pipeline:
+            if not isinstance(pipeline.destination_client(), SqlJobClientBase):
+                return Step("progress", Finding("files prove nothing; the state alone counts"))
+            covered = coverage_of(pipeline)
+    except NothingLoaded as nothing:
+        if not progress:
+            return Step("progress", Finding("nothing was loaded yet"))
+        what = f"{nothing} The pipeline's state is ahead: the next load begins again"
+        return Step("progress", Finding(what, "warning"))
+    return Step("progress", compare(progress, covered))
+
+
+def working_dir(options: argparse.Namespace) -> Path:
+    """The folder in which dlt keeps the pipeline's working files."""
+    return Path(options.pipelines_dir or get_dlt_pipelines_dir()) / str(options.pipeline)
+
+
+def _state_of_source(options: argparse.Namespace) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = state_on_disk(working_dir(options)).get("sources", {}).get("np6", {})
+    return found
+
+
+def progress_in(state: Mapping[str, Any]) -> dict[tuple[str, str], Progress]:
+    """The progress in a source's state, by resource and id as the ledger stores it."""
+    return {
+        (resource, label): Progress.from_state(place)
+        for resource, own in state.get("resources", {}).items()
+        for label, place in own.get(PLACES, {}).items()
+    }
+
+
+def compare(progress: Mapping[tuple[str, str], Progress], covered: TCoverage) -> Finding:
+    """Whether the ledger proves all of the progress.
+
+    Args:
+        progress: By resource and id as the ledger stores it.
+        covered: The ledger's coverage.
+    """
+    ahead = {
+        key: (one.complete_until, proven.complete_until)
+        for key, one in progress.items()
+        if (proven := as_proven(one, covered.get(key, ()))) != one
+    }
+    if ahead:
+        shown = ", ".join(
+            f"{resource}{f' {label}' if label else ''} ({iso(says)}, proven {iso(until)})"
+            for (resource, label), (says, until) in list(ahead.items())[:SHOWN]
+        )
+        more = f" and {len(ahead) - SHOWN} more" if len(ahead) > SHOWN else ""
+        what = f"the state is ahead of the ledger: {shown}{more}"
+        return Finding(what, "warning", "The next load goes back by itself and reads it again.")
+    if not progress:
+        return Finding("no state on this machine; the next load takes it from the destination")
+    least = min(one.complete_until for one in progress.values())
+    return Finding(f"as the ledger proves, complete up to {iso(least)} at least")
