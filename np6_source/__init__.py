@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dlt
@@ -22,6 +22,7 @@ from .endpoints import ENDPOINTS, ID_ARGUMENTS, Endpoint, default_items_events
 from .errors import Np6Error, RequestFailed, SettingError, TryAgainLater
 from .extract.chosen_actions import ChosenActions
 from .extract.dimension import make_dimension
+from .extract.policy import check_ids_can_be_hidden, privacy_of
 from .extract.resource import make_resource
 from .extract.session import ExtractSession
 from .isolation import is_kept_apart, keep_apart
@@ -99,6 +100,8 @@ def np6_source(
     on_error: TOnError = "raise",
     table_format: TTableFormat | None = None,
     bad_events: TBadEvents = "refuse",
+    pii: str | Mapping[str, str] | None = None,
+    pii_key: dlt.TSecretStrValue | None = None,
 ) -> Iterator[DltResource]:
     """NP6 events, one resource per API operation, incremental on the event timestamp.
 
@@ -174,6 +177,11 @@ def np6_source(
         bad_events: What happens to an event without an id or a usable timestamp, or larger than
             32 MB. ``refuse``: its window fails, and each run requests it again. ``keep``: it goes
             as text, with the reason, into the table ``rejected_events``, and the window completes.
+        pii: What becomes of personal data before it is stored: ``pseudonyms``, ``strict``, or a
+            policy by class, such as ``{"address": "hmac"}``; see ``docs/privacy.md``. A dataset has
+            one policy only. None: everything is kept.
+        pii_key: Secret key of the digests that ``hmac`` puts in place of values, at least 32 bytes
+            of text. Looked up by dlt under ``sources.np6``.
 
     Returns:
         A dlt source.
@@ -183,6 +191,7 @@ def np6_source(
     """
     # The frames of an error show it as stars.
     api_key = MaskedKey(api_key) if isinstance(api_key, str) else api_key
+    pii_key = MaskedKey(pii_key) if isinstance(pii_key, str) else pii_key
     refuse_foreign_key(api_key)
     own_concurrency = max(
         1, at_least_one(concurrency, "concurrency") // at_least_one(workers, "workers")
@@ -210,6 +219,7 @@ def np6_source(
         table_format=table_format,
         bad_events=bad_events,
         account=account,
+        privacy=privacy_of(pii, pii_key),
     )
     if settings.start is not None and settings.end is not None and settings.start >= settings.end:
         raise SettingError(f"start={start!r} must be before end={end!r}")
@@ -243,6 +253,7 @@ def np6_source(
             strict=True,
         )
     )
+    check_ids_can_be_hidden(settings.privacy, given_ids)
     pipeline = active_pipeline()
     if pipeline is not None and is_kept_apart(pipeline):
         # A pending package is loaded before any resource starts.

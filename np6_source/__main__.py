@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .cli import check, documentation, gaps, ids, load, status, views
+from .cli import check, digest, documentation, gaps, ids, load, status, views
 from .cli.document import installed_version
 from .cli.options import Parser
 from .cli.outcome import run
@@ -17,6 +17,7 @@ COMMANDS = {
     "status": status,
     "views": views,
     "ids": ids,
+    "digest": digest,
 }
 """The modules of the commands, each with ``SUMMARY``, ``add_options`` and ``run``."""
 INTERNAL = {"documentation": documentation}

@@ -117,6 +117,11 @@ class Dimension:
         """Whether an id of this operation identifies a person by itself (an address, a hash)."""
         return self.id_query in ("unicity", "hash")
 
+    @property
+    def ids_are_of_contacts(self) -> bool:
+        """Whether an id of this operation is a contact's, of whatever kind."""
+        return self.ids is not None and self.is_about_contacts
+
     def replaced_in_child_by(self, child: Table) -> tuple[str, ...]:
         """The same for one of its children's tables."""
         return child.key[:2] if self.ids is not None else ("account",)

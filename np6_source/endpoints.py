@@ -130,6 +130,11 @@ class Endpoint:
         """Whether an id of this operation identifies a person by itself (an address, a hash)."""
         return self.id_query in ("unicity", "hash")
 
+    @property
+    def ids_are_of_contacts(self) -> bool:
+        """Whether an id of this operation is a contact's, of whatever kind."""
+        return self.ids is not None and self.path.startswith("/targets")
+
 
 def scope_label(scope_id: str, is_personal: bool) -> str:
     """The id as it is stored, logged and shown.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
 
 import dlt
 import pyarrow as pa
+from dlt.common.configuration.exceptions import ConfigurationException
+from dlt.common.exceptions import MissingDependencyException
 from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
@@ -47,8 +47,6 @@ TPurpose = Literal["load", "backfill"]
 
 PATHS_KEPT = 50
 """Payload paths without a column that a row of the ledger names."""
-LONGEST_KEY = 40
-"""Characters of a key in such a path; a longer one may be a value, and is stored as a digest."""
 
 TCoverage = Mapping[tuple[str, str], list[Window]]
 """Covered windows by resource and ``scope_key``, as few as possible and in order."""
@@ -372,6 +370,7 @@ def ledger_row(
     purpose: TPurpose,
     load_id: str,
     classification: str = "",
+    policy: str = "",
 ) -> pa.Table:
     """The row that proves a window.
 
@@ -384,6 +383,7 @@ def ledger_row(
         purpose: What it was read for.
         load_id: The load package that commits the events and the row.
         classification: The class of robots that was requested, if any.
+        policy: The policy for personal data, as ``Privacy.recorded``.
     """
     row = {
         "resource": resource,
@@ -400,8 +400,9 @@ def ledger_row(
         "distinct_count": counts.distinct,
         "outside_count": counts.outside,
         "type_counts": _json(counts.by_type),
-        "unmapped_paths": _json(_shown_paths(counts.unmapped)),
+        "unmapped_paths": _json(_most_frequent(counts.unmapped)),
         "_dlt_load_id": load_id,
+        "policy": policy or None,
     }
     return pa.Table.from_pylist([row], schema=LOAD_WINDOWS.arrow_schema)
 
@@ -410,19 +411,54 @@ def _json(counts: Mapping[str, int]) -> str:
     return json.dumps(dict(sorted(counts.items())), ensure_ascii=False, separators=(",", ":"))
 
 
-def _shown_paths(counts: Mapping[str, int]) -> dict[str, int]:
-    """The most frequent paths, without keys that may be of a person."""
-    shown: Counter[str] = Counter()
-    for path, count in counts.items():
-        shown[".".join(map(_shown_key, path.split(".")))] += count
-    most = sorted(shown.items(), key=lambda item: (-item[1], item[0]))
+def _most_frequent(paths: Mapping[str, int]) -> dict[str, int]:
+    most = sorted(paths.items(), key=lambda item: (-item[1], item[0]))
     return dict(most[:PATHS_KEPT])
 
 
-def _shown_key(key: str) -> str:
-    if len(key) <= LONGEST_KEY and "@" not in key:
-        return key
-    return f"sha256:{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:16]}"
+def policies(pipeline: dlt.Pipeline, schema: Schema, must_be_known: bool) -> frozenset[str]:
+    """The policies for personal data under which the dataset was loaded, by whatever pipeline.
+
+    Args:
+        pipeline: A pipeline into the dataset, which need not have run.
+        schema: The source's schema.
+        must_be_known: A destination that cannot be reached is an error, its driver's; else it has
+            no policies.
+
+    Returns:
+        As ``Privacy.recorded``: empty text where everything was kept. None at all where nothing was
+        loaded, the destination does not speak SQL (files), or nothing can be loaded into it from
+        here: its package or its credentials are missing.
+    """
+    names = [schema.name] if schema.name in pipeline.schemas else []
+    with ExitStack() as stack:
+        try:
+            if not isinstance(pipeline.destination_client(*names), SqlJobClientBase):
+                return frozenset()
+            client = pipeline.sql_client(*names)
+            client.open_connection()
+            stack.callback(client.close_connection)
+        except (MissingDependencyException, ConfigurationException):
+            return frozenset()
+        except Exception:  # Each driver has its own.
+            if must_be_known:
+                raise
+            return frozenset()
+        return frozenset(_policies(client, schema))
+
+
+def _policies(client: SqlClientBase[Any], schema: Schema) -> Iterator[str]:
+    table = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
+    column = schema.naming.normalize_path("policy")
+    try:
+        with client.execute_query(f"SELECT * FROM {table} WHERE 1 = 0") as cursor:
+            there = {str(name).lower() for name, *_ in cursor.description or ()}
+        # Ledgers from before there were policies have no such column, and kept everything.
+        value = client.escape_column_name(column) if column.lower() in there else "NULL"
+        for (policy,) in client.execute_sql(f"SELECT DISTINCT {value} FROM {table}") or []:
+            yield str(policy or "")
+    except DatabaseUndefinedRelation:
+        return
 
 
 def speaks_sql(pipeline: dlt.Pipeline, schema: Schema) -> bool:

@@ -26,7 +26,7 @@ from .dataset_lock import TTurn, in_database_or_file
 from .destinations import destination_of
 from .dlt_internals import cursor_of, do_not_restore
 from .errors import Incomplete, SettingError
-from .ledger import coverage
+from .ledger import coverage, of_scope_key, scope_key
 from .runs import failures
 from .schema import LOAD_WINDOWS, REQUESTED_AT, TABLES
 from .settings import TMoment, moment_ms
@@ -302,6 +302,22 @@ def note_package(source_state: Any, load_id: str | None) -> None:
     intent = source_state.get(INTENT)
     if intent is not None and load_id and load_id not in intent["packages"]:
         intent["packages"].append(load_id)
+
+
+def rename_scopes(source_state: Any, resource: str, names: Mapping[str, Iterable[str]]) -> None:
+    """Calls ids as the reload calls them that were called otherwise under another policy.
+
+    Args:
+        source_state: The source's state.
+        resource: The resource.
+        names: What each id was called, by what it is called.
+    """
+    spans = source_state.get(INTENT, {}).get("spans", {}).get(resource, {})
+    for name, former in names.items():
+        for key in list(spans):
+            label, classification = of_scope_key(key)
+            if label in former:
+                spans[scope_key(name, classification)] = spans.pop(key)
 
 
 def _remove_old(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) -> None:

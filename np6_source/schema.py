@@ -521,13 +521,18 @@ LOAD_WINDOWS = Table(
         text(
             "unmapped_paths",
             "JSON: events of the response that hold a value without a column, by payload path; 50"
-            " paths at most, and a digest for a key that may be of a person",
+            " paths at most, and ~ for a key that may be of a person",
         ),
         text(
             "_dlt_load_id",
             "The load package; it is complete, and its windows proven, once _dlt_loads has it"
             " with status 0",
             nullable=False,
+        ),
+        text(
+            "policy",
+            "The policy for personal data that the window was loaded under: the classes that are"
+            " not kept, and by which key; NULL where everything is kept",
         ),
     ),
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pendulum
 
 from .errors import SettingError
+from .events.privacy import KEEP_ALL, Privacy
 from .windows import SECOND, to_ms
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class Settings:
         bad_events: ``refuse``: a response with an event that cannot be taken fails. ``keep``: such
             events go to ``rejected_events``.
         account: What the column ``account`` of the dimensions says.
+        privacy: What becomes of values about persons.
     """
 
     start: int | None
@@ -147,6 +149,7 @@ class Settings:
     table_format: TTableFormat | None = None
     bad_events: TBadEvents = "refuse"
     account: str = ""
+    privacy: Privacy = KEEP_ALL
 
     def beginning(self, now: int) -> int:
         """Where a first load begins; in whole seconds unless ``start`` says otherwise.

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import dlt
 
@@ -14,6 +15,8 @@ from .. import np6_source
 from ..dataset_lock import WAITS
 from ..endpoints import ENDPOINTS
 from ..errors import SettingError
+from ..events.digests import DigestKey
+from ..extract.policy import key_of, privacy_of
 from .nearest import nearest
 
 logger = logging.getLogger(__name__)
@@ -71,6 +74,25 @@ def unread_names() -> list[UnreadName]:
             meant = _PREFIX + meant.upper()
         found.append(UnreadName(name, where, meant))
     return found
+
+
+def configured_key() -> DigestKey | None:
+    """The key of digests that is configured, as ``np6_source`` finds it.
+
+    Raises:
+        SettingError: It is too short.
+    """
+    return key_of(dlt.secrets.get(f"{SECTION}.pii_key"))
+
+
+def label_key() -> DigestKey | None:
+    """The key under which ids of contacts are stored and shown; None: they are not hidden by one.
+
+    Raises:
+        SettingError: The policy that is configured cannot be used.
+    """
+    pii: Any = dlt.config.get(f"{SECTION}.pii")
+    return privacy_of(pii, dlt.secrets.get(f"{SECTION}.pii_key")).label_key
 
 
 def name_in_environment(name: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from .. import np6_source
 from ..dimensions import DIMENSIONS, dimension_tables
 from ..endpoints import ENDPOINTS
+from ..events.privacy import KEEP, POLICIES, PRESETS
 from ..schema import EVENTS, TABLES, Column, Table
 from ..views import views
 from ..views.descriptions import described
@@ -103,6 +104,26 @@ def dimension_dictionary() -> str:
     return _dictionary(dimension_tables())
 
 
+def personal_columns() -> str:
+    """The classes of personal data with their policies and columns, as a Markdown table."""
+    lines = ["| class | columns | can be | pseudonyms | strict |", "|---|---|---|---|---|"]
+    for name, policies in POLICIES.items():
+        columns = [
+            f"`{table.name}.{column.name}`"
+            for table in (*TABLES, *dimension_tables())
+            for column in table.columns
+            if column.personal == name and column.name not in ("event_id", "unmapped")
+        ]
+        if name == "free":
+            columns.append("`unmapped` of every table")
+        if name == "record":
+            columns.append("`event_id` of every table")
+        of_presets = [PRESETS[preset].get(name, KEEP) for preset in ("pseudonyms", "strict")]
+        cells = [name, ", ".join(columns), ", ".join(policies), *of_presets]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def table_list() -> str:
     """Every table with its description, as a Markdown list."""
     return "\n".join(f"- `{table.name}`: {table.description}" for table in TABLES)
@@ -168,6 +189,7 @@ BLOCKS = {
     "dictionary": data_dictionary,
     "parameters": parameters,
     "resources": resources,
+    "personal": personal_columns,
     "table_list": table_list,
     "resource_list": resource_list,
     "dimensions": dimensions,

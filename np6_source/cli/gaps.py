@@ -10,14 +10,15 @@ import dlt
 from dlt.destinations.sql_client import SqlClientBase
 from rich.table import Table
 
-from ..endpoints import ENDPOINTS, scope_label
+from ..endpoints import ENDPOINTS
 from ..errors import SettingError
 from ..extract.chosen_actions import ChosenActions
+from ..extract.policy import label_of
 from ..ledger import Gap, coverage, missing, of_scope_key
 from ..loading import LoadReport, load
 from ..settings import moment_ms
 from ..windows import Window, iso
-from .configuration import check_names
+from .configuration import check_names, label_key
 from .destination import duckdb_file, looking, open_pipeline
 from .nearest import did_you_mean
 from .options import (
@@ -137,7 +138,7 @@ def _datasets(client: SqlClientBase[Any]) -> list[str]:
 
 
 def _asked_scopes(options: argparse.Namespace) -> Iterable[tuple[str, str]]:
-    ids = given_ids(options)
+    ids, key = given_ids(options), label_key()
     for endpoint in ENDPOINTS:
         if endpoint.name not in options.resources:
             continue
@@ -148,7 +149,7 @@ def _asked_scopes(options: argparse.Namespace) -> Iterable[tuple[str, str]]:
             if ChosenActions.parse(given):
                 continue  # The ledger has those that were loaded.
             for scope_id in given:
-                yield endpoint.name, scope_label(scope_id, endpoint.ids_are_personal)
+                yield endpoint.name, label_of(scope_id, endpoint, key)
 
 
 def fill_all(found: Iterable[Gap], options: argparse.Namespace) -> int:
@@ -181,7 +182,8 @@ def fill(pipeline: dlt.Pipeline, gap: Gap, options: argparse.Namespace) -> LoadR
     label, classification = of_scope_key(gap.scope_id)
     if isinstance(endpoint.ids, str):
         candidates = [*given_ids(options).get(endpoint.ids, ()), label]
-        by_label = {scope_label(i, endpoint.ids_are_personal): i for i in candidates}
+        key = label_key()
+        by_label = {label_of(i, endpoint, key): i for i in candidates}
         if label not in by_label:
             option = "--" + endpoint.ids.replace("_", "-")
             raise SettingError(f"{gap.resource}: give {option}; {label} is only a digest")

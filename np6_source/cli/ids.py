@@ -6,23 +6,27 @@ import argparse
 
 from rich.table import Table
 
-from ..endpoints import scope_label
+from ..endpoints import ENDPOINTS, ID_ARGUMENTS
 from ..errors import SettingError
+from ..extract.policy import KEYED, label_of
+from .configuration import label_key
 from .document import print_document
 from .options import add_id_options, add_output_options, configure_logging, given_ids
 from .outcome import DONE, FAILED, Output
 
+OPEN = "sha256:"
+"""What digests begin with that are made without a key."""
 SUMMARY = "tell which of your ids belongs to a digest"
-PERSONAL = ("target_unicities", "target_hashes")
-"""The kinds of which messages and tables show digests only."""
+OF_CONTACTS = tuple(name for name in ID_ARGUMENTS if name.startswith("target_"))
+"""The kinds of which messages and tables may show digests only."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.description = (
         "Addresses and hashes given as ids appear as digests (sha256:…) in messages and in"
-        " load_windows. Give the ids that you load by, and the digests to look up. Nothing leaves"
-        " this machine."
+        " load_windows; under a policy (pii) all ids of contacts do (hmac:…). Give the ids that you"
+        " load by, and the digests to look up. Nothing leaves this machine."
     )
     parser.epilog = "Exit status 0: every digest is of one of the ids. 1: one is of none."
     parser.add_argument(
@@ -69,17 +73,24 @@ def _by_digest(ids: dict[str, list[str]]) -> dict[str, tuple[str, int]]:
     Raises:
         SettingError: No such ids were given.
     """
+    key = label_key()
+    by_kind = {endpoint.id_argument: endpoint for endpoint in ENDPOINTS}
     found = {
-        scope_label(one, is_personal=True): (one, number)
-        for kind in PERSONAL
+        label: (one, number)
+        for kind in OF_CONTACTS
         for number, one in enumerate(ids.get(kind, ()), start=1)
+        if (label := label_of(one, by_kind[kind], key)) != one
     }
     if not found:
-        options = " or ".join("--" + kind.replace("_", "-") for kind in PERSONAL)
+        kinds = [kind for kind in OF_CONTACTS if key or kind != "target_ids"]
+        options = " or ".join("--" + kind.replace("_", "-") for kind in kinds)
         raise SettingError(f"Give the ids that you load by: {options}, for instance @ids.txt")
     return found
 
 
 def _digest(text: str) -> str:
     """A digest as it is shown, with or without what it begins with."""
-    return "sha256:" + text.strip().rstrip(",;]").removeprefix("sha256:").lower()
+    digest = text.strip().rstrip(",;]").lower()
+    if digest.startswith((OPEN, KEYED)):
+        return digest
+    return (OPEN if label_key() is None else KEYED) + digest

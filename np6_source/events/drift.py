@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from ..schema import EXECUTION_DATA, EXPECTED_VALUES, Column, Path
 from .columns import with_column
 from .contract import CONTAINERS, EARLIEST_MS, LATEST_MS, LEAVES, MAPPED_COLUMNS, alias
+from .privacy import KEEP_ALL
 from .queries import RAW, SHAPE
 
 MOST_SHAPES = 2_000
@@ -75,12 +76,15 @@ class Shapes:
         """Knows none."""
         self.clean: frozenset[int] = frozenset()
 
-    def unmapped(self, wide: pa.Table, paths: Counter[str]) -> tuple[pa.Array, pa.Table]:
+    def unmapped(
+        self, wide: pa.Table, paths: Counter[str], name_shown: Callable[[str], str]
+    ) -> tuple[pa.Array, pa.Table]:
         """Takes what no column holds out of a batch.
 
         Args:
             wide: From ``columns.of_examined``.
             paths: Counts the events by the payload path of what is left.
+            name_shown: How the name of an unknown field may be shown.
 
         Returns:
             The values of ``events.unmapped``, and the batch without values that columns cannot
@@ -102,9 +106,9 @@ class Shapes:
                 suspicious[RAW].filter(of_shape).to_pylist(),
                 strict=True,
             ):
-                rest = leftover(raw)
+                rest = leftover(raw, name_shown)
                 texts[row] = rest.unmapped
-                count_paths(paths, Counter(path[:LONGEST_PATH] for path in rest.paths))
+                count_paths(paths, dict.fromkeys(rest.paths, 1))
                 for column in rest.rejected:
                     rejected.setdefault(column, []).append(row)
         for column, bad_rows in rejected.items():
@@ -125,7 +129,7 @@ class _RepeatedKeys(dict[str, Any]):
     """
 
 
-def leftover(event_json: str) -> Leftover:
+def leftover(event_json: str, name_shown: Callable[[str], str] = KEEP_ALL.name_shown) -> Leftover:
     """Finds what of an event no column holds.
 
     Numbers that do not fit 64 bits or a double, ``NaN`` and ``Infinity`` become text in
@@ -133,6 +137,7 @@ def leftover(event_json: str) -> Leftover:
 
     Args:
         event_json: One event as the API sent it.
+        name_shown: How the name of an unknown field may be shown.
     """
     try:
         event = json.loads(
@@ -152,10 +157,11 @@ def leftover(event_json: str) -> Leftover:
     rest = _without(event, consumed, prefix="")
     if rest is _NOTHING:
         return Leftover(None, (), rejected)
+    paths = tuple(_paths(rest, "", name_shown))
     try:
-        return Leftover(_dump(rest), tuple(_paths(rest, "")), rejected)
+        return Leftover(_dump(rest), paths, rejected)
     except RecursionError:
-        return Leftover(_dump({"unparsed": event_json}), tuple(_paths(rest, "")), rejected)
+        return Leftover(_dump({"unparsed": event_json}), paths, rejected)
 
 
 def _consumed(event: dict[str, Any]) -> tuple[set[str], frozenset[Column]]:
@@ -241,13 +247,13 @@ _CONTAINERS = frozenset(CONTAINERS)
 _KNOWN = frozenset(LEAVES) | _CONTAINERS
 
 
-def _paths(rest: Any, prefix: str) -> Iterator[str]:
+def _paths(rest: Any, prefix: str, name_shown: Callable[[str], str]) -> Iterator[str]:
     for key, value in rest.items():
         path = f"{prefix}{key}"
         if "." not in key and path in _CONTAINERS and isinstance(value, dict):
-            yield from _paths(value, f"{path}.")
+            yield from _paths(value, f"{path}.", name_shown)
         else:
-            yield path
+            yield path if path in _KNOWN else f"{prefix}{name_shown(key)}"
 
 
 class _Number(str):

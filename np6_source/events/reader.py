@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..schema import REJECTED_EVENTS
+from ..schema import REJECTED_EVENTS, TABLES
 from ..windows import SECOND, Window
 from . import columns, proof, rows
 from .contract import ID_ALIAS, TIMESTAMP_ALIAS, TYPE_ALIAS
@@ -32,6 +32,7 @@ from .json_file import (
     take_out_large,
 )
 from .lateness import Histogram, inside_of
+from .privacy import KEEP_ALL, Privacy
 from .queries import KNOWN, RAW, REPEATS, select_events, select_examined, select_known
 from .rows import Origin
 
@@ -48,6 +49,9 @@ LARGEST_EVENT = 32 * 1024 * 1024
 """Bytes that one event of a response may have."""
 PARSES_AT_ONCE = max(2, min(4, os.cpu_count() or 2))
 """Files to parse at once: each takes a core, and memory for a piece of a response."""
+
+
+_BY_NAME = {table.name: table for table in TABLES}
 
 
 @dataclass
@@ -99,13 +103,20 @@ class ResponseContents:
 class EventReader:
     """Reads responses. Remembers the event shapes it has seen to be clean. Safe for threads."""
 
-    def __init__(self, spool: Path, memory_limit: str = "512MB", tombstones: bool = False) -> None:
+    def __init__(
+        self,
+        spool: Path,
+        memory_limit: str = "512MB",
+        tombstones: bool = False,
+        privacy: Privacy = KEEP_ALL,
+    ) -> None:
         """Opens an in-memory DuckDB.
 
         Args:
             spool: Folder for temporary files.
             memory_limit: DuckDB's memory limit for parsing.
             tombstones: An execution without data has a row that says so.
+            privacy: What becomes of values about persons.
         """
         # An array of events is parsed by one thread whatever their number; more only take memory.
         self._connection = duckdb.connect(
@@ -117,6 +128,7 @@ class EventReader:
         )
         self._shapes = Shapes()
         self._tombstones = tombstones
+        self._privacy = privacy
         self._expects_known = True
 
     def close(self) -> None:
@@ -160,11 +172,13 @@ class EventReader:
                 contents.rejected += len(large)
                 reasons = [f"{_too_large()}: {event.size} bytes" for event in large]
                 texts = [event.beginning for event in large]
-                yield {REJECTED_EVENTS.name: rows.rejected(texts, reasons, origin)}
+                yield self._masked({REJECTED_EVENTS.name: rows.rejected(texts, reasons, origin)})
         position = 0
         for wide, texts in self._parsed(file):
             if RAW in wide.column_names:
-                unmapped, wide = self._shapes.unmapped(wide, contents.unmapped)
+                unmapped, wide = self._shapes.unmapped(
+                    wide, contents.unmapped, self._privacy.name_shown
+                )
             else:
                 unmapped = pa.nulls(wide.num_rows, pa.string())
             wide = wide.append_column("unmapped", unmapped)
@@ -186,7 +200,10 @@ class EventReader:
                 wide = columns.with_column(wide, TYPE_ALIAS, types)
             tables |= rows.by_table(wide, self._connection, origin, self._tombstones)
             if tables:
-                yield tables
+                yield self._masked(tables)
+
+    def _masked(self, tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
+        return {name: self._privacy.applied(_BY_NAME[name], rows) for name, rows in tables.items()}
 
     def _parsed(self, file: Path) -> Iterator[tuple[pa.Table, pa.Array]]:
         """The events, and the JSON of each; NULL where nothing about them can be amiss.

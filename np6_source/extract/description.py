@@ -21,6 +21,7 @@ from ..api.responses import fewer_than_announced
 from ..dimensions import Dimension
 from ..errors import BadAnswer, RequestContext, SpoolFailed
 from ..events.json_file import UnreadableResponse, check_brackets, is_empty_array, repair
+from ..events.privacy import Privacy
 from ..settings import TTimestampFormat
 from ..windows import to_datetime
 from .dimension_rows import NoRow, rows_of
@@ -145,7 +146,7 @@ def _read(
             for element in batch:
                 for name, row in rows_of(element, dimension, account, requested_at):
                     rows.setdefault(name, []).append(row)
-            stash.add(_as_tables(rows, dimension))
+            stash.add(_as_tables(rows, dimension, tools.privacy))
         incomplete = fewer_than_announced(facts.total_count, count, context)
         if incomplete is not None:
             raise incomplete
@@ -155,9 +156,13 @@ def _read(
     return stash
 
 
-def _as_tables(rows: dict[str, list[dict[str, Any]]], dimension: Dimension) -> dict[str, pa.Table]:
+def _as_tables(
+    rows: dict[str, list[dict[str, Any]]], dimension: Dimension, privacy: Privacy
+) -> dict[str, pa.Table]:
     return {
-        table.name: pa.Table.from_pylist(rows[table.name], schema=table.arrow_schema)
+        table.name: privacy.applied(
+            table, pa.Table.from_pylist(rows[table.name], schema=table.arrow_schema)
+        )
         for table in dimension.tables
         if table.name in rows
     }

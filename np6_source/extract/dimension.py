@@ -17,7 +17,6 @@ import dlt
 from dlt.extract import DltResource
 
 from ..dimensions import ACTIONS, Dimension
-from ..endpoints import scope_label
 from ..errors import (
     RUN_ENDING,
     Forbidden,
@@ -101,7 +100,7 @@ class _DimensionRun:
             self._session.settings.table_format,
         )
         requests = [
-            DescriptionRequest(dimension, scope, scope_label(scope, dimension.ids_are_personal))
+            DescriptionRequest(dimension, scope, self._session.label_of(scope, dimension))
             for scope in self._scopes()
         ]
         if isinstance(self._scope_ids, ChosenActions) and not requests:

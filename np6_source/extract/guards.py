@@ -61,6 +61,23 @@ def check_transformers(resource: str) -> None:
         )
 
 
+def is_emptied(schema: Schema) -> bool:
+    """Whether the load package that is being made drops or empties the events' table."""
+    try:
+        package: Any = dlt.current.load_package_state()["state"]
+    except CurrentLoadPackageStateNotAvailable:
+        return False
+    return name_of(EVENTS, schema) in _emptied(package)
+
+
+def _emptied(package: Any) -> set[str]:
+    return {
+        table["name"]
+        for kind in ("dropped_tables", "truncated_tables")
+        for table in package.get(kind, ())
+    }
+
+
 def check_refresh(resource: str, starts: Mapping[str, int], has_end: bool) -> None:
     """Refuses a refresh that drops what the run does not read again.
 
@@ -77,11 +94,7 @@ def check_refresh(resource: str, starts: Mapping[str, int], has_end: bool) -> No
         package: Any = dlt.current.load_package_state()["state"]
     except CurrentLoadPackageStateNotAvailable:
         return  # Somebody looks at the source's rows without loading them.
-    gone = {
-        table["name"]
-        for kind in ("dropped_tables", "truncated_tables")
-        for table in package.get(kind, ())
-    }
+    gone = _emptied(package)
     schema = dlt.current.source_schema()
     if gone.isdisjoint(names(schema)):
         return

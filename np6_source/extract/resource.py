@@ -26,7 +26,7 @@ from ..api.client import WindowRequest
 from ..api.waits import pause
 from ..destinations import destination_of
 from ..dlt_internals import note_windows
-from ..endpoints import Endpoint, scope_label
+from ..endpoints import Endpoint
 from ..errors import (
     RUN_ENDING,
     FewerEvents,
@@ -45,7 +45,7 @@ from ..events.drift import count_paths
 from ..events.lateness import Lateness
 from ..lake import KEEPS_COPIES, keeps_copies, without_tombstones
 from ..ledger import WindowCounts, ledger_row, of_scope_key, scope_key
-from ..reloading import note_package
+from ..reloading import note_package, rename_scopes
 from ..schema import LOAD_WINDOWS, ROBOTS
 from ..settings import Settings, moment_ms
 from ..tables.declaration import declare_tables
@@ -64,6 +64,7 @@ from .chosen_actions import ChosenActions, TScopeIds
 from .facts import EventFacts, is_most_likely_a_limit, may_be_a_limit
 from .guards import check_cursor, check_refresh, check_tables, check_transformers
 from .lateness import LatenessProbe
+from .policy import KEYED, other_labels
 from .progress import (
     BACKFILLS,
     PLACES,
@@ -274,6 +275,7 @@ class ResourceRun:
             self._places: dict[str, Any] = backfills.setdefault(f"{start}-{end}", {})
         else:
             note_package(dlt.current.source_state(), load_id())
+            self._rename_reloaded()
             self._places = self._state.setdefault(PLACES, {})
         if self._places and not self._is_backfill:
             check_tables(self._endpoint.name)
@@ -367,9 +369,9 @@ class ResourceRun:
             return False
         label, begin = witness["scope"], witness["at"] // SECOND * SECOND
         scope_id = label
-        if self._endpoint.ids_are_personal:
+        if self._endpoint.ids_are_personal or label.startswith(KEYED):
             given = () if isinstance(self._scope_ids, ChosenActions) else self._scope_ids
-            ids = {scope_label(known, is_personal=True): known for known in given}
+            ids = {self._label(known): known for known in given}
             if label not in ids:
                 return False
             scope_id = ids[label]
@@ -434,7 +436,7 @@ class ResourceRun:
         unknown = self._state.get(UNKNOWN_IDS, {})
         if self._is_backfill or not unknown:
             return ids
-        labels = {one: scope_label(one, self._endpoint.ids_are_personal) for one in ids}
+        labels = {one: self._label(one) for one in ids}
         left_out = {
             label
             for label in labels.values()
@@ -491,9 +493,22 @@ class ResourceRun:
         horizon = self._session.settled(self._began_at + self._session.clock.offset_ms)
         return horizon if self._settings.end is None else min(horizon, self._settings.end)
 
+    def _rename_reloaded(self) -> None:
+        """A reload may be under another policy, by which ids have other labels."""
+        if isinstance(self._scope_ids, ChosenActions) or not self._endpoint.ids_are_of_contacts:
+            return
+        names = {
+            self._label(one): other_labels(one, self._endpoint, self._settings.privacy)
+            for one in self._scope_ids
+        }
+        rename_scopes(dlt.current.source_state(), self._endpoint.name, names)
+
+    def _label(self, scope_id: str) -> str:
+        return self._session.label_of(scope_id, self._endpoint)
+
     def _runs_of(self, scope_id: str, start: int, end: int) -> Iterator[ScopeRun]:
         """What to read of an id: together where all classes of robots are as far as each other."""
-        label = scope_label(scope_id, self._endpoint.ids_are_personal)
+        label = self._label(scope_id)
         # dlt's cursor is of requests without a class, unless there were only others.
         has_cursor = not scope_id and ("" in self._places or not self._places)
         progress_of = {
@@ -747,6 +762,7 @@ class ResourceRun:
             "backfill" if self._is_backfill else "load",
             self._load_id,
             classification,
+            self._settings.privacy.recorded,
         )
         self._gathered.add(LOAD_WINDOWS.name, row)
         self._probes[scope_key(label, classification)].add(contents.buckets, part.counted)

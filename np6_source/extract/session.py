@@ -18,15 +18,21 @@ from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from ..api.client import Client
 from ..api.server_clock import ServerClock
 from ..dataset_lock import to_read
+from ..dimensions import Dimension
 from ..dlt_internals import is_stop_requested
-from ..errors import RequestFailed
+from ..endpoints import Endpoint
+from ..errors import RequestFailed, SettingError
+from ..events.privacy import Privacy
 from ..events.reader import PARSES_AT_ONCE, EventReader
 from ..isolation import keep_apart
-from ..ledger import TCoverage, proven
+from ..ledger import TCoverage, policies, proven
+from ..reloading import INTENT
 from ..settings import ClientSettings, Settings
 from ..windows import SECOND
 from .account import key_digest
 from .action_list import ActionList
+from .guards import is_emptied
+from .policy import POLICY, check_policy, label_of, policies_in_state
 from .row_limits import RowLimits
 from .spool import spool_folder
 
@@ -43,6 +49,7 @@ class Tools:
         executor: The threads that fetch.
         parsers: The threads that parse what was fetched.
         spool: Folder for temporary files.
+        privacy: What becomes of values about persons.
     """
 
     client: Client
@@ -50,6 +57,7 @@ class Tools:
     executor: Executor
     parsers: Executor
     spool: Path
+    privacy: Privacy
 
 
 class ExtractSession:
@@ -92,6 +100,7 @@ class ExtractSession:
             if self._users == 0 and (load_id() is None or load_id() != self._load_id):
                 keep_apart(dlt.current.pipeline())
                 self._begin(load_id())
+                self._check_policy()
             self._users += 1
             if self._tools is None:
                 with ExitStack() as stack:
@@ -118,6 +127,39 @@ class ExtractSession:
         self._ledger: list[TCoverage | None] = []
         self.actions = ActionList(self.settings.account)
 
+    def _check_policy(self) -> None:
+        """Makes sure that the dataset has one policy for personal data, and notes which.
+
+        Raises:
+            SettingError: It was loaded under another.
+        """
+        if self._load_id is None:
+            return  # Somebody looks at the source's rows without loading them.
+        state, schema = dlt.current.source_state(), dlt.current.source_schema()
+        asked = self.settings.privacy.recorded
+        if INTENT not in state and not is_emptied(schema):
+            recorded = self._policies() | policies_in_state(state)
+            try:
+                check_policy(recorded, asked, schema.name)
+            except SettingError:
+                self._load_id = None  # The next resource is refused as well.
+                raise
+        if asked:
+            state[POLICY] = asked
+        else:
+            state.pop(POLICY, None)
+
+    def _policies(self) -> frozenset[str]:
+        pipeline = dlt.current.pipeline()
+        # Without a policy an extraction needs no destination.
+        must_be_known = bool(self.settings.privacy.masked) or POLICY in dlt.current.source_state()
+        with to_read(pipeline):
+            return policies(pipeline, dlt.current.source_schema(), must_be_known)
+
+    def label_of(self, scope_id: str, endpoint: Endpoint | Dimension) -> str:
+        """The id as it is stored, logged and shown; see ``policy.label_of``."""
+        return label_of(scope_id, endpoint, self.settings.privacy.label_key)
+
     def _open(self, stack: ExitStack) -> Tools:
         # What Arrow keeps for later is not wanted any more; the load step has its own needs.
         stack.callback(pa.default_memory_pool().release_unused)
@@ -125,7 +167,7 @@ class ExtractSession:
         spool = stack.enter_context(spool_folder(parent))
         client = Client(self.client_settings, self.clock, self.should_stop)
         stack.callback(client.close)
-        reader = EventReader(spool, tombstones=True)
+        reader = EventReader(spool, tombstones=True, privacy=self.settings.privacy)
         stack.callback(reader.close)
         parsers = stack.enter_context(
             ThreadPoolExecutor(PARSES_AT_ONCE, thread_name_prefix="np6-parse")
@@ -133,7 +175,7 @@ class ExtractSession:
         executor = stack.enter_context(
             ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="np6-fetch")
         )
-        return Tools(client, reader, executor, parsers, spool)
+        return Tools(client, reader, executor, parsers, spool, self.settings.privacy)
 
     def ledger(self) -> TCoverage | None:
         """What the destination proves to be loaded, asked once in a run; see ``ledger.proven``."""
