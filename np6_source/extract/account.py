@@ -23,7 +23,8 @@ MOST_IDENTITIES = 1_000
 ADVICE = (
     "Nothing was loaded. Load another account in a pipeline (or a source, with"
     " np6_source.clone(name=...)) and a dataset of its own. If it is the same account, its address"
-    " or its key having changed, run once with same_account=True."
+    " or its key having changed, run once with same_account=True (in the environment:"
+    " SOURCES__NP6__SAME_ACCOUNT=true)."
 )
 
 

@@ -18,6 +18,18 @@ PLACES, BACKFILLS = "places", "backfills"
 """Keys of the resource state: progress by scope, and that of unfinished backfills by range."""
 
 
+def has_progress(source_state: Mapping[str, Any]) -> bool:
+    """Whether a window of any resource was ever completed.
+
+    Args:
+        source_state: dlt's state of the source.
+    """
+    return any(
+        state.get(PLACES) or any(state.get(BACKFILLS, {}).values())
+        for state in source_state.get("resources", {}).values()
+    )
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far one scope has been loaded.

@@ -72,6 +72,7 @@ from .progress import (
     Scope,
     ScopeRun,
     as_proven,
+    has_progress,
     least,
     least_advanced_first,
     of_cursor,
@@ -345,6 +346,9 @@ class ResourceRun:
         """
         state = dlt.current.source_state()
         base_url, key = self._session.base_url, self._session.key
+        if ACCOUNT in state and not (state[ACCOUNT]["identities"] or has_progress(state)):
+            # No response was ever taken under that address: it may have been a slip of the pen.
+            del state[ACCOUNT]
         if ACCOUNT not in state or self._settings.same_account:
             known = Account.from_state(state[ACCOUNT]) if ACCOUNT in state else None
             self._account = Account(

@@ -62,6 +62,26 @@ def test_the_same_address_in_another_form_is_the_same(
     warehouse.run(make(Api(sandbox.url.rstrip("/").replace("http", "HTTP"), sandbox.key)))
 
 
+def test_an_address_that_never_answered_is_no_account(
+    warehouse: Warehouse, serve: TMake, make: Callable[..., Any]
+) -> None:
+    sandbox = serve(days(2), now=at("03-02"))
+    misspelt = Api("http://127.0.0.1:9/", sandbox.key)
+    for _ in range(2):
+        warehouse.run(make(misspelt, on_error="keep", attempts=1))
+    warehouse.run(make(sandbox))
+    assert len(warehouse.ids()) == 24
+
+
+def test_an_address_that_answered_without_events_is_an_account(
+    warehouse: Warehouse, serve: TMake, make: Callable[..., Any]
+) -> None:
+    empty, sandbox = serve([], now=at("03-02")), serve(days(2), now=at("03-02"))
+    warehouse.run(make(empty))
+    with pytest.raises(PipelineStepFailed, match=r"account at .*SAME_ACCOUNT=true"):
+        warehouse.run(make(sandbox))
+
+
 class TestAnotherKey:
     """Under one address: the sandbox there is exchanged for one with another key."""
 
