@@ -63,6 +63,23 @@ $(DIALECTS)/.ready: pyproject.toml constraints.txt
 demo: $(PRODUCT) ## Load a made-up account from a local NP6 API into DuckDB, and query it
 	@$(BIN)/python pipelines/demo.py
 
+$(REPORT)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(REPORT)
+	$(REPORT)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[report]'
+	@touch $@
+
+$(REPORT)/.ready-to-test: $(REPORT)/.ready
+	$(REPORT)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev,report]'
+	@touch $@
+
+report: $(REPORT)/.ready ## Draw what is loaded, in the browser: NP6_REPORT_FILE=demo.duckdb make report
+	@$(REPORT)/bin/python -m marimo -y run pipelines/np6_report.py $(ARGS)
+
+test-report: $(REPORT)/.ready-to-test ## Look at the report in a browser without a window
+	@$(REPORT)/bin/python -m pytest -q tests/views/test_report.py $(ARGS)
+
 run: $(PRODUCT) ## Load your account: make run ARGS="--start 2024-01-01"
 	@$(BIN)/python pipelines/np6_to_duckdb.py $(ARGS)
 
@@ -142,6 +159,9 @@ bench-startup: $(READY) ## Measure a run that finds nothing new
 
 bench-parts: $(READY) ## Measure what a part of a backfill costs, by workers and destination
 	@$(BIN)/python tests/benchmarks/parts.py $(ARGS)
+
+bench-views: $(READY) ## Measure what the views cost over 2 million events
+	@$(BIN)/python tests/benchmarks/views.py $(ARGS)
 
 clean: ## Remove what make has made
 	rm -rf $(VENV) $(DESTINATIONS) $(DIALECTS) $(REPORT) build dist demo.duckdb .mypy_cache .pytest_cache .ruff_cache .hypothesis

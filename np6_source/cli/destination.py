@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dlt
+import duckdb as duckdb_library
 from dlt.common.destination.client import JobClientBase
 from dlt.common.destination.exceptions import UnknownDestinationModule
 from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration
@@ -29,6 +30,9 @@ DUCKDB_LIMITS = {"memory_limit": "350MB", "threads": 1}
 
 dlt writes tables side by side, a thread each; more threads help on machines with many cores.
 """
+
+OLDEST_STORAGE = 64
+"""The version of the files that every DuckDB from 1.0 on reads."""
 
 CLIENT_LIBRARIES = {"delta": "deltalake", "iceberg": "pyiceberg"}
 """What dlt writes a table format on files with, which it asks for only in the load step."""
@@ -181,6 +185,7 @@ def _check_file(file: Path, dataset: str) -> None:
     _check_folder(file.parent, f"The DuckDB file {file}")
     if file.is_dir():
         raise SettingError(f"The DuckDB file {file} is a folder: name a file in it")
+    _check_duckdb_reads(file)
     # A DuckDB file is a catalog of its name up to the first dot, in any case, and dlt 1.31 leaves
     # the catalog out.
     catalog = file.name.split(".")[0]
@@ -190,6 +195,27 @@ def _check_file(file: Path, dataset: str) -> None:
             f" DuckDB calls the file {catalog} and cannot tell them apart. Give --dataset or"
             " --duckdb-file."
         )
+
+
+def _check_duckdb_reads(file: Path) -> None:
+    """Refuses a file of a newer DuckDB, with which dlt 1.31 ends in a traceback."""
+    try:
+        with file.open("rb") as content:
+            header = content.read(20)
+    except OSError:
+        return  # It is not there yet; or the load says why it cannot be read.
+    if header[8:12] != b"DUCK" or int.from_bytes(header[12:20], "little") <= OLDEST_STORAGE:
+        return
+    try:
+        duckdb_library.connect(str(file), read_only=True).close()
+    except duckdb_library.Error as error:
+        if "version number" in str(error):
+            raise SettingError(
+                f"The DuckDB file {file} was made by a newer DuckDB than"
+                f" {duckdb_library.__version__}, which is installed here and cannot open it. Copy"
+                " its tables once, as docs/operate.md says under Upgrade, or give another"
+                " --duckdb-file."
+            ) from None
 
 
 def _check_folder(folder: Path, what: str) -> None:

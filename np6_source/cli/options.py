@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from dlt.extract import DltSource
 from rich_argparse import RawDescriptionRichHelpFormatter
@@ -28,12 +28,22 @@ DATES = (
 """What every help says of dates."""
 
 
+UNUSABLE_OPTION = 2
+"""``argparse``'s exit status, and ours."""
+
+
 class Parser(argparse.ArgumentParser):
     """``argparse``'s, which names the option that was probably meant."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", RawDescriptionRichHelpFormatter)
         super().__init__(**options)
+
+    def error(self, message: str) -> NoReturn:
+        """One sentence: thirty options before it would hide it."""
+        self.exit(
+            UNUSABLE_OPTION, f"{self.prog}: {message}. {self.prog} --help lists the options.\n"
+        )
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """The options; refuses those it does not know."""

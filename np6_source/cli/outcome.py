@@ -161,7 +161,7 @@ def _outcome_of_one(error: BaseException) -> Outcome | None:
             " secrets.toml.",
         )
     if isinstance(error, ConfigurationException):
-        return Outcome(UNUSABLE, _first_line(error))
+        return Outcome(UNUSABLE, _first_sentence(error))
     if "Could not set lock on file" in str(error):
         return Outcome(TRY_AGAIN_LATER, _locked(str(error)))
     if isinstance(error, duckdb.Error):
@@ -204,6 +204,12 @@ def _locked(message: str) -> str:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def _first_sentence(error: BaseException) -> str:
+    """The first line, and what it announces with a colon."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    return " ".join(lines[:2]) if lines and lines[0].endswith(":") else _first_line(error)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

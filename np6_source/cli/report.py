@@ -77,7 +77,9 @@ class FailureGroup:
     def __str__(self) -> str:
         if len(self.resources) <= 1 and len(self.ids) <= 1:
             return f"{self.kind}: {self.message}"
-        ids = f" for {_some(self.ids, 'id')}" if self.ids else ""
+        ids = ""
+        if self.ids:
+            ids = f" ({self.ids[0]})" if len(self.ids) == 1 else f" for {_some(self.ids, 'id')}"
         resources = _some(self.resources, "resource")
         return f"{self.kind}: {self.problem}{ids} in {resources}. {self.advice}"
 
@@ -205,7 +207,11 @@ def result_of(report: LoadReport, done: Loaded) -> dict[str, Any]:
         "events_written": done.written,
         "rows": done.rows,
         "complete_until": {name: iso(ms) for name, ms in sorted(done.complete_until.items())},
-        "windows": dict(sorted(report.windows.items())),
+        "windows": {
+            name: count
+            for name, count in sorted(report.windows.items())
+            if not name.startswith("_dlt")
+        },
         "packages": report.packages,
         "seconds": round(report.seconds, 1),
         "stopped": report.stopped,

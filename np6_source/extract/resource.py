@@ -560,6 +560,9 @@ class ResourceRun:
             key: The id and class of robots, see ``ledger.scope_key``.
             has_cursor: dlt's cursor is about it.
             start: The cursor's value before any run.
+
+        Raises:
+            SettingError: There is none yet, and the run would end before it begins.
         """
         state = self._places.get(key)
         progress = Progress.from_state(state) if state else None
@@ -572,7 +575,15 @@ class ResourceRun:
             progress = Progress(progress.start, progress.start)
         if progress is not None:
             self._warn_of_earlier_start(progress, key)
-        return progress
+            return progress
+        last = self._settings.end
+        if last is not None and last <= start:
+            raise SettingError(
+                f"{self._endpoint.name}: end={iso(last)} lies before {iso(start)}, the first moment"
+                " to load, so nothing would be loaded. Give start as well; it is 30 days ago where"
+                " nothing says otherwise."
+            )
+        return None
 
     def _as_proven(self, progress: Progress | None, label: str) -> Progress | None:
         """The progress as far as the destination proves it: its ledger is the truth.

@@ -129,7 +129,7 @@ class TestLoad:
         assert ended.returncode == 1
         (line,) = ended.stderr.splitlines()
         assert line.startswith("NotFound: ")
-        assert "2 ids (NONE1, NONE2) in" in line
+        assert "NP6 does not know this id for 2 ids (NONE1, NONE2) in" in line
         assert line.count("action_events_bounces") == 1
         assert "Check the id" in line
 
@@ -149,6 +149,7 @@ class TestLoad:
         assert (document["command"], document["exit_status"]) == ("load", 0)
         assert (document["dataset"], document["destination"]) == ("np6", "duckdb")
         assert document["requests"] == document["result"]["windows"][ALL] > 0
+        assert list(document["result"]["windows"]) == [ALL]
         assert document["bytes"] > 48 * 100
         assert document["problems"] == []
         assert document["result"]["events_new"] == document["result"]["rows"]["events"] == 48

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from np6_source.cli.options import ids_of
@@ -26,6 +29,19 @@ class Case:
     files: Mapping[str, str | bytes] = field(default_factory=dict)
 
 
+def file_of_a_newer_duckdb() -> bytes:
+    """The header of a file in a version that no DuckDB has; what it sums to, DuckDB says."""
+    content = b"DUCK" + (199).to_bytes(8, "little") + bytes(4096 * 3 - 20)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "unsummed.db"
+        file.write_bytes(bytes(8) + content)
+        with pytest.raises(duckdb.IOException) as refused:
+            duckdb.connect(str(file), read_only=True)
+    found = re.search(r"computed checksum (\d+)", str(refused.value))
+    assert found
+    return int(found[1]).to_bytes(8, "little") + content
+
+
 CASES = {
     "no key": Case(("SOURCES__NP6__API_KEY",), variables={"SOURCES__NP6__API_KEY": ""}),
     "another's key": Case(
@@ -33,7 +49,19 @@ CASES = {
         variables={"SOURCES__NP6__API_KEY": "", "API_KEY": "someone-elses"},
     ),
     "unknown option": Case(
-        ("--acton-ids", "did you mean --action-ids?"), ("--acton-ids", "000PE4")
+        ("np6_to_duckdb.py: unrecognized", "--acton-ids", "did you mean --action-ids?"),
+        ("--acton-ids", "000PE4"),
+    ),
+    "a file of a newer DuckDB": Case(
+        ("newer.db was made by a newer DuckDB than", "docs/operate.md says under Upgrade"),
+        ("--duckdb-file", "newer.db"),
+        files={"newer.db": file_of_a_newer_duckdb()},
+    ),
+    "an end before the beginning of a first load": Case(
+        ("end=2020-01-01T00:00:00Z lies before", "Give start as well"), ("--end", "2020-01-01")
+    ),
+    "a configuration file that is no TOML": Case(
+        ("config.toml", "line 2"), files={".dlt/config.toml": '[sources.np6]\nstart = "2024\n'}
     ),
     "unknown resource": Case(
         ("No resource action_events (did you mean actions_events?)",),
@@ -138,6 +166,7 @@ def test_it_is_refused(ended: dict[str, Any], name: str) -> None:
     for words in CASES[name].says:
         assert words in process.stderr
     assert "Traceback" not in process.stderr
+    assert "Usage" not in process.stderr
     assert "someone-elses" not in process.stderr
     assert (process.returncode, process.stdout) == (2, "")
     assert list(folder.glob("*.duckdb")) == []
