@@ -213,7 +213,7 @@ def _check_duckdb_reads(file: Path) -> None:
             raise SettingError(
                 f"The DuckDB file {file} was made by a newer DuckDB than"
                 f" {duckdb_library.__version__}, which is installed here and cannot open it. Copy"
-                " its tables once, as docs/operate.md says under Upgrade, or give another"
+                " its tables once, as docs/operate.md says under DuckDB versions, or give another"
                 " --duckdb-file."
             ) from None
 

@@ -41,9 +41,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """One sentence: thirty options before it would hide it."""
-        self.exit(
-            UNUSABLE_OPTION, f"{self.prog}: {message}. {self.prog} --help lists the options.\n"
-        )
+        self.exit(UNUSABLE_OPTION, f"{self.prog}: {message}. --help lists the options.\n")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """The options; refuses those it does not know."""

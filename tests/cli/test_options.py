@@ -53,12 +53,9 @@ CASES = {
         ("--acton-ids", "000PE4"),
     ),
     "a file of a newer DuckDB": Case(
-        ("newer.db was made by a newer DuckDB than", "docs/operate.md says under Upgrade"),
+        ("newer.db was made by a newer DuckDB than", "docs/operate.md says under DuckDB versions"),
         ("--duckdb-file", "newer.db"),
         files={"newer.db": file_of_a_newer_duckdb()},
-    ),
-    "an end before the beginning of a first load": Case(
-        ("end=2020-01-01T00:00:00Z lies before", "Give start as well"), ("--end", "2020-01-01")
     ),
     "a configuration file that is no TOML": Case(
         ("config.toml", "line 2"), files={".dlt/config.toml": '[sources.np6]\nstart = "2024\n'}
@@ -143,7 +140,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             folder = tmp_path_factory.mktemp("options")
             (folder / ".dlt").mkdir()
             for file, contents in case.files.items():
-                (folder / file).write_text(str(contents))
+                content = contents.encode() if isinstance(contents, str) else contents
+                (folder / file).write_bytes(content)
             variables = {
                 "SOURCES__NP6__API_KEY": sandbox.key,
                 "SOURCES__NP6__BASE_URL": sandbox.url,
