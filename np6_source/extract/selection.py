@@ -9,7 +9,7 @@ from dlt.extract import DltResource, DltSource
 from ..api.client import ApiRequest
 from ..dimensions import Dimension
 from ..dlt_internals import captured_by
-from ..endpoints import Endpoint, scope_label
+from ..endpoints import Endpoint
 from ..windows import Window
 from .chosen_actions import ChosenActions, TScopeIds
 from .description import DescriptionRequest
@@ -48,7 +48,7 @@ class SelectedOperation:
             window: The span of event time; a dimension has none.
             scope_id: The id, empty for the account.
         """
-        label = scope_label(scope_id, self.row.ids_are_personal) if scope_id else ""
+        label = self.session.label_of(scope_id, self.row) if scope_id else ""
         if isinstance(self.row, Dimension):
             return DescriptionRequest(self.row, scope_id, label)
         settings = self.session.settings

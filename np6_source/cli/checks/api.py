@@ -15,7 +15,7 @@ from typing import Any
 
 from ...api.client import ApiRequest, Client, WindowRequest
 from ...dimensions import Dimension
-from ...endpoints import ENDPOINTS, scope_label
+from ...endpoints import ENDPOINTS
 from ...errors import (
     RUN_ENDING,
     Forbidden,
@@ -374,7 +374,7 @@ def check_resources(
             found.append(ResourceCheck(name, "", ids))
             continue
         for scope_id in ids:
-            label = scope_label(scope_id, operation.row.ids_are_personal) if scope_id else ""
+            label = operation.session.label_of(scope_id, operation.row) if scope_id else ""
             if ended is not None:
                 found.append(ResourceCheck(name, label, skipped(ended)))
             elif operation.row == ALL_EVENTS:
