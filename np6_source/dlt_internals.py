@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import dlt
+from dlt.common.configuration import configspec, known_sections, resolve_configuration
 from dlt.common.configuration.container import Container
+from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.destination.reference import AnyDestination
 from dlt.common.json import json
@@ -42,6 +44,22 @@ def active_pipeline() -> dlt.Pipeline | None:
     context = Container()[PipelineContext]
     pipeline = context.pipeline() if context.is_active() else None
     return pipeline if isinstance(pipeline, dlt.Pipeline) else None
+
+
+@configspec
+class _FailedJobs(BaseConfiguration):
+    """The one field of dlt's ``LoaderConfiguration`` that is of interest."""
+
+    raise_on_failed_jobs: bool = True
+
+
+def fails_with_its_jobs() -> bool:
+    """Whether a load package fails when a job of it does, by the configuration in force.
+
+    ``pipeline.load`` resolves it under ``load``, and that of a pipeline's name first (dlt 1.31).
+    """
+    configured = resolve_configuration(_FailedJobs(), sections=(known_sections.LOAD,))
+    return configured.raise_on_failed_jobs
 
 
 def forget_package(pipeline: dlt.Pipeline, load_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from dlt.destinations.sql_client import SqlClientBase
 from .api.client import ResponseFacts
 from .destinations import destination_of
 from .errors import SettingError
-from .schema import EVENTS, LOAD_WINDOWS
+from .schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, Table
 from .tables.naming import filled, name_of
 from .windows import Window, gaps, merged, to_datetime, to_ms
 
@@ -186,28 +187,54 @@ def proven(pipeline: dlt.Pipeline, schema: Schema) -> TCoverage | None:
     """What the destination proves to be loaded, for a run that goes on from earlier ones.
 
     One query, which returns a row per stretch without a gap. Where the ledger has events and the
-    events' table has none, nothing is proven.
+    events' table has none, or a table beside it has none of the rows that its events must have,
+    nothing is proven. Neither is it where no event was ever seen: empty arrays are also what an
+    outage, or a key without rights, may answer.
 
     Args:
         pipeline: The pipeline that is about to load.
         schema: The source's schema.
 
     Returns:
-        The coverage. None where there is nothing to compare with: no load has written the ledger,
-        or the destination does not speak SQL (files).
+        The coverage; no window for a scope of which the ledger has no event. None where there is
+        nothing to compare with: no load has written the ledger, or the destination does not speak
+        SQL (files).
     """
     if name_of(LOAD_WINDOWS, schema) not in filled(schema) or not speaks_sql(pipeline, schema):
         return None
     with _ledger_of(pipeline, schema, schema.name) as (client, has_classes):
-        with_events = name_of(EVENTS, schema) in filled(schema)
-        return _covered(client, schema, has_classes, with_events)
+        return _covered(client, schema, has_classes, _holds_its_rows(client, schema))
+
+
+def _holds_its_rows(client: SqlClientBase[Any], schema: Schema) -> str:
+    """An SQL condition: no table of events was emptied.
+
+    Each event of some types has a row in a table of its own (``schema.Table.row_types``).
+    """
+    there = set(filled(schema))
+    if name_of(EVENTS, schema) not in there:
+        return "1 = 1"
+
+    def rows_of(table: Table) -> str:
+        return f"SELECT 1 FROM {client.make_qualified_table_name(name_of(table, schema))}"
+
+    kind = client.escape_column_name(schema.naming.normalize_path("type"))
+    conditions = [f"EXISTS ({rows_of(EVENTS)})"]
+    for table in EVENT_TABLES:
+        if table.row_types and name_of(table, schema) in there:
+            types = ", ".join(f"'{name}'" for name in table.row_types)
+            conditions.append(
+                f"(EXISTS ({rows_of(table)})"
+                f" OR NOT EXISTS ({rows_of(EVENTS)} WHERE {kind} IN ({types})))"
+            )
+    return " AND ".join(conditions)
 
 
 def _covered(
     client: SqlClientBase[Any],
     schema: Schema,
     has_classes: bool,
-    with_events: bool = False,
+    is_there: str | None = None,
     packages: Sequence[str] | None = None,
 ) -> dict[tuple[str, str], list[Window]]:
     """The windows of complete packages, joined where they touch.
@@ -218,7 +245,6 @@ def _covered(
     tables = {
         "windows": client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema)),
         "packages": client.make_qualified_table_name(schema.loads_table_name),
-        "events": client.make_qualified_table_name(name_of(EVENTS, schema)),
     }
     names = ("resource", "scope_id", "window_start", "window_end", "event_count", "_dlt_load_id")
     columns = {
@@ -229,17 +255,15 @@ def _covered(
     if has_classes:
         robots = f"COALESCE(w.{columns['classification']}, '')"
         by_robots = f", w.{columns['classification']}"
-    is_there = "1"
-    if with_events:
-        is_there = f"CASE WHEN EXISTS (SELECT 1 FROM {tables['events']}) THEN 1 ELSE 0 END"
     of_packages = ""
     if packages is not None:
         given = ", ".join(["%s"] * len(packages)) or "NULL"
         of_packages = f"AND w.{columns['_dlt_load_id']} IN ({given})"
+    is_whole = "1" if is_there is None else f"CASE WHEN {is_there} THEN 1 ELSE 0 END"
     query = _ISLANDS.format(
         **tables,
         **columns,
-        is_there=is_there,
+        is_there=is_whole,
         of_packages=of_packages,
         robots=robots,
         by_robots=by_robots,
@@ -251,9 +275,19 @@ def _covered(
     if sum(int(row[5] or 0) for row in rows) and not all(row[6] for row in rows):
         return {}
     covered: dict[tuple[str, str], list[Window]] = {}
-    for resource, scope_id, classification, start, end, *_ in rows:
+    events: Counter[tuple[str, str]] = Counter()
+    of_robots: set[tuple[str, str]] = set()
+    for resource, scope_id, classification, start, end, count, _ in rows:
         scope = (resource, scope_key(scope_id, classification))
         covered.setdefault(scope, []).append(Window(to_ms(start), to_ms(end)))
+        events[scope] += int(count or 0)
+        if classification:
+            of_robots.add(scope)  # Most have none for long.
+    if is_there is not None:
+        covered = {
+            scope: found if events[scope] or scope in of_robots else []
+            for scope, found in covered.items()
+        }
     return {scope: merged(windows) for scope, windows in covered.items()}
 
 

@@ -192,7 +192,7 @@ def _load_all(
             pipeline.extract(source)
             pipeline.normalize()
         try:
-            info = pipeline.load()
+            info = pipeline.load(raise_on_failed_jobs=True)
         except PipelineStepFailed as error:
             smaller = _smaller(pipeline, error, make_source, smaller)
             continue
@@ -279,7 +279,7 @@ def settle_pending(pipeline: dlt.Pipeline) -> None:
     try:
         with _private_files():
             pipeline.normalize()
-        pipeline.load()
+        pipeline.load(raise_on_failed_jobs=True)
     except PipelineStepFailed as error:
         if not ran_out_of_memory(error):
             raise

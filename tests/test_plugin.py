@@ -172,3 +172,16 @@ def test_the_trace_tells_what_a_run_did(warehouse: Any, sandbox: Sandbox, source
     assert counts["events"] == 48
     assert "'events': 48" in str(pipeline.last_trace.asdict())
     assert "'late_events': 0" in str(pipeline.last_trace.asdict())
+
+
+def test_a_configuration_that_takes_failed_jobs_for_loaded_is_refused(
+    warehouse: Any, serve: Any, source_of: Any, event: Any, at: Any, monkeypatch: Any
+) -> None:
+    """The ledger's row would prove events of a table that was not loaded."""
+    sandbox = serve([event(1, at("03-01") + 1)], now=at("03-02"))
+    monkeypatch.setenv("LOAD__RAISE_ON_FAILED_JOBS", "false")
+    with pytest.raises(Exception, match="raise_on_failed_jobs=false lets a package count as"):
+        warehouse.run(source_of(sandbox, "actions_events"))
+    monkeypatch.delenv("LOAD__RAISE_ON_FAILED_JOBS")
+    warehouse.run(source_of(sandbox, "actions_events"))
+    assert warehouse.ids() == ["event-00001"]

@@ -18,6 +18,9 @@ SMALL_LIMITS = (16, 20, 25, 30, 32, 40)
 MOST = 100_000
 """Rows up to which a count may be a server's limit; nobody gives more at once by a round number."""
 
+FEWEST = 10
+"""Rows from which on the empty end of a window is looked at whatever their number."""
+
 WELL_BEFORE = 10
 """Mean distances between events after which an empty stretch at a window's edge is remarkable."""
 
@@ -83,11 +86,23 @@ class EventFacts:
 
     def leaves_an_end_empty(self, window: Window, event_count: int) -> bool:
         """Whether the events end well before their window does, or begin well after it."""
+        return bool(self.empty_ends(window, event_count))
+
+    def empty_ends(self, window: Window, event_count: int) -> list[Window]:
+        """The stretches at a window's edges that are remarkably empty; none where there is none.
+
+        They begin and end at the next whole second, for a server that reads no fractions.
+        """
         if self.earliest is None or self.latest is None:
-            return False
+            return []
         usual = (self.latest - self.earliest) / max(1, event_count - 1)
-        empty = max(window.end - self.latest, self.earliest - window.start)
-        return empty > max(WELL_BEFORE * usual, SECOND)
+        first, last = self.earliest // SECOND * SECOND, (self.latest // SECOND + 1) * SECOND
+        ends = (
+            (window.start, first, self.earliest - window.start),
+            (last, window.end, window.end - self.latest),
+        )
+        least = max(WELL_BEFORE * usual, SECOND)
+        return [Window(start, end) for start, end, empty in ends if empty > least and start < end]
 
     def parts(self, window: Window) -> tuple[list[Window], bool]:
         """Two windows in place of one, cut between its events, so that each holds some of them.

@@ -13,6 +13,7 @@ import dlt
 from dlt.common.schema import Schema
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 
+from ..dlt_internals import fails_with_its_jobs
 from ..errors import SettingError
 from ..ledger import coverage
 from ..schema import EVENTS
@@ -36,6 +37,25 @@ def check_cursor(resource: str, cursor: dlt.sources.incremental[Any]) -> None:
             f"{resource}: the incremental must go by 'timestamp', forwards: the API can be asked"
             " for nothing else. Give initial_value and, for a backfill, end_value only:"
             " dlt.sources.incremental('timestamp', initial_value=..., end_value=...)"
+        )
+
+
+def check_failed_jobs(resource: str) -> None:
+    """Refuses a configuration in which a package counts as complete though a job of it failed.
+
+    The ledger's row would then prove events that never arrived.
+
+    Args:
+        resource: Name of a resource.
+
+    Raises:
+        SettingError: It is such a one.
+    """
+    if not fails_with_its_jobs():
+        raise SettingError(
+            f"{resource}: load.raise_on_failed_jobs=false lets a package count as loaded when a"
+            " table of it was not: its events would be missing for good. Take the setting away;"
+            " a job that fails then fails the run, and the next run loads the package again."
         )
 
 

@@ -61,8 +61,14 @@ from .account import (
 from .action_list import ids_of
 from .batches import GatheredTables, HandedOn, tables_not_yet_there
 from .chosen_actions import ChosenActions, TScopeIds
-from .facts import EventFacts, is_most_likely_a_limit, may_be_a_limit
-from .guards import check_cursor, check_refresh, check_tables, check_transformers
+from .facts import FEWEST, EventFacts, is_most_likely_a_limit, may_be_a_limit
+from .guards import (
+    check_cursor,
+    check_failed_jobs,
+    check_refresh,
+    check_tables,
+    check_transformers,
+)
 from .lateness import LatenessProbe
 from .policy import KEYED, other_labels
 from .progress import (
@@ -263,6 +269,7 @@ class ResourceRun:
         self._metrics.update(asked_ms=0, done_ms=0, date_ms=None)
         check_cursor(self._endpoint.name, self._cursor)
         check_transformers(self._endpoint.name)
+        check_failed_jobs(self._endpoint.name)
         table_format = declare_tables(
             self._resource, self._settings.timestamps_are_final, self._settings.table_format
         )
@@ -448,13 +455,15 @@ class ResourceRun:
             and unknown[label]["runs"] >= RUNS_UNKNOWN
             and self._began_at - unknown[label]["asked_at"] < DAY
         }
-        if left_out:
-            logger.warning(
-                "%s: NP6 did not know these ids in %d runs on end, they are asked once a day: %s",
-                self._endpoint.name,
-                RUNS_UNKNOWN,
-                ", ".join(sorted(left_out)),
+        for label in sorted(left_out):
+            # Not asked for, and not loaded either: no run that leaves an id out is complete.
+            failure = NotFound(
+                RequestContext(self._endpoint.name, label, "all"),
+                f"NP6 did not know this id in {RUNS_UNKNOWN} runs in a row; it is requested once"
+                " a day",
+                "Check the id, or give it no more; its place is kept.",
             )
+            self._note(failure, may_raise=False)
         return tuple(one for one, label in labels.items() if label not in left_out)
 
     def _range(self) -> tuple[int, int]:
@@ -596,7 +605,12 @@ class ResourceRun:
         ledger = self._session.ledger()
         if ledger is None:
             return progress
-        kept = as_proven(progress, ledger.get((self._endpoint.name, label), ()))
+        windows = ledger.get((self._endpoint.name, label))
+        if windows == []:
+            # No event was ever seen: its history costs a few empty responses, and an outage, or a
+            # key without rights, would have answered the same.
+            return Progress(progress.start, progress.start)
+        kept = as_proven(progress, windows or ())
         if kept != progress:
             logger.warning(
                 "%s%s: the state says complete up to %s, the destination proves it up to %s only"
@@ -683,25 +697,32 @@ class ResourceRun:
         Raises:
             WindowTooLarge: It has: the parts hold more. Its halves are requested in its place.
         """
-        count, limits = loadable.contents.event_count, self._session.limits
-        if not may_be_a_limit(count):
-            return
+        # A server cuts rows, whatever becomes of them here; what the parts hold are events.
+        count, events = loadable.contents.row_count, loadable.contents.event_count
+        facts, limits = loadable.facts, self._session.limits
+        is_largest = limits.is_largest(count, self._endpoint.name)
         if limits.is_proven(count):
             raise self._cut_at(count, loadable)
-        key = scope_key(scope.label, classification)
-        is_suspect = limits.is_new_or_equal_to_the_last(count, key)
-        looks_cut = is_most_likely_a_limit(count) or loadable.facts.leaves_an_end_empty(
-            loadable.window, count
-        )
-        if not is_suspect or not (looks_cut or limits.is_known(count)):
+        if facts.earliest is None:
             return
-        parts, have_its_events = loadable.facts.parts(loadable.window)
-        found = 0 if have_its_events else count
+        has_empty_end = facts.leaves_an_end_empty(loadable.window, events)
+        if may_be_a_limit(count):
+            key = scope_key(scope.label, classification)
+            is_suspect = limits.is_new_or_equal_to_the_last(count, key)
+            looks_cut = is_most_likely_a_limit(count) or has_empty_end
+            if not is_suspect or not (looks_cut or limits.is_known(count)):
+                return
+            parts, have_its_events = facts.parts(loadable.window)
+        elif count >= FEWEST and is_largest and has_empty_end:
+            parts, have_its_events = facts.empty_ends(loadable.window, events), False
+        else:
+            return
+        found = 0 if have_its_events else events
         for window in parts:
             part = self._load_window(scope, window, self._no_probe(), classification, True)
             found += part.contents.event_count
             part.discard()
-        if found > count:
+        if found > events:
             limits.prove(count)
             raise self._cut_at(count, loadable)
         limits.disprove(count)

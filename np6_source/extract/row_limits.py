@@ -13,6 +13,7 @@ class RowLimits:
         self._proven: set[int] = set()
         self._disproven: set[int] = set()
         self._last: dict[str, int] = {}
+        self._largest: dict[str, int] = {}
 
     def is_proven(self, count: int) -> bool:
         """Whether a window of so many events had more in its halves."""
@@ -30,6 +31,16 @@ class RowLimits:
             is_equal = self._last.get(scope) == count
             self._last[scope] = count
             return is_equal or count not in self._disproven
+
+    def is_largest(self, count: int, operation: str) -> bool:
+        """Whether no response of an operation had more rows: a smaller one cannot be cut by rows.
+
+        Takes note of the count.
+        """
+        with self._lock:
+            largest = self._largest.get(operation, 0)
+            self._largest[operation] = max(largest, count)
+            return count >= largest
 
     def prove(self, count: int) -> None:
         """Remembers that the API cuts responses there."""

@@ -254,8 +254,9 @@ class TestUnknownForLong:
             return len(report.failures), "/actions/gone/events/activations" in asked(sandbox)
 
         runs = [failures_and_requests() for _ in range(5)]
-        assert runs == [(1, True), (1, True), (1, True), (0, False), (0, False)]
-        text = "did not know these ids in 3 runs on end, they are asked once a day: gone"
+        # What is not asked for is not loaded: the status stays 1.
+        assert runs == [(1, True), (1, True), (1, True), (1, False), (1, False)]
+        text = "NP6 did not know this id in 3 runs in a row; it is requested once a day"
         assert text in caplog.text
         later = time.time() + 86_400
         monkeypatch.setattr("np6_source.extract.resource.time.time", lambda: later)

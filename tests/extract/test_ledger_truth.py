@@ -95,6 +95,18 @@ class TestTheStateIsAhead:
         sandbox.now = at("03-04")
         assert rest_is_loaded(warehouse, source, caplog)
 
+    def test_of_a_table_beside_that_was_emptied(
+        self, warehouse: Warehouse, serve: TMake, source_of: TMake
+    ) -> None:
+        hits = [event(n, at("03-01") + n * HOUR + 1, type="hit") for n in range(72)]
+        sandbox = serve(hits, now=at("03-03"))
+        warehouse.run(source_of(sandbox, ALL))
+        before = len(warehouse.rows("events__hits"))
+        assert before == 48
+        warehouse.execute("DELETE FROM np6.events__hits")
+        warehouse.run(source_of(sandbox, ALL))
+        assert len(warehouse.rows("events__hits")) == before
+
     def test_of_a_load_package_that_was_thrown_away(
         self,
         warehouse: Warehouse,

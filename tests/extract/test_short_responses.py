@@ -111,10 +111,56 @@ class TestRowsCutWithoutAWord:
         assert len(warehouse.ids()) == 100
         assert len(api.windows) == 3
 
-    def test_other_numbers_cost_nothing(self, load: Callable[..., Any]) -> None:
+    @pytest.mark.parametrize("cap", [10, 33, 137, 399])
+    @pytest.mark.parametrize("order", [iter, reversed])
+    def test_a_cap_at_any_number_shows_by_the_empty_end_that_it_leaves(
+        self, warehouse: Warehouse, load: Callable[..., Any], cap: int, order: Any
+    ) -> None:
+        api = Api([event(n, begin() + n * 30 * SECOND) for n in range(600)], cap, order)
+        assert load(api, window=4 * 3600, concurrency=2)["failures"] == []
+        assert warehouse.ids() == [f"event-{n:05d}" for n in range(600)]
+
+    def test_rows_that_cannot_be_taken_count_towards_a_cap(
+        self, warehouse: Warehouse, load: Callable[..., Any]
+    ) -> None:
+        events = [event(n, begin() + n * 30 * SECOND) for n in range(600)]
+        del events[7]["id"]
+        load(Api(events, 100), window=4 * 3600, concurrency=1, bad_events="keep")
+        assert len(warehouse.ids()) == 599
+        assert len(warehouse.rows("rejected_events")) == 1
+
+    def test_the_empty_end_of_the_largest_response_is_asked_for_once(
+        self, load: Callable[..., Any]
+    ) -> None:
         api = Api([event(n, begin() + n * MINUTE) for n in range(97)])
+        load(api, window=4 * 3600, concurrency=1)
+        assert len([w for w in api.windows if w.start % MINUTE]) == 1
+
+    def test_other_numbers_cost_nothing(self, load: Callable[..., Any]) -> None:
+        api = Api([event(n, begin() + n * 6 * MINUTE) for n in range(97)])
         load(api, window=86_400)
         assert len(api.windows) == 1
+
+
+class TestNoEventWasEverSeen:
+    def test_a_history_that_an_outage_answers_with_empty_arrays_is_read_again(
+        self, warehouse: Warehouse, load: Callable[..., Any]
+    ) -> None:
+        api = Api([event(n, begin() + n * MINUTE) for n in range(97)], is_out=True)
+        load(api)
+        assert warehouse.ids() == []
+        api.is_out = False
+        load(api)
+        assert len(warehouse.ids()) == 97
+
+    def test_but_not_once_there_was_one(
+        self, warehouse: Warehouse, load: Callable[..., Any]
+    ) -> None:
+        api = Api([event(n, begin() + n * MINUTE) for n in range(97)])
+        load(api)
+        api.windows.clear()
+        load(api)
+        assert min(window.start for window in api.windows) > begin() + HOUR
 
 
 class TestFewerThanBefore:
