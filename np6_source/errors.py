@@ -10,6 +10,7 @@
     │   ├── BadAnswer                       the body is no complete JSON array of events
     │   ├── FewerEvents                     the response lacks events that an earlier one had
     │   ├── NotSettled                      the window has not passed yet
+    │   ├── EarlierStart                    start lies before the first load's, and was never loaded
     │   ├── SpoolFailed  *                  the body cannot be written to disk
     │   ├── ExchangeFailed                  the request cannot be sent, or its response not be read
     │   ├── WindowTooLarge                  a smaller window may succeed
@@ -120,6 +121,10 @@ class FewerEvents(RequestFailed):
 
 class NotSettled(RequestFailed):
     """By the server's clock the requested range has not passed yet."""
+
+
+class EarlierStart(RequestFailed):
+    """What lies between the start that is set and that of the first load was never loaded."""
 
 
 class SpoolFailed(RequestFailed):

@@ -29,6 +29,7 @@ from ..dlt_internals import note_windows
 from ..endpoints import Endpoint
 from ..errors import (
     RUN_ENDING,
+    EarlierStart,
     FewerEvents,
     Incomplete,
     NotFound,
@@ -49,7 +50,7 @@ from ..reloading import note_package, rename_scopes
 from ..schema import LOAD_WINDOWS, ROBOTS
 from ..settings import Settings, moment_ms
 from ..tables.declaration import declare_tables
-from ..windows import DAY, SECOND, Pace, Window, iso, to_datetime
+from ..windows import DAY, SECOND, Pace, Window, gaps, iso, to_datetime
 from .account import (
     ACCOUNT,
     WITNESS,
@@ -583,7 +584,7 @@ class ResourceRun:
         if progress is not None and self._starts_over:
             progress = Progress(progress.start, progress.start)
         if progress is not None:
-            self._warn_of_earlier_start(progress, key)
+            self._check_earlier_start(progress, key)
             return progress
         last = self._settings.end
         if last is not None and last <= start:
@@ -622,19 +623,29 @@ class ResourceRun:
             )
         return kept
 
-    def _warn_of_earlier_start(self, progress: Progress, label: str) -> None:
+    def _check_earlier_start(self, progress: Progress, label: str) -> None:
+        """Takes note where a start is set that lies before the first load's, and was never loaded.
+
+        The settings of a schedule may keep their start, so what the ledger proves is no failure.
+        A run that raises goes on: it would never load anything again.
+        """
         asked = self._settings.start
-        if asked is not None and asked < progress.start:
-            logger.warning(
-                "%s%s: start=%s is before the first load's start %s. A run continues where the last"
-                " one ended; load what came before with start=%s and end=%s.",
-                self._endpoint.name,
-                f" id {label}" if label else "",
-                iso(asked),
-                iso(progress.start),
-                iso(asked),
-                iso(progress.start),
-            )
+        if asked is None or asked >= progress.start:
+            return
+        missing = Window(asked, progress.start)
+        ledger = self._session.ledger()
+        if ledger is not None and not gaps(missing, ledger.get((self._endpoint.name, label), ())):
+            return
+        failure = EarlierStart(
+            RequestContext(self._endpoint.name, label, str(missing)),
+            f"start={iso(asked)} lies before the first load's start, and a run continues where the"
+            " last one ended",
+            f"Load it with start={iso(asked)} and end={iso(progress.start)}.",
+        )
+        if self._settings.on_error == "raise":
+            logger.warning("%s", failure)
+        else:
+            self._note(failure)
 
     # --- One window (in a worker thread) ---
 
