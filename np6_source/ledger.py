@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,8 @@ from .errors import SettingError
 from .schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, Table
 from .tables.naming import filled, name_of
 from .windows import Window, gaps, merged, to_datetime, to_ms
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, order=True)
@@ -100,7 +103,7 @@ def coverage(
     """
     loaded, schema = _loaded_schema(pipeline, schema_name)
     with _ledger_of(pipeline, schema, *loaded) as (client, has_classes):
-        covered = _covered(client, schema, has_classes, packages=packages)
+        covered = _covered(client, schema, has_classes, packages=packages) or {}
         for scope in _given_up(client, schema, has_classes):
             covered.setdefault(scope, [])
         return covered
@@ -203,7 +206,35 @@ def proven(pipeline: dlt.Pipeline, schema: Schema) -> TCoverage | None:
     if name_of(LOAD_WINDOWS, schema) not in filled(schema) or not speaks_sql(pipeline, schema):
         return None
     with _ledger_of(pipeline, schema, schema.name) as (client, has_classes):
-        return _covered(client, schema, has_classes, _holds_its_rows(client, schema))
+        found = _covered(client, schema, has_classes, _holds_its_rows(client, schema))
+        if found is None:
+            _forget(client, schema)
+            return {}
+        return found
+
+
+def _forget(client: SqlClientBase[Any], schema: Schema) -> None:
+    """Removes what an emptied table no longer proves.
+
+    For good, and before anything is loaded: once another call has put some rows into the table it
+    no longer shows that it was emptied. Without the ledger's rows everything is read again, by
+    whichever call comes next.
+    """
+    windows = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
+    packages = client.make_qualified_table_name(schema.loads_table_name)
+    package, load_id, schema_name = (
+        client.escape_column_name(schema.naming.normalize_path(name))
+        for name in ("_dlt_load_id", "load_id", "schema_name")
+    )
+    logger.warning(
+        "A table of events was emptied since it was loaded. load_windows no longer proves anything:"
+        " its rows are removed, and everything is read again."
+    )
+    client.execute_sql(
+        f"DELETE FROM {windows} WHERE {package} IN"
+        f" (SELECT {load_id} FROM {packages} WHERE {schema_name} = %s)",
+        schema.name,
+    )
 
 
 def _holds_its_rows(client: SqlClientBase[Any], schema: Schema) -> str:
@@ -236,8 +267,8 @@ def _covered(
     has_classes: bool,
     is_there: str | None = None,
     packages: Sequence[str] | None = None,
-) -> dict[tuple[str, str], list[Window]]:
-    """The windows of complete packages, joined where they touch.
+) -> dict[tuple[str, str], list[Window]] | None:
+    """The windows of complete packages, joined where they touch; None where a table was emptied.
 
     A package that was killed half-way may have left windows whose events never arrived; two
     accounts in one dataset have a ledger in common, but packages of their own.
@@ -273,7 +304,7 @@ def _covered(
     except DatabaseUndefinedRelation:
         return {}
     if sum(int(row[5] or 0) for row in rows) and not all(row[6] for row in rows):
-        return {}
+        return None
     covered: dict[tuple[str, str], list[Window]] = {}
     events: Counter[tuple[str, str]] = Counter()
     of_robots: set[tuple[str, str]] = set()

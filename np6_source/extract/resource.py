@@ -278,6 +278,8 @@ class ResourceRun:
         if keeps_copies(dlt.current.pipeline().destination, table_format):
             self._session.say_once(KEEPS_COPIES)
         self._check_account()
+        # Every run asks, also one without progress: its rows would hide that a table was emptied.
+        self._session.ledger()
         start, end = self._range()
         if self._is_backfill:
             backfills = self._state.setdefault(BACKFILLS, {})

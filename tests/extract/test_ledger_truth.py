@@ -107,6 +107,25 @@ class TestTheStateIsAhead:
         warehouse.run(source_of(sandbox, ALL))
         assert len(warehouse.rows("events__hits")) == before
 
+    def test_of_a_table_that_was_emptied_before_another_call(
+        self,
+        warehouse: Warehouse,
+        sandbox: Any,
+        source: Callable[[], Any],
+        source_of: TMake,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """The other call puts rows into the table, so that it no longer shows."""
+        warehouse.run(source())
+        warehouse.execute("DELETE FROM np6.events")
+        with caplog.at_level(logging.WARNING, "np6_source"):
+            warehouse.run(source_of(sandbox, BY_ID, action_ids=["000001"]))
+        assert "A table of events was emptied" in caplog.text
+        assert warehouse.ids() != []
+        sandbox.now = at("03-04")
+        warehouse.run(source())
+        assert warehouse.ids() == EVERY_ID
+
     def test_of_a_load_package_that_was_thrown_away(
         self,
         warehouse: Warehouse,
