@@ -77,6 +77,7 @@ def open_pipeline(options: argparse.Namespace, progress: Any = None) -> dlt.Pipe
         pipelines_dir=options.pipelines_dir,
         progress=progress,
     )
+    _check_characters(Path(pipeline.pipelines_dir), "'%", "dlt's working folder", "--pipelines-dir")
     client = pipeline.destination_client()
     _check_dataset(client, options.dataset)
     if isinstance(client.config, DuckDbClientConfiguration):
@@ -181,7 +182,18 @@ def _check_dataset(client: JobClientBase, dataset: str) -> None:
         )
 
 
+def _check_characters(path: Path, refused: str, what: str, option: str) -> None:
+    """DuckDB 1.5 cannot write to a file with ``?``, dlt 1.31 not load from folders with others."""
+    found = [character for character in refused if character in str(path)]
+    if found:
+        raise SettingError(
+            f"{what} {path}: {' and '.join(found)} cannot be part of the path. Give {option}"
+            " without."
+        )
+
+
 def _check_file(file: Path, dataset: str) -> None:
+    _check_characters(file, "?", "The DuckDB file", "--duckdb-file")
     _check_folder(file.parent, f"The DuckDB file {file}")
     if file.is_dir():
         raise SettingError(f"The DuckDB file {file} is a folder: name a file in it")

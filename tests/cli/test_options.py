@@ -97,6 +97,15 @@ CASES = {
         ("np6.2024.duckdb and the dataset", "DuckDB calls the file np6"),
         ("--duckdb-file", "np6.2024.duckdb"),
     ),
+    "a question mark in the file": Case(
+        ("The DuckDB file", "? cannot be part of the path"), ("--duckdb-file", "a?b.duckdb")
+    ),
+    "a quotation mark in the working folder": Case(
+        ("working folder", "' cannot be part of the path"), ("--pipelines-dir", "it's")
+    ),
+    "a per cent sign in the working folder": Case(
+        ("working folder", "% cannot be part of the path"), ("--pipelines-dir", "a%20b")
+    ),
     "folder missing": Case(
         ("there is no folder", "mkdir -p"), ("--duckdb-file", "not/there/x.duckdb")
     ),
