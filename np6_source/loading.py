@@ -46,6 +46,7 @@ from .reloading import (
     finish,
     from_its_start,
     intent_of,
+    is_backfill,
     missing_tables,
     plan_reload,
 )
@@ -183,8 +184,12 @@ def _load_all(
 ) -> None:
     """Loads checkpoint by checkpoint until nothing is left, and ends a reload."""
     smaller: dict[str, Any] = {}
+    done: set[str] = set()
     while True:
         source = make_source(**smaller)
+        if is_backfill(source):
+            # One that has been read to its end would be read again, whole, with every checkpoint.
+            source = source.with_resources(*(set(source.selected_resources) - done))
         intent = intent_of(pipeline, source)
         if intent is not None:
             source = from_its_start(source, intent)
@@ -198,6 +203,7 @@ def _load_all(
             continue
         report.packages += len(info.loads_ids) if info else 0
         full = _take_note(report, pipeline)
+        done |= {name for name, found in resource_metrics(pipeline) if not found.get("full")}
         _forget_packages(pipeline)
         report.stopped = bool(stop_when())
         if report.stopped or not full or report.failures:

@@ -169,13 +169,13 @@ def test_a_bytes_value_is_not_taken_for_a_list_of_numbers() -> None:
 @pytest.mark.parametrize(
     ("value", "sent"),
     [
-        (None, None),
-        ("mpp,gsr", "mpp,gsr"),
-        (["mpp", "gsr"], "mpp,gsr"),
+        (None, ("",)),
+        ("mpp,gsr", ("mpp", "gsr")),
+        (["mpp", "gsr"], ("mpp", "gsr")),
     ],
     ids=["none", "text", "list"],
 )
-def test_classes_are_a_comma_list(value: Any, sent: str | None) -> None:
+def test_each_class_is_a_request_of_its_own(value: Any, sent: tuple[str, ...]) -> None:
     assert classes(value) == sent
 
 

@@ -15,6 +15,7 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from rich.table import Table
 
 from ..destinations import kind_of_destination
+from ..dimensions import dimension_tables
 from ..loading import LoadReport
 from ..schema import EVENT_TABLES, EVENTS
 from ..tables.naming import name_of
@@ -85,7 +86,7 @@ class FailureGroup:
 
 
 def rows_now(pipeline: dlt.Pipeline) -> dict[str, int] | None:
-    """Rows of each event table; None where the destination would have to read them all."""
+    """Rows of each table of events or names; None where the destination would read them all."""
     if kind_of_destination(pipeline) not in COUNTS_AT_ONCE:
         return None
     file = duckdb_file(pipeline)
@@ -94,7 +95,8 @@ def rows_now(pipeline: dlt.Pipeline) -> dict[str, int] | None:
     schema = pipeline.default_schema if pipeline.default_schema_name else Schema("np6")
     found: dict[str, int] = {}
     with pipeline.sql_client() as client:
-        for table in EVENT_TABLES:
+        names = [table for table in dimension_tables() if name_of(table, schema) in schema.tables]
+        for table in (*EVENT_TABLES, *names):
             name = client.make_qualified_table_name(name_of(table, schema))
             try:
                 rows = client.execute_sql(f"SELECT count(*) FROM {name}")

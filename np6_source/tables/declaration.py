@@ -68,7 +68,7 @@ def declare_tables(
         }
         if "variant_name" in given:
             # A source may be run again, to another destination: what is there then is ours.
-            _check_disposition(resource, given, hints.dispositions(table, name))
+            _check_disposition(resource, given, hints.dispositions(table, names_in_sql(schema)))
             columns |= given["columns"]
             layout |= _layout(given)
         # A variant begins as a copy of the resource's hints: take away what not all tables have.

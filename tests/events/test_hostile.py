@@ -166,6 +166,8 @@ def test_a_full_disk_is_said_and_the_next_run_is_right(
     ]
     environment = {"SOURCES__NP6__API_KEY": sandbox.key, "SOURCES__NP6__BACKOFF": "0.01"}
     environment |= {"RUNTIME__DLTHUB_TELEMETRY": "false", "PATH": "", "HOME": str(tmp_path)}
+    # A compiled module that the limit cuts would break every later run of this Python.
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1"}
     wrapper = tmp_path / "limited.py"
     wrapper.write_text(LIMITED)
 

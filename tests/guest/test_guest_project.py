@@ -189,7 +189,7 @@ def test_the_source_s_state_is_readable_and_the_host_s_own_stays(
         with warehouse.pipeline.managed_state():
             state = source_of(sandbox, ALL).state
             assert state["of the host"] == "kept"
-            assert set(state["resources"][ALL]) == {"incremental", "places"}
+            assert set(state["resources"][ALL]) == {"incremental", "places", "witness"}
 
 
 def test_a_resource_can_be_deselected(warehouse: Any, sandbox: Sandbox, source_of: TMake) -> None:
