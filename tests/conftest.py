@@ -6,6 +6,7 @@ comes from an empty folder.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import tempfile
@@ -52,6 +53,17 @@ def no_configuration_from_outside(tmp_path_factory: pytest.TempPathFactory) -> I
         context.reload(str(empty))
         yield
     context.reload(before)
+
+
+@pytest.fixture(autouse=True)
+def no_log_handler_is_left_behind() -> Iterator[None]:
+    """A command run in this process logs to the test's standard error, which closes with it."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    for handler in root.handlers[:]:
+        if handler not in before:
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
