@@ -207,14 +207,18 @@ def proven(pipeline: dlt.Pipeline, schema: Schema) -> TCoverage | None:
         return None
     with _ledger_of(pipeline, schema, schema.name) as (client, has_classes):
         found = _covered(client, schema, has_classes, _holds_its_rows(client, schema))
-        if found is None:
+        if found is None and _is_empty(client, schema, EVENTS):
             _forget(client, schema)
-            return {}
-        return found
+        return found or {}
+
+
+def _is_empty(client: SqlClientBase[Any], schema: Schema, table: Table) -> bool:
+    name = client.make_qualified_table_name(name_of(table, schema))
+    return not client.execute_sql(f"SELECT 1 FROM {name} LIMIT 1")
 
 
 def _forget(client: SqlClientBase[Any], schema: Schema) -> None:
-    """Removes what an emptied table no longer proves.
+    """Removes what the emptied table of events no longer proves.
 
     For good, and before anything is loaded: once another call has put some rows into the table it
     no longer shows that it was emptied. Without the ledger's rows everything is read again, by
@@ -227,7 +231,7 @@ def _forget(client: SqlClientBase[Any], schema: Schema) -> None:
         for name in ("_dlt_load_id", "load_id", "schema_name")
     )
     logger.warning(
-        "A table of events was emptied since it was loaded. load_windows no longer proves anything:"
+        "The table of events was emptied since it was loaded, load_windows proves nothing any more:"
         " its rows are removed, and everything is read again."
     )
     client.execute_sql(

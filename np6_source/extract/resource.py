@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -279,7 +279,9 @@ class ResourceRun:
             self._session.say_once(KEEPS_COPIES)
         self._check_account()
         # Every run asks, also one without progress: its rows would hide that a table was emptied.
-        self._session.ledger()
+        # Extraction alone needs no destination: one that cannot be asked fails in the load step.
+        with suppress(Exception):
+            self._session.ledger()
         start, end = self._range()
         if self._is_backfill:
             backfills = self._state.setdefault(BACKFILLS, {})

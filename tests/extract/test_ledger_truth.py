@@ -120,7 +120,7 @@ class TestTheStateIsAhead:
         warehouse.execute("DELETE FROM np6.events")
         with caplog.at_level(logging.WARNING, "np6_source"):
             warehouse.run(source_of(sandbox, BY_ID, action_ids=["000001"]))
-        assert "A table of events was emptied" in caplog.text
+        assert "The table of events was emptied" in caplog.text
         assert warehouse.ids() != []
         sandbox.now = at("03-04")
         warehouse.run(source())
