@@ -23,7 +23,7 @@ from dlt.destinations.sql_client import SqlClientBase
 from .api.client import ResponseFacts
 from .destinations import destination_of
 from .errors import SettingError
-from .schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, Table
+from .schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, ROBOTS, Table
 from .tables.naming import filled, name_of
 from .windows import Window, gaps, merged, to_datetime, to_ms
 
@@ -256,7 +256,8 @@ def _holds_its_rows(client: SqlClientBase[Any], schema: Schema) -> str:
     kind = client.escape_column_name(schema.naming.normalize_path("type"))
     conditions = [f"EXISTS ({rows_of(EVENTS)})"]
     for table in EVENT_TABLES:
-        if table.row_types and name_of(table, schema) in there:
+        # A hit has a row in the robots' table only where a request named a class.
+        if table.row_types and table is not ROBOTS and name_of(table, schema) in there:
             types = ", ".join(f"'{name}'" for name in table.row_types)
             conditions.append(
                 f"(EXISTS ({rows_of(table)})"

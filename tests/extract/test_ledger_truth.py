@@ -107,6 +107,24 @@ class TestTheStateIsAhead:
         warehouse.run(source_of(sandbox, ALL))
         assert len(warehouse.rows("events__hits")) == before
 
+    def test_but_a_table_that_has_no_rows_yet_was_not_emptied(
+        self,
+        warehouse: Warehouse,
+        serve: TMake,
+        source_of: TMake,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Nobody's hits are robots' where no request names a class of robots."""
+        hits = [event(n, at("03-01") + n * HOUR + 1, type="hit") for n in range(72)]
+        sandbox = serve(hits, now=at("03-03"))
+        warehouse.run(source_of(sandbox, ALL))
+        assert warehouse.rows("events__robots") == []
+        sandbox.requests.clear()
+        with caplog.at_level(logging.WARNING, "np6_source"):
+            warehouse.run(source_of(sandbox, ALL))
+        assert caplog.text == ""
+        assert min(r.query["start"] for r in sandbox.requests) > "2024-03-02T23"
+
     def test_of_a_table_that_was_emptied_before_another_call(
         self,
         warehouse: Warehouse,
