@@ -13,7 +13,7 @@ from ..endpoints import Endpoint
 from ..windows import Window
 from .chosen_actions import ChosenActions, TScopeIds
 from .description import DescriptionRequest
-from .resource import window_request
+from .request import window_request
 from .session import ExtractSession
 
 

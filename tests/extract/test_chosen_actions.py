@@ -259,7 +259,7 @@ class TestUnknownForLong:
         text = "NP6 did not know this id in 3 runs in a row; it is requested once a day"
         assert text in caplog.text
         later = time.time() + 86_400
-        monkeypatch.setattr("np6_source.extract.resource.time.time", lambda: later)
+        monkeypatch.setattr("time.time", lambda: later)
         assert failures_and_requests()[1]
 
     def test_an_answer_ends_it(

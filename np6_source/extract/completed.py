@@ -1,0 +1,118 @@
+"""What is handed on of a span that is complete: its tables, with the rows of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from ..endpoints import Endpoint
+from ..lake import without_tombstones
+from ..ledger import WindowCounts, ledger_row, scope_key
+from ..schema import LOAD_WINDOWS, ROBOTS
+from .metrics import RunMetrics
+from .progress import ScopeRun
+from .robots import ids_of_people, sure_marks
+from .session import ExtractSession
+from .span_loader import TProbes
+from .times import RunTimes
+from .unknown_ids import note_known
+from .window import LoadableSpan, LoadableWindow
+from .witness import AccountWitness
+
+
+@dataclass(frozen=True)
+class CompletedSpans:
+    """Hands on the complete spans of one run, and takes note of them.
+
+    Attributes:
+        endpoint: The operation.
+        session: What the resources of the source share.
+        times: The moments of the run.
+        state: dlt's state of the resource.
+        metrics: Counts what is handed on.
+        witness: Learns whose events they are.
+        probes: Count late events, by ``ledger.scope_key``.
+        load_id: The load package.
+        takes_tombstones: Whether the destination removes rows that a merge marks as deleted.
+    """
+
+    endpoint: Endpoint
+    session: ExtractSession
+    times: RunTimes
+    state: MutableMapping[str, Any]
+    metrics: RunMetrics
+    witness: AccountWitness
+    probes: TProbes
+    load_id: str
+    takes_tombstones: bool
+
+    def tables(self, run: ScopeRun, span: LoadableSpan) -> Iterator[tuple[str, pa.Table]]:
+        """Yields the span's rows by table, and moves the run to the span's end.
+
+        Args:
+            run: The scope's run.
+            span: What was loaded of it; its temporary files are used up.
+
+        Raises:
+            SettingError: The events are another account's.
+        """
+        of_people = ids_of_people(span)
+        for classification, part in span.parts.items():
+            for name, table in part.stash.tables():
+                rows = table if self.takes_tombstones else without_tombstones(table)
+                if name == ROBOTS.name:
+                    rows = self._sure_marks(rows, of_people, classification)
+                yield name, rows
+            yield LOAD_WINDOWS.name, self._note_response(run, part, classification)
+        if run.progress is None or span.window.end > run.progress.complete_until:
+            # The overlap does not count: a run that stops within it would never get on.
+            self.session.loaded_events += span.event_count
+        self.session.failed_in_a_row = 0
+        note_known(self.state, run.scope.label)
+        run.complete_until = span.window.end
+        run.read_at = min(part.response.requested_at for part in span.parts.values())
+        if not self.times.is_backfill:
+            run.scope.end = max(run.scope.end, self.times.horizon())
+        self.metrics.add_span(span)
+
+    def _note_response(self, run: ScopeRun, part: LoadableWindow, classification: str) -> pa.Table:
+        """Takes note of one response of a span that is complete, and returns its ledger row."""
+        label, contents, facts = run.scope.label, part.contents, part.facts
+        self.witness.see(facts)
+        if not self.times.is_backfill:
+            self.witness.remember(label, facts, classification)
+        self.probes[scope_key(label, classification)].add(contents.buckets, part.counted)
+        self.metrics.add_response(contents)
+        return ledger_row(
+            self.endpoint.name,
+            label,
+            part.window,
+            part.response,
+            WindowCounts(
+                contents.event_count,
+                facts.distinct_count,
+                contents.outside,
+                facts.type_counts,
+                contents.unmapped,
+            ),
+            "backfill" if self.times.is_backfill else "load",
+            self.load_id,
+            classification,
+            self.session.settings.privacy.recorded,
+        )
+
+    def _sure_marks(
+        self, marks: pa.Table, of_people: pa.ChunkedArray, classification: str
+    ) -> pa.Table:
+        sure = sure_marks(marks, of_people)
+        if unsure := marks.num_rows - sure.num_rows:
+            self.metrics.add_unsure_robots(unsure)
+            self.session.say_once(
+                f"{self.endpoint.name}: {classification} returns hits that NP6 returns without a"
+                " classification too; those are not marked as robots'. Ask NP6 what the parameter"
+                " means, and whether classification_parameter names it."
+            )
+        return sure

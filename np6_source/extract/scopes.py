@@ -1,0 +1,250 @@
+"""Which ids a run reads, with which classes of robots, and from where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dlt
+
+from ..endpoints import Endpoint
+from ..errors import RUN_ENDING, RequestFailed, SettingError, Stopped
+from ..ledger import of_scope_key, scope_key
+from ..reloading import rename_scopes
+from ..windows import Window, iso
+from .action_list import ids_of
+from .chosen_actions import ChosenActions, TScopeIds
+from .failures import RunFailures
+from .lateness import LatenessProbe
+from .ledger_check import earlier_start, proven_progress
+from .policy import other_labels
+from .progress import (
+    PLACES,
+    Progress,
+    Scope,
+    ScopeRun,
+    least,
+    least_advanced_first,
+    of_cursor,
+    read_together,
+    stretch_of_backfill,
+    stretch_of_run,
+)
+from .saved_progress import SavedProgress
+from .session import ExtractSession, Tools
+from .times import RunTimes
+from .unknown_ids import UNKNOWN_IDS, not_due, not_requested
+
+TRunKey = tuple[str, tuple[str, ...]]
+"""A scope's label and the classes of robots that are read together."""
+
+
+def run_key(scope: Scope) -> TRunKey:
+    """What a scope is known by within its run."""
+    return scope.label, scope.classes
+
+
+def rename_reloaded(endpoint: Endpoint, scope_ids: TScopeIds, session: ExtractSession) -> None:
+    """Renames what a reload is about: it may be under another policy, with other labels for ids."""
+    if isinstance(scope_ids, ChosenActions) or not endpoint.ids_are_of_contacts:
+        return
+    names = {
+        session.label_of(one, endpoint): other_labels(one, endpoint, session.settings.privacy)
+        for one in scope_ids
+    }
+    rename_scopes(dlt.current.source_state(), endpoint.name, names)
+
+
+@dataclass(frozen=True)
+class ScopePlan:
+    """Finds the scopes of one run of one resource.
+
+    Attributes:
+        endpoint: The operation.
+        scope_ids: The ids to load, or which actions; empty for an operation over the account.
+        session: What the resources of the source share.
+        tools: The session's tools, open.
+        times: The moments of the run.
+        state: dlt's state of the resource.
+        saved: How far earlier runs have got.
+        starts_over: Read every scope from its beginning.
+        failures: Takes note of what is not read.
+        probes: What counts late events, by ``ledger.scope_key``; filled by ``runs``.
+    """
+
+    endpoint: Endpoint
+    scope_ids: TScopeIds
+    session: ExtractSession
+    tools: Tools
+    times: RunTimes
+    state: MutableMapping[str, Any]
+    saved: SavedProgress
+    starts_over: bool
+    failures: RunFailures
+    probes: dict[str, LatenessProbe] = field(default_factory=dict)
+
+    def runs(self, start: int, end: int) -> dict[TRunKey, ScopeRun]:
+        """What to read, in the order in which to read it.
+
+        Args:
+            start: Where a scope without progress begins, milliseconds since the epoch.
+            end: Where the run stops.
+
+        Raises:
+            SettingError: There is no id, or the run would end before it begins.
+            RequestFailed: A failure that the settings do not let pass.
+        """
+        if self.endpoint.ids is not None and not self.scope_ids:
+            raise SettingError(
+                f"{self.endpoint.name} loads by id: give {self.endpoint.ids} to np6_source"
+            )
+        runs = [run for one in self._scopes() for run in self._runs_of(one, start, end)]
+        return {
+            run_key(run.scope): run
+            for run in least_advanced_first(runs)
+            if run.scope.start < run.scope.end
+        }
+
+    def _scopes(self) -> tuple[str, ...]:
+        """The ids to ask for; one that is empty for the account."""
+        if not isinstance(self.scope_ids, ChosenActions):
+            return self._due(self.scope_ids or ("",))
+        known = tuple(dict.fromkeys(of_scope_key(key)[0] for key in self.state.get(PLACES, ())))
+        try:
+            found = ids_of(self.scope_ids, self.session, self.tools, known)
+        except RequestFailed as failure:
+            if isinstance(failure, (*RUN_ENDING, Stopped)):
+                self.session.ended_by = failure
+            self.failures.note(failure)
+            return known  # What was loaded before goes on.
+        return self._due(found)
+
+    def _due(self, ids: tuple[str, ...]) -> tuple[str, ...]:
+        """The ids without those that NP6 does not know for long: these are asked once a day."""
+        if self.times.is_backfill or not self.state.get(UNKNOWN_IDS):
+            return ids
+        labels = {one: self._label(one) for one in ids}
+        left_out = not_due(self.state, labels.values(), self.times.began_at)
+        for label in sorted(left_out):
+            self.failures.note(not_requested(self.endpoint.name, label), may_raise=False)
+        return tuple(one for one, label in labels.items() if label not in left_out)
+
+    def _label(self, scope_id: str) -> str:
+        return self.session.label_of(scope_id, self.endpoint)
+
+    def _runs_of(self, scope_id: str, start: int, end: int) -> Iterator[ScopeRun]:
+        """What to read of an id: together where all classes of robots are as far as each other."""
+        label = self._label(scope_id)
+        # dlt's cursor is of requests without a class, unless there were only others.
+        has_cursor = not scope_id and ("" in self.saved or not self.saved)
+        progress_of = {
+            name: self._progress(scope_key(label, name), has_cursor and not name, start)
+            for name in self._classes(label)
+        }
+        settings = self.session.settings
+        overlap = 0 if self.times.is_backfill else settings.overlap
+        for group in read_together(progress_of, overlap):
+            if self.times.is_backfill:
+                stretch = stretch_of_backfill(least(group.values()), start, end)
+            else:
+                stretch = stretch_of_run(least(group.values()), start, end, overlap, settings.end)
+            for name, progress in group.items():
+                read_again = None
+                if progress is not None and stretch.start < progress.complete_until:
+                    read_again = Window(stretch.start, progress.complete_until)
+                self.probes[scope_key(label, name)] = LatenessProbe(
+                    overlap, self.times.horizon, progress, read_again
+                )
+            yield ScopeRun(Scope(scope_id, label, stretch.start, stretch.end, tuple(group)), group)
+
+    def _classes(self, label: str) -> tuple[str, ...]:
+        """The classes of robots to request; ``""``: a request without.
+
+        Where an operation is loaded without as well, that goes on: robots' hits are asked for
+        beside those of people, not in their stead.
+        """
+        asked = self.session.settings.classification
+        if not self.endpoint.takes_classification:
+            return ("",)
+        if "" in asked or not self._is_loaded_without(label):
+            return asked
+        return ("", *asked)
+
+    def _is_loaded_without(self, label: str) -> bool:
+        if label in self.state.get(PLACES, {}):
+            return True
+        return bool((self.session.ledger() or {}).get((self.endpoint.name, label)))
+
+    def _progress(self, key: str, has_cursor: bool, start: int) -> Progress | None:
+        """How far earlier runs have got.
+
+        Args:
+            key: The id and class of robots, see ``ledger.scope_key``.
+            has_cursor: dlt's cursor is about it.
+            start: The cursor's value before any run.
+
+        Raises:
+            SettingError: There is none yet, and the run would end before it begins.
+        """
+        progress = self.saved.of(key)
+        if self.times.is_backfill:
+            return self._proven(progress, key)
+        if has_cursor:
+            cursor = self.times.moment(self.times.cursor.start_value)
+            progress = of_cursor(progress, cursor, start)
+        progress = self._proven(progress, key)
+        if progress is not None and self.starts_over:
+            progress = Progress(progress.start, progress.start)
+        if progress is not None:
+            self._check_earlier_start(progress, key)
+            return progress
+        last = self.session.settings.end
+        if last is not None and last <= start:
+            raise SettingError(
+                f"{self.endpoint.name}: end={iso(last)} lies before {iso(start)}, the first moment"
+                " to load, so nothing would be loaded. Give start as well; it is 30 days ago where"
+                " nothing says otherwise."
+            )
+        return None
+
+    def _proven(self, progress: Progress | None, key: str) -> Progress | None:
+        """The progress as far as the ledger proves it, where the destination has one."""
+        if progress is None:
+            return None
+        ledger = self.session.ledger()
+        if ledger is None:
+            return progress
+        windows = ledger.get((self.endpoint.name, key))
+        return proven_progress(progress, windows, self.endpoint.name, key)
+
+    def _check_earlier_start(self, progress: Progress, key: str) -> None:
+        asked = self.session.settings.start
+        if asked is None or asked >= progress.start:
+            return  # The ledger costs a query.
+        ledger = self.session.ledger()
+        windows = None if ledger is None else ledger.get((self.endpoint.name, key), [])
+        failure = earlier_start(asked, progress, windows, self.endpoint.name, key)
+        if failure is not None:
+            self.failures.note_earlier_start(failure)
+
+
+def new_coverage(
+    endpoint: Endpoint, runs: Mapping[TRunKey, ScopeRun], is_backfill: bool
+) -> list[tuple[str, str, int, int]]:
+    """Spans that a run has loaded without going on from a progress. Pure.
+
+    Args:
+        endpoint: The operation.
+        runs: The scopes of the run.
+        is_backfill: Whether the run was given the end of its span.
+
+    Returns:
+        Resource, ``ledger.scope_key``, start and end, milliseconds since the epoch.
+    """
+    return [
+        (endpoint.name, scope_key(run.scope.label, name), run.scope.start, run.complete_until)
+        for run in runs.values()
+        for name in run.scope.classes
+        if run.complete_until is not None and (is_backfill or run.progress is None)
+    ]
