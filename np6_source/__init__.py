@@ -35,6 +35,7 @@ from .settings import (
     TOnError,
     TTimestampFormat,
     at_least_one,
+    checked_folder,
     classes,
     ids,
     interval_between,
@@ -102,6 +103,7 @@ def np6_source(
     bad_events: TBadEvents = "refuse",
     pii: str | Mapping[str, str] | None = None,
     pii_key: dlt.TSecretStrValue | None = None,
+    spool_dir: str | None = None,
 ) -> Iterator[DltResource]:
     """NP6 events, one resource per API operation, incremental on the event timestamp.
 
@@ -182,6 +184,8 @@ def np6_source(
             one policy only. None: everything is kept.
         pii_key: Secret key of the digests that ``hmac`` puts in place of values, at least 32 bytes
             of text. Looked up by dlt under ``sources.np6``.
+        spool_dir: Folder for responses while they are read, as NP6 sent them; one on a ``tmpfs``
+            keeps them off the disk. None: the pipeline's folder.
 
     Returns:
         A dlt source.
@@ -220,6 +224,7 @@ def np6_source(
         bad_events=bad_events,
         account=account,
         privacy=privacy_of(pii, pii_key),
+        spool_dir=None if spool_dir is None else checked_folder(spool_dir, "spool_dir"),
     )
     if settings.start is not None and settings.end is not None and settings.start >= settings.end:
         raise SettingError(f"start={start!r} must be before end={end!r}")

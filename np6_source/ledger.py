@@ -517,6 +517,23 @@ def policies(pipeline: dlt.Pipeline, schema: Schema, must_be_known: bool) -> fro
         return frozenset(_policies(client, schema))
 
 
+def recorded_policies(pipeline: dlt.Pipeline, schema_name: str | None = None) -> frozenset[str]:
+    """The policies for personal data under which a dataset was loaded.
+
+    Args:
+        pipeline: As for ``coverage``.
+        schema_name: As for ``coverage``.
+
+    Returns:
+        As ``policies``.
+
+    Raises:
+        SettingError: As for ``coverage``.
+    """
+    _, schema = _loaded_schema(pipeline, schema_name)
+    return policies(pipeline, schema, must_be_known=True)
+
+
 def _policies(client: SqlClientBase[Any], schema: Schema) -> Iterator[str]:
     table = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
     column = schema.naming.normalize_path("policy")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pendulum
@@ -128,6 +130,7 @@ class Settings:
             events go to ``rejected_events``.
         account: What the column ``account`` of the dimensions says.
         privacy: What becomes of values about persons.
+        spool_dir: Folder for temporary files, None: the pipeline's own.
     """
 
     start: int | None
@@ -150,6 +153,7 @@ class Settings:
     bad_events: TBadEvents = "refuse"
     account: str = ""
     privacy: Privacy = KEEP_ALL
+    spool_dir: Path | None = None
 
     def beginning(self, now: int) -> int:
         """Where a first load begins; in whole seconds unless ``start`` says otherwise.
@@ -234,6 +238,24 @@ def at_least_one(value: int, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise SettingError(f"{name}={value!r} must be a whole number, at least 1")
     return value
+
+
+def checked_folder(value: str, name: str) -> Path:
+    """The folder, if files can be made in it.
+
+    Args:
+        value: Its path.
+        name: The parameter, for the message.
+
+    Raises:
+        SettingError: It is not there, is no folder, or cannot be written to.
+    """
+    folder = Path(value)
+    if not value or not folder.is_dir():
+        raise SettingError(f"{name}={value!r} is no folder; make it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingError(f"{name}={value!r} cannot be written to")
+    return folder.absolute()
 
 
 def interval_between(requests_per_minute: float | None) -> float:

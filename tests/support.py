@@ -267,20 +267,25 @@ class CommandLine:
             self.arguments(*arguments),
             cwd=self.folder,
             env=self.environment | environment,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, stdin: str | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Runs a script to its end."""
         process = self.start(*arguments, **environment)
-        return self.end_of(process)
+        return self.end_of(process, stdin)
 
-    def end_of(self, process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
-        """Waits for a script's end."""
+    def end_of(
+        self, process: subprocess.Popen[str], stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Gives a script its standard input, if any, and waits for its end."""
         try:
-            output, errors = process.communicate(timeout=60)
+            output, errors = process.communicate(stdin, timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

@@ -117,7 +117,7 @@ class PieceWriter:
 
     def _open(self) -> None:
         self._file = self._folder / f"{self._name}-{self._count}.json"
-        self._target: BinaryIO = self._file.open("wb")
+        self._target: BinaryIO = private(self._file).open("wb")
         self._count += 1
         self._size = 0
         self._has_nul = False
@@ -223,7 +223,7 @@ class BodyInFile:
         """
         self.context = context
         with self._writing():
-            self._target = self.file.open("wb")
+            self._target = private(self.file).open("wb")
 
     def add(self, chunk: bytes) -> None:
         """See ``BodySink``.
@@ -437,6 +437,16 @@ _NO_CHARSETS = ("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-
 """Codecs of Python for text that no HTTP body is declared to be in."""
 
 
+def private(file: Path) -> Path:
+    """The file, made for its owner alone: bodies say who got which message.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    file.touch(mode=0o600)
+    return file
+
+
 def join(pieces: Sequence[Path], whole: Path) -> None:
     """Puts a body together again.
 
@@ -447,7 +457,7 @@ def join(pieces: Sequence[Path], whole: Path) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    with whole.open("wb") as target:
+    with private(whole).open("wb") as target:
         for number, file in enumerate(pieces):
             with file.open("rb") as source:
                 if number:

@@ -24,7 +24,7 @@ from .checks.api import (
 )
 from .checks.configured import check_configuration, check_key, check_versions
 from .checks.findings import Finding, Report, ResourceCheck, Step, skipped
-from .checks.pending import check_packages, check_progress
+from .checks.pending import check_packages, check_privacy, check_progress
 from .checks.writable import check_destination, finding_of
 from .document import print_document
 from .options import (
@@ -166,7 +166,11 @@ def _left_behind(
         progress = check_progress(options, base_url, key, is_reachable)
     except Exception as error:
         progress = Step("progress", finding_of(error))
-    return [check_packages(options), progress]
+    try:
+        policy = check_privacy(options, source, is_reachable)
+    except Exception as error:
+        policy = Step("policy", finding_of(error))
+    return [check_packages(options), policy, progress]
 
 
 def next_command(options: argparse.Namespace, status: int) -> str:

@@ -16,6 +16,7 @@ from ..dataset_lock import WAITS
 from ..endpoints import ENDPOINTS
 from ..errors import SettingError
 from ..events.digests import DigestKey
+from ..events.privacy import Privacy
 from ..extract.policy import key_of, privacy_of
 from .nearest import nearest
 
@@ -85,14 +86,23 @@ def configured_key() -> DigestKey | None:
     return key_of(dlt.secrets.get(f"{SECTION}.pii_key"))
 
 
+def configured_privacy() -> Privacy:
+    """The policy for personal data that is configured, as ``np6_source`` finds it.
+
+    Raises:
+        SettingError: It cannot be used.
+    """
+    pii: Any = dlt.config.get(f"{SECTION}.pii")
+    return privacy_of(pii, dlt.secrets.get(f"{SECTION}.pii_key"))
+
+
 def label_key() -> DigestKey | None:
     """The key under which ids of contacts are stored and shown; None: they are not hidden by one.
 
     Raises:
         SettingError: The policy that is configured cannot be used.
     """
-    pii: Any = dlt.config.get(f"{SECTION}.pii")
-    return privacy_of(pii, dlt.secrets.get(f"{SECTION}.pii_key")).label_key
+    return configured_privacy().label_key
 
 
 def name_in_environment(name: str) -> str:

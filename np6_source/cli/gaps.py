@@ -13,12 +13,12 @@ from rich.table import Table
 from ..endpoints import ENDPOINTS
 from ..errors import SettingError
 from ..extract.chosen_actions import ChosenActions
-from ..extract.policy import label_of
-from ..ledger import Gap, coverage, missing, of_scope_key
+from ..extract.policy import check_policy, label_of, other_labels
+from ..ledger import Gap, coverage, missing, of_scope_key, recorded_policies, scope_key
 from ..loading import LoadReport, load
 from ..settings import moment_ms
-from ..windows import Window, iso
-from .configuration import check_names, label_key
+from ..windows import Window, iso, merged
+from .configuration import check_names, configured_privacy, label_key
 from .destination import duckdb_file, looking, open_pipeline
 from .nearest import did_you_mean
 from .options import (
@@ -103,7 +103,8 @@ def find_gaps(pipeline: dlt.Pipeline, asked: Window, options: argparse.Namespace
     Raises:
         NothingLoaded: The ledger is not there or empty.
     """
-    covered = coverage_of(pipeline)
+    covered = _under_present_labels(coverage_of(pipeline), options)
+    _check_policy(pipeline, options)
     if options.resources:
         covered = {key: spans for key, spans in covered.items() if key[0] in options.resources}
         for key in _asked_scopes(options):
@@ -135,6 +136,36 @@ def coverage_of(pipeline: dlt.Pipeline) -> dict[tuple[str, str], list[Window]]:
 def _datasets(client: SqlClientBase[Any]) -> list[str]:
     rows = client.execute_sql("SELECT schema_name FROM information_schema.schemata") or []
     return [str(name) for (name,) in rows]
+
+
+def _check_policy(pipeline: dlt.Pipeline, options: argparse.Namespace) -> None:
+    """Refuses to look for, or load, what the dataset has under another policy.
+
+    Raises:
+        SettingError: Contacts would not be found, or what is filled would be stored otherwise.
+    """
+    if options.fill or any(name.startswith("target_") for name in given_ids(options)):
+        check_policy(recorded_policies(pipeline), configured_privacy().recorded, "np6")
+
+
+def _under_present_labels(
+    covered: dict[tuple[str, str], list[Window]], options: argparse.Namespace
+) -> dict[tuple[str, str], list[Window]]:
+    """The coverage, in which contacts that are given have the labels that a load gives them now."""
+    ids, privacy = given_ids(options), configured_privacy()
+    present = {
+        (endpoint.name, former): label_of(one, endpoint, privacy.label_key)
+        for endpoint in ENDPOINTS
+        if endpoint.ids_are_of_contacts
+        for one in ids.get(str(endpoint.ids), ())
+        for former in other_labels(one, endpoint, privacy)
+    }
+    found: dict[tuple[str, str], list[Window]] = {}
+    for (resource, key), windows in covered.items():
+        label, classification = of_scope_key(key)
+        name = scope_key(present.get((resource, label), label), classification)
+        found[resource, name] = merged([*found.get((resource, name), ()), *windows])
+    return found
 
 
 def _asked_scopes(options: argparse.Namespace) -> Iterable[tuple[str, str]]:
@@ -181,9 +212,13 @@ def fill(pipeline: dlt.Pipeline, gap: Gap, options: argparse.Namespace) -> LoadR
     ids: dict[str, list[str]] = {}
     label, classification = of_scope_key(gap.scope_id)
     if isinstance(endpoint.ids, str):
-        candidates = [*given_ids(options).get(endpoint.ids, ()), label]
+        candidates = [label, *given_ids(options).get(endpoint.ids, ())]
         key = label_key()
-        by_label = {label_of(i, endpoint, key): i for i in candidates}
+        by_label = {
+            known: one
+            for one in candidates
+            for known in (label_of(one, endpoint, None), label_of(one, endpoint, key))
+        }
         if label not in by_label:
             option = "--" + endpoint.ids.replace("_", "-")
             raise SettingError(f"{gap.resource}: give {option}; {label} is only a digest")

@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.description = (
         "Addresses and hashes given as ids appear as digests (sha256:…) in messages and in"
-        " load_windows; under a policy (pii) all ids of contacts do (hmac:…). Give the ids that you"
+        " load_windows; with a key (pii_key) all ids of contacts do (hmac:…). Give the ids that you"
         " load by, and the digests to look up. Nothing leaves this machine."
     )
     parser.epilog = "Exit status 0: every digest is of one of the ids. 1: one is of none."

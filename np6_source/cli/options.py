@@ -112,16 +112,19 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def given_ids(options: argparse.Namespace) -> dict[str, list[str]]:
-    """The ids of ``add_id_options`` that were given.
+    """The ids of ``add_id_options`` that were given; standard input is read once.
 
     Raises:
         SettingError: A file cannot be read, holds no ids, or an id is no Unicode text.
     """
-    return {
-        name: ids_of(texts, "--" + name.replace("_", "-"))
-        for name in ID_ARGUMENTS
-        if (texts := getattr(options, name)) is not None
-    }
+    if not hasattr(options, "ids_read"):
+        options.ids_read = {
+            name: ids_of(texts, "--" + name.replace("_", "-"))
+            for name in ID_ARGUMENTS
+            if (texts := getattr(options, name)) is not None
+        }
+    found: dict[str, list[str]] = options.ids_read
+    return found
 
 
 def ids_of(texts: Iterable[str], option: str) -> list[str]:

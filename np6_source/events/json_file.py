@@ -96,6 +96,7 @@ def repair(file: Path) -> int:
         How many were written so.
     """
     repaired = file.with_name(file.name + ".repaired")
+    repaired.touch(mode=0o600)
     decode = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape").decode
     count = 0
     rest = ""
@@ -155,6 +156,7 @@ def take_out_large(file: Path, largest: int) -> list[LargeEvent]:
     """
     taken: list[LargeEvent] = []
     kept = file.with_name(file.name + ".kept")
+    kept.touch(mode=0o600)
     with (
         file.open("rb") as source,
         kept.open("wb") as target,

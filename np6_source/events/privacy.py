@@ -100,8 +100,8 @@ class Privacy:
 
     @property
     def label_key(self) -> DigestKey | None:
-        """The key by which ids of contacts are shown and stored; None: no policy is in force."""
-        return self.key if self.masked else None
+        """The key by which ids of contacts are shown and stored; None: there is none."""
+        return self.key
 
     @property
     def recorded(self) -> str:

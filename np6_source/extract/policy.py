@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any
 
 from ..api.credentials import MaskedKey
@@ -23,7 +23,10 @@ from ..events.privacy import (
     kept_in_spite,
     policies_of,
 )
-from .account import ACCOUNT
+from ..ledger import of_scope_key, scope_key
+from .account import ACCOUNT, WITNESS
+from .progress import BACKFILLS, PLACES
+from .unknown_ids import UNKNOWN_IDS
 
 logger = logging.getLogger(__name__)
 
@@ -134,9 +137,32 @@ def label_of(scope_id: str, endpoint: Any, key: DigestKey | None) -> str:
 
 
 def other_labels(scope_id: str, endpoint: Any, privacy: Privacy) -> frozenset[str]:
-    """What the id is called under other policies, as far as the key tells."""
-    labels = {label_of(scope_id, endpoint, key) for key in (None, privacy.key)}
-    return frozenset(labels - {label_of(scope_id, endpoint, privacy.label_key)})
+    """What the id was called before there was a key, and by versions that knew none."""
+    label = label_of(scope_id, endpoint, privacy.label_key)
+    return frozenset({label_of(scope_id, endpoint, None)} - {label})
+
+
+def rename_labels(state: MutableMapping[str, Any], names: Mapping[str, Collection[str]]) -> None:
+    """Calls ids in a resource's state as they are called now.
+
+    Args:
+        state: dlt's state of the resource; it is changed.
+        names: What each id was called, by what it is called.
+    """
+    new_name = {former: name for name, others in names.items() for former in others}
+
+    def renamed(key: str) -> str:
+        label, classification = of_scope_key(key)
+        return scope_key(new_name.get(label, label), classification)
+
+    for by_label in (
+        *(state.get(key, {}) for key in (PLACES, UNKNOWN_IDS)),
+        *state.get(BACKFILLS, {}).values(),
+    ):
+        for key in [key for key in by_label if renamed(key) != key]:
+            by_label.setdefault(renamed(key), by_label.pop(key))
+    if (witness := state.get(WITNESS)) and witness["scope"] in new_name:
+        state[WITNESS] = {**witness, "scope": new_name[witness["scope"]]}
 
 
 def check_policy(recorded: Collection[str], asked: str, source: str) -> None:

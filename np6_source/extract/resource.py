@@ -39,7 +39,7 @@ from .guards import (
 from .metrics import RunMetrics
 from .progress import Scope, ScopeRun
 from .saved_progress import Reached, SavedProgress, reached
-from .scopes import ScopePlan, TRunKey, new_coverage, rename_reloaded, run_key
+from .scopes import ScopePlan, TRunKey, new_coverage, run_key, take_over_labels
 from .session import ExtractSession, Tools, load_id
 from .span_loader import SpanLoader, TProbes
 from .times import RunTimes
@@ -185,9 +185,9 @@ class ResourceRun:
         with suppress(Exception):
             self._session.ledger()
         start, end = self._times.span()
+        former = take_over_labels(self._endpoint, self._scope_ids, self._session, self._state)
         if not is_backfill:
             note_package(dlt.current.source_state(), load_id())
-            rename_reloaded(self._endpoint, self._scope_ids, self._session)
         self._saved = SavedProgress(self._state, (start, end) if is_backfill else None)
         if self._saved and not is_backfill:
             check_tables(name)
@@ -210,6 +210,7 @@ class ResourceRun:
             self._saved,
             starts_over,
             self._failures,
+            former,
         )
         self._runs, self._probes = plan.runs(start, end), plan.probes
         self._completed = CompletedSpans(

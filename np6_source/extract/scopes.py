@@ -12,13 +12,13 @@ from ..endpoints import Endpoint
 from ..errors import RUN_ENDING, RequestFailed, SettingError, Stopped
 from ..ledger import of_scope_key, scope_key
 from ..reloading import rename_scopes
-from ..windows import Window, iso
+from ..windows import Window, iso, merged
 from .action_list import ids_of
 from .chosen_actions import ChosenActions, TScopeIds
 from .failures import RunFailures
 from .lateness import LatenessProbe
 from .ledger_check import earlier_start, proven_progress
-from .policy import other_labels
+from .policy import other_labels, rename_labels
 from .progress import (
     PLACES,
     Progress,
@@ -45,15 +45,36 @@ def run_key(scope: Scope) -> TRunKey:
     return scope.label, scope.classes
 
 
-def rename_reloaded(endpoint: Endpoint, scope_ids: TScopeIds, session: ExtractSession) -> None:
-    """Renames what a reload is about: it may be under another policy, with other labels for ids."""
+TLabels = Mapping[str, frozenset[str]]
+"""What each id was called before, by what it is called."""
+
+
+def take_over_labels(
+    endpoint: Endpoint,
+    scope_ids: TScopeIds,
+    session: ExtractSession,
+    state: MutableMapping[str, Any],
+) -> TLabels:
+    """Goes on with contacts that were called otherwise before there was a key.
+
+    Args:
+        endpoint: The operation.
+        scope_ids: The ids that were given.
+        session: What the resources of the source share.
+        state: dlt's state of the resource; labels in it are renamed, as in a reload's intent.
+
+    Returns:
+        What the ledger may call each id.
+    """
     if isinstance(scope_ids, ChosenActions) or not endpoint.ids_are_of_contacts:
-        return
+        return {}
     names = {
         session.label_of(one, endpoint): other_labels(one, endpoint, session.settings.privacy)
         for one in scope_ids
     }
+    rename_labels(state, names)
     rename_scopes(dlt.current.source_state(), endpoint.name, names)
+    return names
 
 
 @dataclass(frozen=True)
@@ -70,6 +91,7 @@ class ScopePlan:
         saved: How far earlier runs have got.
         starts_over: Read every scope from its beginning.
         failures: Takes note of what is not read.
+        former_labels: What the ledger calls the ids besides.
         probes: What counts late events, by ``ledger.scope_key``; filled by ``runs``.
     """
 
@@ -82,6 +104,7 @@ class ScopePlan:
     saved: SavedProgress
     starts_over: bool
     failures: RunFailures
+    former_labels: TLabels = field(default_factory=dict)
     probes: dict[str, LatenessProbe] = field(default_factory=dict)
 
     def runs(self, start: int, end: int) -> dict[TRunKey, ScopeRun]:
@@ -174,7 +197,7 @@ class ScopePlan:
     def _is_loaded_without(self, label: str) -> bool:
         if label in self.state.get(PLACES, {}):
             return True
-        return bool((self.session.ledger() or {}).get((self.endpoint.name, label)))
+        return bool(self._windows(label))
 
     def _progress(self, key: str, has_cursor: bool, start: int) -> Progress | None:
         """How far earlier runs have got.
@@ -212,18 +235,28 @@ class ScopePlan:
         """The progress as far as the ledger proves it, where the destination has one."""
         if progress is None:
             return None
-        ledger = self.session.ledger()
-        if ledger is None:
+        if self.session.ledger() is None:
             return progress
-        windows = ledger.get((self.endpoint.name, key))
-        return proven_progress(progress, windows, self.endpoint.name, key)
+        return proven_progress(progress, self._windows(key), self.endpoint.name, key)
+
+    def _windows(self, key: str) -> list[Window] | None:
+        """What the ledger proves of a scope, whatever it calls it; None: it does not know it."""
+        ledger = self.session.ledger() or {}
+        label, classification = of_scope_key(key)
+        found = [
+            windows
+            for one in (label, *self.former_labels.get(label, ()))
+            if (windows := ledger.get((self.endpoint.name, scope_key(one, classification))))
+            is not None
+        ]
+        return merged(window for windows in found for window in windows) if found else None
 
     def _check_earlier_start(self, progress: Progress, key: str) -> None:
         asked = self.session.settings.start
         if asked is None or asked >= progress.start:
             return  # The ledger costs a query.
-        ledger = self.session.ledger()
-        windows = None if ledger is None else ledger.get((self.endpoint.name, key), [])
+        is_there = self.session.ledger() is not None
+        windows = (self._windows(key) or []) if is_there else None
         failure = earlier_start(asked, progress, windows, self.endpoint.name, key)
         if failure is not None:
             self.failures.note_earlier_start(failure)

@@ -163,8 +163,8 @@ class ExtractSession:
     def _open(self, stack: ExitStack) -> Tools:
         # What Arrow keeps for later is not wanted any more; the load step has its own needs.
         stack.callback(pa.default_memory_pool().release_unused)
-        parent = Path(dlt.current.pipeline().working_dir) / "np6_spool"
-        spool = stack.enter_context(spool_folder(parent))
+        parent = self.settings.spool_dir or Path(dlt.current.pipeline().working_dir)
+        spool = stack.enter_context(spool_folder(parent / "np6_spool"))
         client = Client(self.client_settings, self.clock, self.should_stop)
         stack.callback(client.close)
         reader = EventReader(spool, tombstones=True, privacy=self.settings.privacy)

@@ -15,6 +15,9 @@ from filelock import FileLock, Timeout
 IN_MEMORY = 16 * 1024 * 1024
 """Bytes of tables that wait in memory; what is larger waits in files."""
 
+DUCKDB = "duckdb"
+"""Where DuckDB puts what does not fit into its memory."""
+
 _LOCK = "in-use.lock"
 
 
@@ -22,19 +25,24 @@ _LOCK = "in-use.lock"
 def spool_folder(parent: Path) -> Iterator[Path]:
     """A folder for the temporary files of one extraction, removed afterwards.
 
-    Folders of killed processes are removed first.
+    Its owner alone can open it: responses are in it as NP6 sent them. Folders of killed processes
+    are removed first.
 
     Args:
         parent: Where such folders are made.
+
+    Raises:
+        OSError: None can be made there.
     """
-    parent.mkdir(parents=True, exist_ok=True)
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # One at a time: between making a lock's file and holding it a folder looks abandoned.
     with FileLock(parent.with_name(f"{parent.name}.lock")):
         for folder in parent.iterdir():
             _remove_if_abandoned(folder)
         folder = Path(tempfile.mkdtemp(prefix="spool-", dir=parent))
-        lock = FileLock(folder / _LOCK)
+        lock = FileLock(folder / _LOCK, mode=0o600)
         lock.acquire()
+        (folder / DUCKDB).mkdir(mode=0o700)
     try:
         yield folder
     finally:
@@ -91,6 +99,7 @@ class TableStash:
         for name, table in self._in_memory:
             if name not in self._writers:
                 self._files[name] = self._folder / f"{self._name}-{name}.arrow"
+                self._files[name].touch(mode=0o600)
                 self._writers[name] = pa.ipc.new_stream(str(self._files[name]), table.schema)
             self._writers[name].write_table(table)
         self._in_memory.clear()

@@ -97,7 +97,7 @@ class TestWhatItFinds:
         assert (status, document["problems"]) == (0, [])
         assert [one["name"] for one in document["result"]["steps"]] == [
             *("versions", "configuration", "key", "API", "resources"),
-            *("destination", "disk", "packages", "progress"),
+            *("destination", "disk", "packages", "policy", "progress"),
         ]
         found = {one["name"]: one["events"] for one in document["result"]["resources"]}
         assert found == {"actions_events": 3, "actions_reactivities": 0}
@@ -117,6 +117,20 @@ class TestWhatItFinds:
         assert files(warehouse.folder) == before
         assert "dataset np6 is there" in step(document, "destination")["what"]
         assert step(document, "progress")["what"].startswith("as the ledger proves")
+
+    def test_another_policy_than_the_datasets_is_a_problem(
+        self, check: TMake, sandbox: Sandbox, warehouse: Any, source_of: TMake
+    ) -> None:
+        start = NOW - 72 * HOUR
+        warehouse.run(source_of(sandbox, "actions_events", start=start))
+        assert step(check()[1], "policy")["what"] == "everything is kept (pii is not set)"
+
+        key = "a key of the company's, 32 bytes or more"
+        status, document = check(SOURCES__NP6__PII="pseudonyms", SOURCES__NP6__PII_KEY=key)
+
+        assert status == 1
+        assert "this dataset was loaded under (everything kept)" in step(document, "policy")["what"]
+        assert key not in json.dumps(document)
 
     def test_a_key_that_is_refused_is_told_from_an_operation_that_is_not_permitted(
         self, check: TMake, sandbox: Sandbox

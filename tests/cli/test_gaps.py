@@ -12,6 +12,7 @@ from np6_source.windows import SECOND, Window, gaps
 
 ALL = "actions_events"
 HOUR = 3600 * SECOND
+WITH_KEY = {"SOURCES__NP6__PII_KEY": "a key of the company's, 32 bytes or more"}
 TMake = Callable[..., Any]
 TAt = Callable[[str], int]
 
@@ -27,7 +28,14 @@ class TestGaps:
 
     SPAN = ("--start", "2024-03-01", "--end", "2024-03-02T12:00:00Z")
 
-    def gaps(self, command_line: Any, warehouse: Any, sandbox: Sandbox, *options: str) -> Any:
+    def gaps(
+        self,
+        command_line: Any,
+        warehouse: Any,
+        sandbox: Sandbox,
+        *options: str,
+        **environment: str,
+    ) -> Any:
         return command_line.run(
             "-m np6_source",
             "gaps",
@@ -36,6 +44,7 @@ class TestGaps:
             *("--base-url", sandbox.url),
             *options,
             SOURCES__NP6__API_KEY=sandbox.key,
+            **environment,
         )
 
     def test_holes_are_listed_and_filled(
@@ -88,6 +97,44 @@ class TestGaps:
         assert listed.returncode == 3, listed.stderr
         assert ALL not in listed.stdout
         assert listed.stdout.count("2024-03-02T12:00:00Z") == 1
+
+    def test_contacts_are_found_under_the_labels_from_before_there_was_a_key(
+        self, command_line: Any, warehouse: Any, sandbox: Sandbox, source_of: TMake
+    ) -> None:
+        contact = ("--target-ids", "CON00001")
+        warehouse.run(source_of(sandbox, "target_events", target_ids=["CON00001"]))
+
+        nothing = self.gaps(
+            command_line, warehouse, sandbox, "--resources", "target_events", *contact, **WITH_KEY
+        )
+
+        assert (nothing.returncode, nothing.stdout.strip()) == (0, "Nothing is missing.")
+
+    def test_ids_on_standard_input_are_read_once(
+        self, command_line: Any, warehouse: Any, sandbox: Sandbox, source_of: TMake
+    ) -> None:
+        warehouse.run(source_of(sandbox, "target_events", target_ids=["CON00001"]))
+
+        ended = command_line.run(
+            *("-m np6_source", "gaps", *self.SPAN, *command_line.where(warehouse)),
+            *("--resources", "target_events", "--target-ids", "-"),
+            stdin="CON00001\n",
+        )
+
+        assert (ended.returncode, ended.stdout.strip()) == (0, "Nothing is missing."), ended.stderr
+
+    def test_another_policy_than_the_datasets_is_refused_where_it_matters(
+        self, command_line: Any, warehouse: Any, sandbox: Sandbox, source_of: TMake
+    ) -> None:
+        warehouse.run(source_of(sandbox, ALL))
+        policy = WITH_KEY | {"SOURCES__NP6__PII": "pseudonyms"}
+
+        listed = self.gaps(command_line, warehouse, sandbox, **policy)
+        filled = self.gaps(command_line, warehouse, sandbox, "--fill", **policy)
+
+        assert (listed.returncode, listed.stdout.strip()) == (0, "Nothing is missing.")
+        assert filled.returncode == 2
+        assert "this dataset was loaded under (everything kept)" in filled.stderr
 
     def test_the_command_wants_a_span(self, command_line: Any) -> None:
         ended = command_line.run("-m np6_source", "gaps", "--start", "2024-03-01")

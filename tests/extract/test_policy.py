@@ -194,19 +194,24 @@ def test_ids_of_contacts_have_keyed_labels_and_other_ids_are_shown(
     assert set(warehouse.places(OF_TARGET)["places"]) == {f"hmac:{KEY.exact('CON00001')[:16]}"}
 
 
-def test_a_key_alone_changes_no_label(warehouse: Any, masked: TMake) -> None:
-    warehouse.run(
-        masked(
-            OF_TARGET,
-            OF_ADDRESS,
-            pii=None,
-            target_ids=["CON00001"],
-            target_unicities=["person1@example.com"],
-        )
-    )
+def test_contacts_go_on_under_the_labels_of_a_key_that_was_not_there_before(
+    warehouse: Any, sandbox: Any, source_of: TMake, masked: TMake, at: TAt
+) -> None:
+    ids = {"target_ids": ["CON00001"], "target_unicities": ["person1@example.com"]}
+    former = {"CON00001", scope_label("person1@example.com", is_personal=True)}
+    warehouse.run(source_of(sandbox, OF_TARGET, OF_ADDRESS, **ids))
+    assert {row["scope_id"] for row in warehouse.rows("load_windows")} == former
+    sandbox.now = at("03-03")
+    sandbox.requests.clear()
 
-    labels = {row["scope_id"] for row in warehouse.rows("load_windows")}
-    assert labels == {"CON00001", scope_label("person1@example.com", is_personal=True)}
+    warehouse.run(masked(OF_TARGET, OF_ADDRESS, pii=None, **ids))
+
+    labels = {f"hmac:{KEY.exact(one)[:16]}" for one in ("CON00001", "person1@example.com")}
+    assert {row["scope_id"] for row in warehouse.rows("load_windows")} == former | labels
+    assert not any(label in warehouse.state() for label in former)
+    # No history a second time: each goes on with the overlap.
+    assert min(request.query["start"] for request in sandbox.requests) > "2024-03-01T23"
+    assert len(warehouse.ids()) == 20
 
 
 def test_contacts_given_by_id_go_on_where_they_were(

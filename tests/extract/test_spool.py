@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from np6_source import SettingError, np6_source
 from np6_source.extract.spool import IN_MEMORY, TableStash, spool_folder
+from tests.support import Warehouse, at, event
 
 HOLDS_A_FOLDER = """
 import sys
@@ -35,6 +41,12 @@ def hold_a_folder(parent: Path) -> tuple[subprocess.Popen[str], Path]:
     return process, Path(process.stdout.readline().strip())
 
 
+def modes_beside_private(paths: Iterable[Path]) -> dict[Path, str]:
+    """Folders and files that others than their owner may open, with their modes."""
+    found = {path: stat.S_IMODE(path.stat().st_mode) for path in paths}
+    return {path: oct(mode) for path, mode in found.items() if mode & 0o077}
+
+
 class TestSpoolFolder:
     def test_it_is_there_while_it_is_used_and_gone_afterwards(self, tmp_path: Path) -> None:
         with spool_folder(tmp_path / "spool") as folder:
@@ -42,6 +54,15 @@ class TestSpoolFolder:
             assert folder.is_dir()
 
         assert list((tmp_path / "spool").iterdir()) == []
+
+    def test_its_owner_alone_can_open_it(self, tmp_path: Path) -> None:
+        parent = tmp_path / "spool"
+        with spool_folder(parent) as folder:
+            stash = TableStash(folder, "one")
+            stash.add({"events": pa.table({"id": ["x" * IN_MEMORY, "y"]})})
+            assert modes_beside_private([parent, *parent.rglob("*")]) == {}
+            assert [file for file in folder.iterdir() if file.suffix == ".arrow"]
+            stash.discard()
 
     def test_it_is_gone_after_a_failure(self, tmp_path: Path) -> None:
         def use() -> None:
@@ -225,3 +246,61 @@ class TestTableStash:
 
         assert numbers(one) == {"events": [0, 1, 2, 3, 4]}
         assert numbers(two) == {"events": [5, 6, 7, 8, 9]}
+
+
+class TestSpoolDir:
+    """``spool_dir``: where responses wait while they are read."""
+
+    def test_responses_are_there_alone_and_private_in_an_open_folder(
+        self, warehouse: Warehouse, serve: Any, source_of: Any, tmp_path: Path
+    ) -> None:
+        spool = tmp_path / "tmpfs"
+        spool.mkdir(mode=0o755)
+        seen: set[Path] = set()
+        open_to_others: dict[Path, str] = {}
+
+        def look() -> bool:
+            with suppress(FileNotFoundError):  # What is gone is not open.
+                for path in [*spool.rglob("*"), *warehouse.pipelines_dir.rglob("np6_spool")]:
+                    seen.add(path)
+                    open_to_others.update(modes_beside_private([path]))
+            return False
+
+        sandbox = serve([event(n, at("03-01") + n) for n in range(40)], now=at("03-02"))
+        # Half a response waits to be the whole.
+        with sandbox.faults.during("stall_body=0.3"):
+            watch = Watch(look)
+            with watch:
+                warehouse.run(source_of(sandbox, "actions_events", spool_dir=str(spool)))
+
+        assert len(warehouse.ids()) == 40
+        assert {path.suffix for path in seen if path.parent.name.startswith("spool-")} >= {".json"}
+        assert {path for path in seen if spool not in path.parents} == set()
+        lock = spool / "np6_spool.lock"
+        assert {path: mode for path, mode in open_to_others.items() if path != lock} == {}
+        assert [path for path in spool.rglob("*") if path.is_file() and path != lock] == []
+
+    @pytest.mark.parametrize("name", ["", "missing"])
+    def test_a_folder_that_is_not_there_is_refused(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(SettingError, match="is no folder; make it first"):
+            np6_source("a-key", spool_dir=str(tmp_path / name) if name else "")
+
+
+class Watch:
+    """Calls something over and over while a block runs."""
+
+    def __init__(self, look: Callable[[], object]) -> None:
+        self._look = look
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.002):
+            self._look()

@@ -9,14 +9,18 @@ from typing import Any
 
 from dlt.common.pipeline import get_dlt_pipelines_dir
 from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.extract import DltSource
 
 from ...dlt_internals import pending_packages, state_on_disk
 from ...errors import SettingError
 from ...extract.account import ACCOUNT, Account, check_base_url
+from ...extract.policy import check_policy, policies_in_state
 from ...extract.progress import PLACES, Progress, as_proven
-from ...ledger import TCoverage
+from ...extract.selection import session_of
+from ...ledger import TCoverage, recorded_policies
 from ...windows import iso
-from ..destination import looking
+from ..configuration import configured_privacy
+from ..destination import duckdb_file, looking
 from ..gaps import coverage_of
 from ..outcome import NothingLoaded
 from .findings import Finding, Step, skipped
@@ -69,6 +73,31 @@ def check_progress(
         what = f"{nothing} The pipeline's state is ahead: the next load begins again"
         return Step("progress", Finding(what, "warning"))
     return Step("progress", compare(progress, covered))
+
+
+def check_privacy(
+    options: argparse.Namespace, source: DltSource | None, is_reachable: bool
+) -> Step:
+    """Compares the policy for personal data with the one that the dataset was loaded under.
+
+    Args:
+        options: Where the pipeline is.
+        source: What would be loaded; None: there is no key.
+        is_reachable: Whether the destination can be asked.
+    """
+    privacy = session_of(source).settings.privacy if source is not None else configured_privacy()
+    recorded = policies_in_state(_state_of_source(options))
+    if is_reachable:
+        with looking(options) as pipeline:
+            file = duckdb_file(pipeline)
+            if file is None or file.exists():
+                pipeline.sync_destination()
+                recorded |= recorded_policies(pipeline)
+    try:
+        check_policy(recorded, privacy.recorded, "np6")
+    except SettingError as error:
+        return Step("policy", Finding(str(error), "error"))
+    return Step("policy", Finding(privacy.recorded or "everything is kept (pii is not set)"))
 
 
 def working_dir(options: argparse.Namespace) -> Path:
