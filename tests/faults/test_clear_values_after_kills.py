@@ -6,7 +6,6 @@ compression would hide an address from a search for its bytes.
 
 from __future__ import annotations
 
-import os
 import random
 import stat
 import time
