@@ -12,6 +12,8 @@ MATRICES := tests/sandbox tests/dialects tests/views/test_dialects.py tests/view
 	tests/events/test_unmapped.py tests/events/test_drift.py
 QUICK := tests/events/test_reader.py tests/events/test_rows.py tests/test_loading.py \
 	tests/extract/test_incremental.py tests/cli/test_gaps.py
+# Tests make thousands of small files: in memory, where there is room for them.
+IN_MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 4000000 { print "TMPDIR=/dev/shm" }')
 NOT_HERE := not soak and not destinations and not environments and not orchestrators
 DESTINATIONS := .venv-destinations
 DIALECTS := .venv-dialects
@@ -84,11 +86,11 @@ run: $(PRODUCT) ## Load your account: make run ARGS="--start 2024-01-01"
 	@$(BIN)/python pipelines/np6_to_duckdb.py $(ARGS)
 
 test: $(READY) ## Run the tests, but for the matrices
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m "$(NOT_HERE)" \
+	@$(IN_MEMORY) $(BIN)/python -m pytest -q -n auto --dist loadgroup -m "$(NOT_HERE)" \
 		$(addprefix --ignore=,$(MATRICES)) $(ARGS)
 
 test-matrices: $(READY) ## Run the matrices: operations, faults, dialects, shapes of events
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m "$(NOT_HERE)" $(MATRICES) $(ARGS)
+	@$(IN_MEMORY) $(BIN)/python -m pytest -q -n auto --dist loadfile -m "$(NOT_HERE)" $(MATRICES) $(ARGS)
 
 # The oldest release of DuckDB that is supported, and the one that dlt cannot read through yet.
 build/duckdb-%/.ready: pyproject.toml constraints.txt

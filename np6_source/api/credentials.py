@@ -112,10 +112,19 @@ def checked_key(api_key: str) -> MaskedKey:
     return key
 
 
+def is_placeholder(secret: str) -> bool:
+    """Whether a secret still waits for its value, as ``<configure me>`` of ``dlt init`` does.
+
+    >>> is_placeholder("<configure me>"), is_placeholder("...")
+    (True, True)
+    """
+    return secret.lower() in PLACEHOLDERS or (secret[:1], secret[-1:]) == ("<", ">")
+
+
 def _problem_of(key: MaskedKey) -> str | None:
     if not key:
         return "api_key is empty: set SOURCES__NP6__API_KEY"
-    if key.lower() in PLACEHOLDERS or (key[0], key[-1]) == ("<", ">"):
+    if is_placeholder(key):
         return "api_key is a placeholder: put NP6's key in its place"
     if key[0] in QUOTES or key[-1] in QUOTES:
         return "api_key has quotation marks around it: leave them out"

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any
 
-from ..api.credentials import MaskedKey
+from ..api.credentials import MaskedKey, is_placeholder
 from ..endpoints import scope_label
 from ..errors import SettingError
 from ..events.digests import LEAST_KEY, DigestKey
@@ -89,12 +89,12 @@ def _named(pii: str | Mapping[str, str] | None) -> Mapping[str, str]:
 
 
 def key_of(pii_key: str | None) -> DigestKey | None:
-    """The key, if there is one.
+    """The key, if there is one; a placeholder is none.
 
     Raises:
         SettingError: It is too short; the message does not show it.
     """
-    if pii_key is None:
+    if pii_key is None or (isinstance(pii_key, str) and is_placeholder(pii_key.strip())):
         return None
     try:
         return DigestKey(MaskedKey(pii_key.strip()))

@@ -49,9 +49,12 @@ def declare_tables(
     keep_rows_out_of_logs()
     whole = _hints_of_the_resource(resource)
     _check_resource(resource, whole)
-    destination = destination_of(dlt.current.pipeline())
+    pipeline = dlt.current.pipeline()
+    destination = destination_of(pipeline)
     table_format = table_format or whole.get("table_format")
-    check_format(dlt.current.pipeline().destination, table_format)
+    check_format(pipeline.destination, table_format)
+    # What the destination was made or configured with.
+    preferred = pipeline.destination.capabilities().preferred_loader_file_format
     schema = dlt.current.source_schema()
     name = names_in_sql(schema) if destination.quotes else str
     for table in TABLES:
@@ -86,7 +89,7 @@ def declare_tables(
             table_format=table_format,
         )
         declared = resource.compute_table_schema(meta=TableNameMeta(table.name))
-        _check_format(resource, declared.get("file_format"), destination)
+        _check_format(resource, declared.get("file_format"), preferred, destination)
         _check_contract(resource, schema, declared)
     return table_format
 
@@ -227,10 +230,11 @@ def _is_key(hint: str, name: str, table: Table) -> bool:
     )
 
 
-def _check_format(resource: DltResource, file_format: str | None, destination: Destination) -> None:
+def _check_format(
+    resource: DltResource, file_format: str | None, preferred: str | None, destination: Destination
+) -> None:
     if file_format in (None, "preferred"):
-        # What the destination was made or configured with.
-        file_format = dlt.current.pipeline().destination.capabilities().preferred_loader_file_format
+        file_format = preferred
     reason = {"model": "rows come as Arrow tables", **destination.refuses}.get(file_format or "")
     if reason:
         raise SettingError(

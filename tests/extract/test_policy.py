@@ -14,7 +14,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from np6_source import SettingError, np6_source
 from np6_source.endpoints import scope_label
 from np6_source.events.digests import DigestKey
-from np6_source.extract.policy import privacy_of
+from np6_source.extract.policy import key_of, privacy_of
 from np6_source.parts import Part, load_part
 from np6_source.windows import to_datetime
 
@@ -238,6 +238,7 @@ def test_contacts_given_by_id_go_on_where_they_were(
         ({"pii": 7}, "must be one of"),
         ({"pii": "pseudonyms"}, "need a key"),
         ({"pii": "strict", "pii_key": "short but private"}, "pii_key is too short"),
+        ({"pii": "strict", "pii_key": "<configure me>"}, "digests (hmac) need a key"),
         ({"pii": {"domain": "drop"}, "target_unicities": ["a@b.c"]}, "target_unicities: under"),
         ({"pii": {"domain": "drop"}, "target_ids": ["1"]}, "target_ids: under"),
     ],
@@ -273,3 +274,7 @@ def test_the_policy_is_read_from_the_configuration(
         KEY.of(f"person{number}@example.com", "address") for number in range(7)
     }
     assert "CON00001" in {row["contact_id"] for row in warehouse.rows("events")}
+
+
+def test_the_placeholder_that_dlt_init_writes_is_no_key_and_no_mistake() -> None:
+    assert key_of("<configure me>") is None
