@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .cli import check, digest, documentation, gaps, ids, load, status, views
+from .cli import check, digest, documentation, gaps, ids, load, robots, status, views
 from .cli.document import installed_version
 from .cli.options import Parser
 from .cli.outcome import run
@@ -16,6 +16,7 @@ COMMANDS = {
     "gaps": gaps,
     "status": status,
     "views": views,
+    "robots": robots,
     "ids": ids,
     "digest": digest,
 }

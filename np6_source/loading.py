@@ -53,6 +53,7 @@ from .reloading import (
 from .runs import failures, raise_if_incomplete, resource_metrics
 from .settings import TMoment
 from .tables.naming import filled, name_of, names
+from .upgrading import fill_new_columns
 from .views import TMode, after_load
 from .windows import Window
 
@@ -157,6 +158,7 @@ def load(
             _load_all(pipeline, make_source, stop_when, report, in_turn)
             if report.packages:
                 with (turn or in_turn)(pipeline):
+                    fill_new_columns(pipeline)
                     report.failures.extend(after_load(pipeline, views, materialize))
         except DatasetBusy:
             if not stop_when():

@@ -27,6 +27,7 @@ from .destinations import destination_of
 from .dlt_internals import cursor_of, do_not_restore
 from .errors import Incomplete, SettingError
 from .ledger import coverage, of_scope_key, scope_key
+from .robots import is_of_marks
 from .runs import failures
 from .schema import LOAD_WINDOWS, REQUESTED_AT, TABLES
 from .settings import TMoment, moment_ms
@@ -110,7 +111,8 @@ def _loaded(pipeline: dlt.Pipeline, source: str) -> tuple[TSpans, list[int]]:
     spans: dict[str, dict[str, tuple[int, int]]] = {}
     if source in pipeline.schema_names:
         for (resource, scope), windows in coverage(pipeline, source).items():
-            if windows:
+            # Marks of robots go with the rows, and come back with np6-source robots.
+            if windows and not is_of_marks(pipeline, resource, scope):
                 bounds = min(w.start for w in windows), max(w.end for w in windows)
                 spans.setdefault(resource, {})[scope] = bounds
     firsts = [first for scopes in spans.values() for first, _ in scopes.values()]

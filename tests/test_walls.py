@@ -28,7 +28,7 @@ MAY_KNOW_DLT = {
         "duck",
         "dataset_lock",
     ),
-    *("destinations", "reloading", "runs"),
+    *("destinations", "reloading", "robots", "runs", "upgrading"),
 }
 """Folders and modules that may import dlt."""
 

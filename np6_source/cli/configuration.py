@@ -18,11 +18,11 @@ from ..errors import SettingError
 from ..events.digests import DigestKey
 from ..events.privacy import Privacy
 from ..extract.policy import key_of, privacy_of
+from .for_analysts import SECTION, SETTINGS
 from .nearest import nearest
 
 logger = logging.getLogger(__name__)
 
-SECTION = "sources.np6"
 _PREFIX = "SOURCES__NP6__"
 _OF_DLT = ("max_table_nesting", "root_key", "schema", "schema_contract", "name", "section")
 """What dlt itself reads in a source's section."""
@@ -64,7 +64,7 @@ class UnreadName:
 
 def unread_names() -> list[UnreadName]:
     """Every such name."""
-    known = [*inspect.signature(np6_source).parameters, *WAITS, *_OF_DLT]
+    known = [*inspect.signature(np6_source).parameters, *WAITS, *SETTINGS, *_OF_DLT]
     resources = {endpoint.name for endpoint in ENDPOINTS}
     found = []
     for name, where in _names():
@@ -103,6 +103,17 @@ def label_key() -> DigestKey | None:
         SettingError: The policy that is configured cannot be used.
     """
     return configured_privacy().label_key
+
+
+def contacts_are_stored() -> bool:
+    """Whether the tables have contacts' ids as NP6 knows them.
+
+    Raises:
+        SettingError: The policy that is configured cannot be used.
+    """
+    pii: Any = dlt.config.get(f"{SECTION}.pii")
+    privacy = privacy_of(pii, dlt.secrets.get(f"{SECTION}.pii_key"))
+    return "contact_id" not in privacy.masked
 
 
 def name_in_environment(name: str) -> str:

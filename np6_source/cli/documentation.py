@@ -12,12 +12,20 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .. import np6_source
+from ..dataset_lock import WAITS
 from ..dimensions import DIMENSIONS, dimension_tables
 from ..endpoints import ENDPOINTS
 from ..events.privacy import KEEP, POLICIES, PRESETS
 from ..schema import EVENTS, TABLES, Column, Table
 from ..views import views
 from ..views.descriptions import described
+from .for_analysts import SETTINGS
+
+OF_WAITS = {
+    "lock_wait": "Seconds that a load waits for another load into the same dataset.",
+    "file_wait": "Seconds that a load waits for another program that has the DuckDB file open.",
+}
+"""What the settings of ``dataset_lock`` mean."""
 
 
 def entity_diagram() -> str:
@@ -67,6 +75,14 @@ def parameters() -> str:
     for name, parameter in inspect.signature(np6_source).parameters.items():
         default = "required" if name == "api_key" else f"`{parameter.default!r}`"
         lines.append(f"| `{name}` | {default} | {described[name]} |")
+    return "\n".join(lines)
+
+
+def command_settings() -> str:
+    """The settings of the commands alone, as a Markdown table."""
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
+    lines += [f"| `{name}` | `{s.default!r}` | {s.meaning} |" for name, s in SETTINGS.items()]
+    lines += [f"| `{name}` | `{WAITS[name]!r}` | {meaning} |" for name, meaning in OF_WAITS.items()]
     return "\n".join(lines)
 
 
@@ -188,6 +204,7 @@ BLOCKS = {
     "diagram": entity_diagram,
     "dictionary": data_dictionary,
     "parameters": parameters,
+    "command_settings": command_settings,
     "resources": resources,
     "personal": personal_columns,
     "table_list": table_list,

@@ -16,10 +16,12 @@ from ..extract.chosen_actions import ChosenActions
 from ..extract.policy import check_policy, label_of, other_labels
 from ..ledger import Gap, coverage, missing, of_scope_key, recorded_policies, scope_key
 from ..loading import LoadReport, load
+from ..robots import is_of_marks
 from ..settings import moment_ms
 from ..windows import Window, iso, merged
 from .configuration import check_names, configured_privacy, label_key
 from .destination import duckdb_file, looking, open_pipeline
+from .for_analysts import ForAnalysts, for_analysts
 from .nearest import did_you_mean
 from .options import (
     DATES,
@@ -59,7 +61,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="NAME",
         help="just these; one that was never loaded is missing whole."
-        " Default: every resource in load_windows",
+        " Default: every resource in load_windows, but for what np6-source robots has asked",
     )
     what.add_argument("--fill", action="store_true", help="load just what is missing")
     what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
@@ -109,6 +111,8 @@ def find_gaps(pipeline: dlt.Pipeline, asked: Window, options: argparse.Namespace
         covered = {key: spans for key, spans in covered.items() if key[0] in options.resources}
         for key in _asked_scopes(options):
             covered.setdefault(key, [])
+    else:
+        covered = {key: spans for key, spans in covered.items() if not is_of_marks(pipeline, *key)}
     return missing(asked, covered)
 
 
@@ -185,19 +189,24 @@ def _asked_scopes(options: argparse.Namespace) -> Iterable[tuple[str, str]]:
 
 def fill_all(found: Iterable[Gap], options: argparse.Namespace) -> int:
     """Loads every gap; returns the exit status of the first that is not whole."""
+    analysts = for_analysts(options)
     pipeline = open_pipeline(options)
+    analysts.check(pipeline)
     status = DONE
     for gap in found:
         before = rows_now(pipeline)
-        report = fill(pipeline, gap, options)
+        report = fill(pipeline, gap, options, analysts)
         if not options.quiet:
             print_report(report, loaded(report, pipeline, before))
         print_failures(report)
         status = status or status_of(report)
+    analysts.make_copy(pipeline)
     return status
 
 
-def fill(pipeline: dlt.Pipeline, gap: Gap, options: argparse.Namespace) -> LoadReport:
+def fill(
+    pipeline: dlt.Pipeline, gap: Gap, options: argparse.Namespace, analysts: ForAnalysts
+) -> LoadReport:
     """Loads one gap as a backfill.
 
     Raises:
@@ -237,4 +246,6 @@ def fill(pipeline: dlt.Pipeline, gap: Gap, options: argparse.Namespace) -> LoadR
             **ids,
             **arguments,
         ),
+        views=analysts.views,
+        materialize=analysts.materialize,
     )

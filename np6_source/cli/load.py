@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import dlt
@@ -28,13 +27,13 @@ from ..extract.selection import account_of
 from ..loading import load
 from ..reloading import plan_reload
 from ..settings import moment_ms
-from ..views.publishing import check_publishing, publish
 from ..windows import SECOND
 from . import progress, report
 from .alarms_of_load import FAIL_ON, alarms_of_load, problem_of
 from .configuration import check_names
 from .destination import open_pipeline
 from .document import print_document
+from .for_analysts import add_analysts_options, for_analysts
 from .options import (
     DATES,
     Parser,
@@ -115,25 +114,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_id_options(parser)
     add_pipeline_options(parser)
-    analysts = parser.add_argument_group("for analysts")
-    analysts.add_argument(
-        "--views",
-        choices=("auto", "require", "off"),
-        default="auto",
-        help="make the views after the load; require: exit status 1 where that fails (%(default)s)",
-    )
-    analysts.add_argument(
-        "--materialize",
-        choices=("messages", "nothing"),
-        help="messages: keep messages as a table, ten times as quick to ask; on DuckDB and"
-        " PostgreSQL. Default: as it is in the dataset",
-    )
-    analysts.add_argument(
-        "--publish",
-        type=Path,
-        metavar="FILE",
-        help="then copy the DuckDB file to FILE by rename, for readers whom a load would lock out",
-    )
+    add_analysts_options(parser.add_argument_group("for analysts"))
     parser.add_argument_group("alarm").add_argument(
         "--fail-on",
         choices=tuple(FAIL_ON),
@@ -168,6 +149,7 @@ def run(options: argparse.Namespace) -> int:
     configure_logging(options)
     check_names()
     progress_bar = _progress_bar(options)
+    analysts = for_analysts(options)
     if options.reload and options.end is not None:
         raise SettingError(
             "--reload and --end contradict each other: everything would go, and only what is before"
@@ -199,8 +181,7 @@ def run(options: argparse.Namespace) -> int:
         if options.start is not None and moment_ms(options.start, "start") > _now_ms():
             return _nothing_to_do(options, f"start={options.start} lies in the future")
         pipeline = open_pipeline(options, progress_bar)
-        if options.publish:
-            check_publishing(pipeline, options.publish)
+        analysts.check(pipeline)
         before = _rows_before(pipeline)
         if options.reload and not options.yes:
             _ask(pipeline, make_source(options.resources, **arguments), options.start)
@@ -211,12 +192,11 @@ def run(options: argparse.Namespace) -> int:
             next_source,
             signal_received,
             reload=options.reload,
-            views=options.views,
-            materialize=options.materialize and options.materialize == "messages",
+            views=analysts.views,
+            materialize=analysts.materialize,
             reload_start=options.start,
         )
-    if options.publish:
-        publish(pipeline, options.publish)
+    analysts.make_copy(pipeline)
     status = SIGNALLED + signal_received() if done.stopped else report.status_of(done)
     what = report.loaded(done, pipeline, {} if options.reload else before)
     # Before it has caught up, the ledger says what the report says.

@@ -10,9 +10,9 @@ from ..dataset_lock import in_database_or_file
 from ..errors import SettingError
 from ..views import drop, make, statements
 from ..views.dbt import write_project
-from ..views.publishing import check_publishing, publish
 from ..views.translation import FUNCTIONS, plain_names
 from .destination import open_pipeline
+from .for_analysts import add_analysts_options, for_analysts
 from .options import add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, Output
 
@@ -44,18 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"the SQL to print or export: {', '.join(sorted(FUNCTIONS))}; default: duckdb",
     )
-    parser.add_argument(
-        "--materialize",
-        choices=("messages", "nothing"),
-        help="messages: keep messages as a table, ten times as quick to ask; on DuckDB and"
-        " PostgreSQL. Default: as it is in the dataset",
-    )
-    parser.add_argument(
-        "--publish",
-        type=Path,
-        metavar="FILE",
-        help="then copy the DuckDB file to FILE, for readers",
-    )
+    add_analysts_options(parser, has_views=False)
     add_pipeline_options(parser)
     add_output_options(parser)
 
@@ -75,23 +64,21 @@ def run(options: argparse.Namespace) -> int:
         files = write_project(options.dbt, dialect, options.dataset)
         console.print(f"{len(files)} files are in {options.dbt}.")
         return DONE
+    analysts = for_analysts(options)
     pipeline = open_pipeline(options)
-    if options.publish:
-        check_publishing(pipeline, options.publish)
+    analysts.check(pipeline)
     pipeline.sync_destination()
     with in_database_or_file(pipeline):
         if options.drop:
             dropped = drop(pipeline)
             console.print(f"{len(dropped)} views dropped; the tables are as they were.")
         else:
-            materialize = options.materialize and options.materialize == "messages"
-            made = make(pipeline, materialize)
+            made = make(pipeline, analysts.materialize)
             console.print(
                 f"{len(made.views)} views {'made' if made.changed else 'are up to date'}."
                 if made.views
                 else "The destination has no views: it holds files. --print gives the SQL."
             )
-        if options.publish:
-            publish(pipeline, options.publish)
-            console.print(f"Published as {options.publish}.")
+        if analysts.make_copy(pipeline):
+            console.print(f"Published as {analysts.publish}.")
     return DONE

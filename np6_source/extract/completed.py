@@ -14,7 +14,7 @@ from ..ledger import WindowCounts, ledger_row, scope_key
 from ..schema import LOAD_WINDOWS, ROBOTS
 from .metrics import RunMetrics
 from .progress import ScopeRun
-from .robots import ids_of_people, sure_marks
+from .robots import sure_marks, unsure_hits
 from .session import ExtractSession
 from .span_loader import TProbes
 from .times import RunTimes
@@ -59,12 +59,12 @@ class CompletedSpans:
         Raises:
             SettingError: The events are another account's.
         """
-        of_people = ids_of_people(span)
+        unsure = unsure_hits(span)
         for classification, part in span.parts.items():
             for name, table in part.stash.tables():
                 rows = table if self.takes_tombstones else without_tombstones(table)
                 if name == ROBOTS.name:
-                    rows = self._sure_marks(rows, of_people, classification)
+                    rows = self._sure_marks(rows, unsure, classification)
                 yield name, rows
             yield LOAD_WINDOWS.name, self._note_response(run, part, classification)
         if run.progress is None or span.window.end > run.progress.complete_until:
@@ -104,15 +104,13 @@ class CompletedSpans:
             self.session.settings.privacy.recorded,
         )
 
-    def _sure_marks(
-        self, marks: pa.Table, of_people: pa.ChunkedArray, classification: str
-    ) -> pa.Table:
-        sure = sure_marks(marks, of_people)
-        if unsure := marks.num_rows - sure.num_rows:
-            self.metrics.add_unsure_robots(unsure)
+    def _sure_marks(self, marks: pa.Table, unsure: pa.Array, classification: str) -> pa.Table:
+        sure = sure_marks(marks, unsure)
+        if left_out := marks.num_rows - sure.num_rows:
+            self.metrics.add_unsure_robots(left_out)
             self.session.say_once(
                 f"{self.endpoint.name}: {classification} returns hits that NP6 returns without a"
-                " classification too; those are not marked as robots'. Ask NP6 what the parameter"
-                " means, and whether classification_parameter names it."
+                " classification too, or for every class; those are not marked as robots'. Ask NP6"
+                " what the parameter means, and whether classification_parameter names it."
             )
         return sure

@@ -8,26 +8,36 @@ import pyarrow.compute as pc
 from .window import LoadableSpan
 
 
-def ids_of_people(span: LoadableSpan) -> pa.ChunkedArray:
-    """The ids that the request without a class returned beside those with one.
+def unsure_hits(span: LoadableSpan) -> pa.Array:
+    """Ids of hits that a request for a class returned and that may not be a robot's.
+
+    The parameter is taken to mean "only hits of this class". It means something else, or the server
+    does not know it, where a hit comes without a class as well, or for every class.
 
     Args:
         span: A complete span, its ids kept.
 
     Returns:
-        Text; empty where there was no such request, or no other.
+        Text; empty where one class alone was requested.
     """
-    plain = span.parts[""].facts.ids if len(span.parts) > 1 and "" in span.parts else []
-    return pa.chunked_array(plain, pa.string())
+    ids = {
+        name: pa.chunked_array(part.facts.ids, pa.string()).combine_chunks()
+        for name, part in span.parts.items()
+    }
+    unsure = [ids.pop("")] if "" in ids else []
+    if len(ids) > 1:
+        of_every_class, *others = ids.values()
+        for other in others:
+            of_every_class = of_every_class.filter(pc.is_in(of_every_class, value_set=other))
+        unsure.append(of_every_class)
+    return pa.concat_arrays(unsure) if unsure else pa.array([], pa.string())
 
 
-def sure_marks(marks: pa.Table, of_people: pa.ChunkedArray) -> pa.Table:
-    """Robots' marks, without those of hits that the request without a class returns as well.
-
-    The parameter may mean "these too" where it is taken to mean "only these".
+def sure_marks(marks: pa.Table, unsure: pa.Array) -> pa.Table:
+    """Robots' marks, without those of hits that may not be a robot's.
 
     Args:
         marks: Rows of ``events__robots``.
-        of_people: See ``ids_of_people``.
+        unsure: See ``unsure_hits``.
     """
-    return marks.filter(pc.invert(pc.is_in(marks["event_id"], value_set=of_people)))
+    return marks.filter(pc.invert(pc.is_in(marks["event_id"], value_set=unsure)))

@@ -97,7 +97,7 @@ class SpanLoader:
             probe,
             keep_bad_events=self.session.settings.bad_events == "keep",
             robot_class=classification or None,
-            keep_ids=not classification and len(scope.classes) > 1,
+            keep_ids=len(scope.classes) > 1,
         )
 
     def _request(self, scope: Scope, window: Window, classification: str) -> WindowRequest:

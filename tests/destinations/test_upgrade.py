@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from np6_source.loading import load
 from np6_source.sandbox import Sandbox
 from np6_source.schema import EVENTS, EXECUTION_DATA_TABLE, TABLES
 from np6_source.windows import SECOND
@@ -84,6 +85,11 @@ def store(request: pytest.FixtureRequest, make_store: Callable[[str], Store]) ->
     return make_store(request.param)
 
 
+@pytest.fixture(params=["duckdb", "postgres"])
+def database(request: pytest.FixtureRequest, make_store: Callable[[str], Store]) -> Store:
+    return make_store(request.param)
+
+
 def load_with(package: Path, store: Store, sandbox: Sandbox) -> None:
     is_files = store.script_name == "filesystem"
     options = {
@@ -138,3 +144,68 @@ def test_the_versions_take_turns(
     assert len(store.rows(EXECUTION_DATA_TABLE)) == 2 * 8
     columns = store.columns(EVENTS)
     assert set(columns) == {column.name for column in EVENTS.columns}
+
+
+ADDRESSES = {
+    "Anna@Example.COM": "example.com",
+    "of.two@ats@np6.com": "np6.com",
+    "dot@np6.com.": "np6.com",
+    "line\nbreak@np6.com": "np6.com",
+    "+33600000000": None,
+    "nowhere@": "",
+    "É@Écoles.fr": "écoles.fr",
+}
+
+
+def sent_to(number: int, address: str, timestamp: int) -> dict[str, Any]:
+    made: dict[str, Any] = event(number, timestamp)
+    made["source"]["detail"]["activation"]["recipient"] = address
+    return made
+
+
+@pytest.mark.timeout(300)
+def test_a_dataset_of_the_first_version_has_the_domains_and_views_of_this_one(
+    database: Store, first_version: Path, serve: Callable[..., Sandbox], source_of: Any
+) -> None:
+    def days(first: int, start: str) -> list[dict[str, Any]]:
+        return [
+            sent_to(first + n, address, at(start) + n * SECOND)
+            for n, address in enumerate(ADDRESSES)
+        ]
+
+    sandbox = serve([*days(0, "03-01"), *days(100, "03-02")], now=at("03-01T12:00"))
+    load_with(first_version, database, sandbox)
+    assert "recipient_domain" not in database.columns(EVENTS)
+    before = {row["id"] for row in database.rows(EVENTS)}
+    sandbox.now = at("03-02T12:00")
+    sandbox.requests.clear()
+
+    report = load(database.pipeline, lambda: source_of(sandbox, "actions_events"))
+
+    assert report.failures == []
+    rows = database.rows(EVENTS)
+    assert len(before) == len(ADDRESSES)
+    assert before < {row["id"] for row in rows}
+    assert {row["recipient"]: row["recipient_domain"] for row in rows} == ADDRESSES
+    assert all(row["recipient_domain"] == ADDRESSES[row["recipient"]] for row in rows)
+    assert min(request.query["start"] for request in sandbox.requests) > "2024-03-01T11:00"
+    with database.pipeline.sql_client() as client:
+        found = client.execute_sql("SELECT SUM(count_sent) FROM action_performance") or ()
+        assert [int(row[0]) for row in found] == [2 * len(ADDRESSES)]
+        domains = client.execute_sql(
+            "SELECT recipient_domain, SUM(count_sent) FROM deliverability_daily GROUP BY 1"
+        )
+    assert {row[0]: int(row[1]) for row in domains or ()} == {
+        domain: 2 * [*ADDRESSES.values()].count(domain) for domain in ADDRESSES.values()
+    }
+
+
+@pytest.mark.timeout(300)
+def test_a_policy_that_leaves_domains_out_is_kept(
+    database: Store, serve: Callable[..., Sandbox], source_of: Any
+) -> None:
+    sandbox = serve([sent_to(1, "anna@np6.com", at("03-01"))], now=at("03-02"))
+    pii = {"domain": "drop"}
+    load(database.pipeline, lambda: source_of(sandbox, "actions_events", pii=pii))
+
+    assert [row["recipient_domain"] for row in database.rows(EVENTS)] == [None]
