@@ -348,7 +348,8 @@ def _(ask, mo):
             mo.ui.table(
                 ask(
                     "SELECT resource, scope_id, complete_from, complete_until, count_gaps,"
-                    " round(lag_minutes) AS lag_minutes FROM freshness ORDER BY ALL"
+                    " round(lag_minutes) AS lag_minutes FROM freshness"
+                    " WHERE classification = '' ORDER BY ALL"
                 ),
                 selection=None,
             ),

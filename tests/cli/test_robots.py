@@ -117,6 +117,7 @@ def dataset(
         options += ["--duckdb-file", str(warehouse.database)]
     monkeypatch.setenv("SOURCES__NP6__API_KEY", sandbox.key)
     monkeypatch.setenv("SOURCES__NP6__BASE_URL", sandbox.url)
+    monkeypatch.setenv("SOURCES__NP6__MATERIALIZE", "messages")
     monkeypatch.setenv("RUNTIME__INTERCEPT_SIGNALS", "false")
     return Dataset(options, pipeline, sandbox, capsys, serve, monkeypatch.setenv)
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,11 +20,14 @@ import pytest
 from np6_source import views
 from np6_source.loading import load
 from np6_source.views.translation import translated
-from tests.support import Warehouse, at
-from tests.views.accounts import small
+from tests.support import ROOT, Warehouse, at
+from tests.views.accounts import robots_of, small
+from tests.views.reading import mark
 
 TMake = Callable[..., Any]
 END = "2025-03-10"
+MESSAGES = "SELECT * FROM messages ORDER BY message_id"
+WAITING = "SELECT count_packages_not_in_messages FROM freshness"
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
@@ -74,6 +83,121 @@ def test_after_every_load_in_any_order_it_is_the_query(
             assert differences(pipeline) == 0, number
             assert query(pipeline, "SELECT count_packages_not_in_messages FROM freshness") == [(0,)]
     assert query(pipeline, "SELECT count(*) FROM messages")[0][0] > 100
+
+
+KILLED = """
+import json, os, signal, sys
+import dlt
+from np6_source import views
+
+options = json.loads(sys.argv[1])
+destination = getattr(dlt.destinations, options["kind"])(options["where"])
+pipeline = dlt.pipeline(
+    options["name"], destination=destination, dataset_name=options["dataset"],
+    pipelines_dir=options["folder"],
+)
+
+def one_by_one(place, statements):
+    # As views._execute does at once, in the same transaction.
+    for statement in statements:
+        if options["statements"] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        options["statements"] -= 1
+        place.client.sql_client.execute_sql(statement)
+
+views._execute = one_by_one
+views.make(pipeline, materialize=True)
+print("done")
+"""
+
+
+def killed_after(pipeline: dlt.Pipeline, statements: int) -> bool:
+    """Makes the table in a process that is killed after some statements; tells whether it was."""
+    credentials = pipeline.destination_client().config.credentials
+    is_duckdb = pipeline.destination.destination_type.endswith("duckdb")
+    options = {
+        "kind": "duckdb" if is_duckdb else "postgres",
+        "where": credentials.database if is_duckdb else credentials.to_native_representation(),
+        "name": pipeline.pipeline_name,
+        "dataset": pipeline.dataset_name,
+        "folder": pipeline.pipelines_dir,
+        "statements": statements,
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, json.dumps(options)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
+    assert (ended.returncode == 0) == (ended.stdout == "done\n")
+    return ended.returncode != 0
+
+
+@pytest.mark.timeout(300)
+def test_a_kill_between_its_statements_leaves_the_state_before_and_the_next_call_mends_it(
+    pipeline: dlt.Pipeline, serve: TMake, source_of: TMake
+) -> None:
+    events = small(events=300).events()
+    after: Any = None
+    for held in (events[::2], events):
+        sandbox = serve(held, now=at("2025-03-11"))
+        load(
+            pipeline,
+            lambda sandbox=sandbox: source_of(
+                sandbox, "actions_events", start="2025-01-06", end=END, window=100 * 86_400
+            ),
+            views="off",
+        )
+        before = after
+        # The table is made, later refreshed: after each statement, and before the last one's end.
+        for statements in (1, 40) if before is None else (1, 2):
+            assert killed_after(pipeline, statements)
+            if before is None:
+                with pytest.raises(Exception, match="messages"):
+                    query(pipeline, "SELECT 1 FROM messages")
+            else:
+                assert query(pipeline, MESSAGES) == before
+                assert query(pipeline, WAITING) == [(1,)]
+        assert not killed_after(pipeline, -1)
+        assert differences(pipeline) == 0
+        assert query(pipeline, WAITING) == [(0,)]
+        after = query(pipeline, MESSAGES)
+    assert after != before
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_parts_marks_and_late_events_in_any_order_end_as_the_query(
+    pipeline: dlt.Pipeline, serve: TMake, source_of: TMake, seed: int
+) -> None:
+    """Ranges that commit in no order, some without views, some marks between, some events late."""
+    chance = random.Random(seed)
+    account = small(events=500)
+    events = account.events()
+    weeks = ["2025-01-06", "2025-01-27", "2025-02-17", END]
+    parts = [*pairwise(weeks), *pairwise(weeks)]
+    chance.shuffle(parts)
+    robots = robots_of(account)
+    for number, (start, end) in enumerate(parts):
+        share = len(events) if number >= len(parts) // 2 else len(events) // 2
+        sandbox = serve(chance.sample(events, share), now=at("2025-03-11"))
+        load(
+            pipeline,
+            lambda sandbox=sandbox, start=start, end=end: source_of(
+                sandbox, "actions_events", start=start, end=end, window=100 * 86_400
+            ),
+            views=chance.choice(["auto", "off"]) if number else "auto",
+            materialize=None if number else True,
+        )
+        if chance.random() < 0.4:
+            mark(pipeline, dict(chance.sample(sorted(robots.items()), len(robots) // 2)))
+            views.forget_messages(pipeline)
+    views.make(pipeline)
+    assert differences(pipeline) == 0
+    assert query(pipeline, WAITING) == [(0,)]
 
 
 def test_what_is_not_in_it_shows_and_comes_with_the_next_refresh(
