@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .cli import check, digest, documentation, gaps, ids, load, robots, status, views
+from .cli import check, digest, documentation, erase, gaps, ids, load, robots, status, views
 from .cli.document import installed_version
 from .cli.options import Parser
 from .cli.outcome import run
@@ -19,6 +19,7 @@ COMMANDS = {
     "robots": robots,
     "ids": ids,
     "digest": digest,
+    "erase": erase,
 }
 """The modules of the commands, each with ``SUMMARY``, ``add_options`` and ``run``."""
 INTERNAL = {"documentation": documentation}

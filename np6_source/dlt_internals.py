@@ -24,9 +24,11 @@ from dlt.common.json import json
 from dlt.common.pipeline import PipelineContext
 from dlt.common.runtime import signals
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
+from dlt.common.versioned_state import compress_state, decompress_state
 from dlt.extract import DltResource
 from dlt.extract.incremental import Incremental
 from dlt.pipeline.exceptions import PipelineStepFailed
+from dlt.pipeline.state_sync import generate_pipeline_state_version_hash
 from dlt.pipeline.trace import save_trace
 
 STAGING_LAYOUT = "staging_dataset_name_layout"
@@ -424,3 +426,31 @@ def _cleaned(value: Any) -> Any:
             **{name: _cleaned(getattr(value, name)) for name in getattr(value, "_fields", ())}
         )
     return value
+
+
+def changed_state(text: str, change: Callable[[Any], None]) -> tuple[str, str]:
+    """A pipeline's state as ``_dlt_pipeline_state`` keeps it, changed.
+
+    dlt keeps every version of it there, compressed, with a hash of its content (dlt 1.31).
+
+    Args:
+        text: The column ``state``.
+        change: Changes the state in place.
+
+    Returns:
+        The columns ``state`` and ``version_hash``; the same text where nothing has changed.
+    """
+    state: Any = decompress_state(text)
+    before = generate_pipeline_state_version_hash(state)
+    change(state)
+    after = generate_pipeline_state_version_hash(state)
+    if after == before:
+        return text, after
+    state["_version_hash"] = after
+    return compress_state(state), after
+
+
+def forget_trace(pipeline: dlt.Pipeline) -> None:
+    """Removes the trace of the last run, which has its messages (dlt 1.31)."""
+    for name in ("trace.pickle", "last_trace.json"):
+        (Path(pipeline.working_dir) / name).unlink(missing_ok=True)

@@ -101,7 +101,7 @@ def coverage(
     Raises:
         SettingError: Several have, and none was named.
     """
-    loaded, schema = _loaded_schema(pipeline, schema_name)
+    loaded, schema = loaded_schema(pipeline, schema_name)
     with _ledger_of(pipeline, schema, *loaded) as (client, has_classes):
         covered = _covered(client, schema, has_classes, packages=packages) or {}
         for scope in _given_up(client, schema, has_classes):
@@ -125,7 +125,7 @@ def recent_windows(
     Raises:
         SettingError: As for ``coverage``.
     """
-    loaded, schema = _loaded_schema(pipeline, schema_name)
+    loaded, schema = loaded_schema(pipeline, schema_name)
     arrow = LOAD_WINDOWS.arrow_schema
     if not loaded:
         return arrow.empty_table()
@@ -530,7 +530,7 @@ def recorded_policies(pipeline: dlt.Pipeline, schema_name: str | None = None) ->
     Raises:
         SettingError: As for ``coverage``.
     """
-    _, schema = _loaded_schema(pipeline, schema_name)
+    _, schema = loaded_schema(pipeline, schema_name)
     return policies(pipeline, schema, must_be_known=True)
 
 
@@ -556,7 +556,7 @@ def speaks_sql(pipeline: dlt.Pipeline, schema: Schema) -> bool:
     return isinstance(pipeline.destination_client(schema.name), SqlJobClientBase)
 
 
-def _loaded_schema(pipeline: dlt.Pipeline, schema_name: str | None) -> tuple[list[str], Schema]:
+def loaded_schema(pipeline: dlt.Pipeline, schema_name: str | None) -> tuple[list[str], Schema]:
     """The source that has loaded NP6 events: its name, if any, and its schema."""
     loaded = [name for name in pipeline.schema_names if _has_loaded_windows(pipeline.schemas[name])]
     if schema_name is not None:

@@ -40,15 +40,18 @@ from .duck import is_begun_without_staging
 from .errors import AlreadyRunning, Np6Error
 from .isolation import has_given_lock, keep_apart
 from .ledger import note_not_loaded
+from .persons.erasing import finish as finish_erasures
 from .reloading import (
     ask_first,
     begin,
-    finish,
     from_its_start,
     intent_of,
     is_backfill,
     missing_tables,
     plan_reload,
+)
+from .reloading import (
+    finish as finish_reload,
 )
 from .runs import failures, raise_if_incomplete, resource_metrics
 from .settings import TMoment
@@ -143,10 +146,11 @@ def load(
     # Dropping the tables with each checkpoint would never end.
     reload, pipeline.refresh = reload or pipeline.refresh is not None, None
     keep_rows_out_of_logs()
-    with keeping_rows_out_of_errors(pipeline), _only_one(pipeline):
+    with keeping_rows_out_of_errors(pipeline), only_one(pipeline):
         in_turn = partial(in_database_or_file, wait=patience(stop_when))
         keep_apart(pipeline, turn or (None if has_given_lock(pipeline) else in_turn))
         try:
+            finish_erasures(pipeline, in_turn)
             with to_read(pipeline, in_turn):
                 if pipeline.config.restore_from_destination:
                     pipeline.sync_destination()
@@ -211,7 +215,7 @@ def _load_all(
         if report.stopped or not full or report.failures:
             break
     if not (report.stopped or any(f["kind"] != "NotFound" for f in report.failures)):
-        finish(pipeline, source, in_turn)
+        finish_reload(pipeline, source, in_turn)
 
 
 def _smaller(
@@ -323,7 +327,12 @@ def abandon(pipeline: dlt.Pipeline, why: str) -> None:
 
 
 @contextmanager
-def _only_one(pipeline: dlt.Pipeline) -> Iterator[None]:
+def only_one(pipeline: dlt.Pipeline) -> Iterator[None]:
+    """Keeps other processes from running the pipeline.
+
+    Raises:
+        AlreadyRunning: Another is running it.
+    """
     lock = Path(pipeline.pipelines_dir) / f"{pipeline.pipeline_name}.np6.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:

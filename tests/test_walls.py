@@ -28,7 +28,7 @@ MAY_KNOW_DLT = {
         "duck",
         "dataset_lock",
     ),
-    *("destinations", "reloading", "robots", "runs", "upgrading"),
+    *("destinations", "reloading", "robots", "runs", "upgrading", "erasures", "persons"),
 }
 """Folders and modules that may import dlt."""
 
@@ -38,7 +38,11 @@ FOLDERS: dict[str, set[str]] = {
     "tables": {*FACTS, "dlt_internals", "lake", "dataset_lock"},
     "extract": {
         *(*FACTS, "dlt_internals", "api", "events", "tables", "ledger", "lake"),
-        *("isolation", "reloading", "dataset_lock"),
+        *("isolation", "reloading", "dataset_lock", "erasures"),
+    },
+    "persons": {
+        *(*FACTS, "dlt_internals", "dataset_lock", "erasures", "events", "extract", "ledger"),
+        *("reloading", "views"),
     },
     "views": {*FACTS, "deduplication"},
     "sandbox": {"endpoints", "dimensions"},

@@ -138,25 +138,43 @@ def sql_of(dialect: str, form: TForm, value: str = "v") -> str:
     return make(value, form)
 
 
-def _duckdb(value: str, form: TForm) -> str:
+def canonical_sql(dialect: str, value: str) -> str:
+    """``canonical`` as an SQL expression.
+
+    Args:
+        dialect: ``duckdb`` or ``postgres``.
+        value: The expression whose canonical form is wanted.
+    """
+    return {"duckdb": _canonical_duckdb, "postgres": _canonical_postgres}[dialect](value)
+
+
+def _canonical_duckdb(value: str) -> str:
     trimmed = rf"trim({value}, E' \t\r\n')"
-    c = _cased(
+    return _cased(
         f"regexp_full_match({trimmed}, '{_NUMBER}')",
         f"regexp_replace(regexp_replace({trimmed}, '[^0-9]', '', 'g'), '^00', '')",
         f"translate(nfc_normalize({trimmed}), '{UPPER}', '{LOWER}')",
     )
+
+
+def _canonical_postgres(value: str) -> str:
+    trimmed = rf"btrim({value}, E' \t\r\n')"
+    return _cased(
+        f"{trimmed} ~ '^{_NUMBER}$'",
+        f"regexp_replace(regexp_replace({trimmed}, '[^0-9]', '', 'g'), '^00', '')",
+        f"translate(normalize({trimmed}, NFC), '{UPPER}', '{LOWER}')",
+    )
+
+
+def _duckdb(value: str, form: TForm) -> str:
+    c = _canonical_duckdb(value)
     inner = "sha256(unhex($ipad)::BLOB || encode({c}))"
     digest = f"left(sha256(unhex($opad)::BLOB || unhex({inner})), {DIGITS})"
     return _kept_if_empty(c if form == "address" else value, digest)
 
 
 def _postgres(value: str, form: TForm) -> str:
-    trimmed = rf"btrim({value}, E' \t\r\n')"
-    c = _cased(
-        f"{trimmed} ~ '^{_NUMBER}$'",
-        f"regexp_replace(regexp_replace({trimmed}, '[^0-9]', '', 'g'), '^00', '')",
-        f"translate(normalize({trimmed}, NFC), '{UPPER}', '{LOWER}')",
-    )
+    c = _canonical_postgres(value)
     inner = "sha256(decode(:ipad, 'hex') || convert_to({c}, 'UTF8'))"
     digest = f"left(encode(sha256(decode(:opad, 'hex') || {inner}), 'hex'), {DIGITS})"
     return _kept_if_empty(c if form == "address" else value, digest)

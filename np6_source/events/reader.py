@@ -35,6 +35,7 @@ from .lateness import Histogram, inside_of
 from .privacy import KEEP_ALL, Privacy
 from .queries import KNOWN, RAW, REPEATS, select_events, select_examined, select_known
 from .rows import Origin
+from .suppression import NOBODY, Suppression
 
 BATCH_ROWS = 4_096
 """Events parsed and handed on at a time."""
@@ -109,6 +110,7 @@ class EventReader:
         memory_limit: str = "512MB",
         tombstones: bool = False,
         privacy: Privacy = KEEP_ALL,
+        suppression: Suppression = NOBODY,
     ) -> None:
         """Opens an in-memory DuckDB.
 
@@ -117,6 +119,7 @@ class EventReader:
             memory_limit: DuckDB's memory limit for parsing.
             tombstones: An execution without data has a row that says so.
             privacy: What becomes of values about persons.
+            suppression: The persons of whom nothing is stored.
         """
         # An array of events is parsed by one thread whatever their number; more only take memory.
         self._connection = duckdb.connect(
@@ -129,6 +132,7 @@ class EventReader:
         self._shapes = Shapes()
         self._tombstones = tombstones
         self._privacy = privacy
+        self._suppression = suppression
         self._expects_known = True
 
     def close(self) -> None:
@@ -203,7 +207,8 @@ class EventReader:
                 yield self._masked(tables)
 
     def _masked(self, tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
-        return {name: self._privacy.applied(_BY_NAME[name], rows) for name, rows in tables.items()}
+        stored = self._suppression.of_events(tables)
+        return {name: self._privacy.applied(_BY_NAME[name], rows) for name, rows in stored.items()}
 
     def _parsed(self, file: Path) -> Iterator[tuple[pa.Table, pa.Array]]:
         """The events, and the JSON of each; NULL where nothing about them can be amiss.

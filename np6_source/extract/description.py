@@ -21,7 +21,6 @@ from ..api.responses import fewer_than_announced
 from ..dimensions import Dimension
 from ..errors import BadAnswer, RequestContext, SpoolFailed
 from ..events.json_file import UnreadableResponse, check_brackets, is_empty_array, repair
-from ..events.privacy import Privacy
 from ..settings import TTimestampFormat
 from ..windows import to_datetime
 from .dimension_rows import NoRow, rows_of
@@ -146,7 +145,7 @@ def _read(
             for element in batch:
                 for name, row in rows_of(element, dimension, account, requested_at):
                     rows.setdefault(name, []).append(row)
-            stash.add(_as_tables(rows, dimension, tools.privacy))
+            stash.add(_as_tables(rows, dimension, tools))
         incomplete = fewer_than_announced(facts.total_count, count, context)
         if incomplete is not None:
             raise incomplete
@@ -157,15 +156,15 @@ def _read(
 
 
 def _as_tables(
-    rows: dict[str, list[dict[str, Any]]], dimension: Dimension, privacy: Privacy
+    rows: dict[str, list[dict[str, Any]]], dimension: Dimension, tools: Tools
 ) -> dict[str, pa.Table]:
-    return {
-        table.name: privacy.applied(
-            table, pa.Table.from_pylist(rows[table.name], schema=table.arrow_schema)
-        )
-        for table in dimension.tables
-        if table.name in rows
-    }
+    found = {}
+    for table in dimension.tables:
+        if table.name in rows:
+            all_rows = pa.Table.from_pylist(rows[table.name], schema=table.arrow_schema)
+            stored = tools.suppression.of_names(table, all_rows)
+            found[table.name] = tools.privacy.applied(table, stored)
+    return found
 
 
 def _object(file: Path) -> Any:

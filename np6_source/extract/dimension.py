@@ -103,8 +103,8 @@ class _DimensionRun:
             DescriptionRequest(dimension, scope, self._session.label_of(scope, dimension))
             for scope in self._scopes()
         ]
-        if isinstance(self._scope_ids, ChosenActions) and not requests:
-            return
+        if self._scope_ids and not requests:
+            return  # None is meant, or all were erased.
         is_any = False
         with closing(self._responses(requests)) as responses:
             for stash in responses:
@@ -118,7 +118,8 @@ class _DimensionRun:
 
     def _scopes(self) -> tuple[str, ...]:
         if not isinstance(self._scope_ids, ChosenActions):
-            return self._scope_ids or ("",)
+            given = self._session.without_erased(self._scope_ids, self._dimension)
+            return given or (() if self._scope_ids else ("",))
         try:
             return ids_of(self._scope_ids, self._session, self._tools)
         except RequestFailed as failure:

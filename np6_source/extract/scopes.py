@@ -132,7 +132,8 @@ class ScopePlan:
     def _scopes(self) -> tuple[str, ...]:
         """The ids to ask for; one that is empty for the account."""
         if not isinstance(self.scope_ids, ChosenActions):
-            return self._due(self.scope_ids or ("",))
+            given = self.session.without_erased(self.scope_ids, self.endpoint)
+            return self._due(given or (() if self.scope_ids else ("",)))
         known = tuple(dict.fromkeys(of_scope_key(key)[0] for key in self.state.get(PLACES, ())))
         try:
             found = ids_of(self.scope_ids, self.session, self.tools, known)

@@ -21,9 +21,11 @@ from ..dataset_lock import to_read
 from ..dimensions import Dimension
 from ..dlt_internals import is_stop_requested
 from ..endpoints import Endpoint
+from ..erasures import read, suppression_of
 from ..errors import RequestFailed, SettingError
 from ..events.privacy import Privacy
 from ..events.reader import PARSES_AT_ONCE, EventReader
+from ..events.suppression import NOBODY, Suppression
 from ..isolation import keep_apart
 from ..ledger import TCoverage, policies, proven
 from ..reloading import INTENT
@@ -38,6 +40,9 @@ from .spool import spool_folder
 
 logger = logging.getLogger(__name__)
 
+ERASURES = "erasures"
+"""Key of the source's state: somebody was erased from the dataset."""
+
 
 @dataclass(frozen=True)
 class Tools:
@@ -50,6 +55,7 @@ class Tools:
         parsers: The threads that parse what was fetched.
         spool: Folder for temporary files.
         privacy: What becomes of values about persons.
+        suppression: The persons of whom nothing is stored.
     """
 
     client: Client
@@ -58,6 +64,7 @@ class Tools:
     parsers: Executor
     spool: Path
     privacy: Privacy
+    suppression: Suppression
 
 
 class ExtractSession:
@@ -78,6 +85,7 @@ class ExtractSession:
         limits: Numbers of rows at which the API may cut its responses.
         ended_by: The failure that ended the run for every resource, if one did.
         actions: The account's list of actions.
+        suppression: The persons of whom nothing is stored.
     """
 
     def __init__(self, client: ClientSettings, settings: Settings) -> None:
@@ -101,6 +109,7 @@ class ExtractSession:
                 keep_apart(dlt.current.pipeline())
                 self._begin(load_id())
                 self._check_policy()
+                self._read_erasures()
             self._users += 1
             if self._tools is None:
                 with ExitStack() as stack:
@@ -126,6 +135,7 @@ class ExtractSession:
         self.limits = RowLimits()
         self._ledger: list[TCoverage | None] = []
         self.actions = ActionList(self.settings.account)
+        self.suppression = NOBODY
 
     def _check_policy(self) -> None:
         """Makes sure that the dataset has one policy for personal data, and notes which.
@@ -156,9 +166,55 @@ class ExtractSession:
         with to_read(pipeline):
             return policies(pipeline, dlt.current.source_schema(), must_be_known)
 
+    def _read_erasures(self) -> None:
+        """Learns of whom nothing may be stored, before anything is requested.
+
+        Raises:
+            SettingError: Somebody is listed, and the key that tells whom is not there.
+        """
+        if self._load_id is None:
+            return
+        state, schema = dlt.current.source_state(), dlt.current.source_schema()
+        pipeline, key = dlt.current.pipeline(), self.settings.privacy.key
+        # Erasing needs a key: where none is and none was, an extraction needs no destination.
+        must_be_known = key is not None or ERASURES in state
+        try:
+            with to_read(pipeline):
+                erasures = read(pipeline, schema, must_be_known)
+            if erasures:
+                state[ERASURES] = True
+            elif must_be_known:
+                state.pop(ERASURES, None)
+            self.suppression = suppression_of(erasures, key, schema.name)
+        except BaseException:
+            self._load_id = None  # The next resource is refused as well.
+            raise
+
     def label_of(self, scope_id: str, endpoint: Endpoint | Dimension) -> str:
         """The id as it is stored, logged and shown; see ``policy.label_of``."""
         return label_of(scope_id, endpoint, self.settings.privacy.label_key)
+
+    def without_erased(
+        self, scope_ids: tuple[str, ...], row: Endpoint | Dimension
+    ) -> tuple[str, ...]:
+        """The ids to request: those of contacts who were erased are left out, and it is said.
+
+        Args:
+            scope_ids: The ids that were given.
+            row: The operation that takes them.
+        """
+        if self.suppression.is_empty or not row.ids_are_of_contacts:
+            return scope_ids
+        by_address = row.ids_are_personal
+        is_erased = self.suppression.is_address if by_address else self.suppression.is_contact
+        kept = tuple(one for one in scope_ids if not is_erased(one))
+        for one in scope_ids:
+            if one not in kept:
+                self.say_once(
+                    f"Contact {self.label_of(one, row)} was erased from this dataset and is not"
+                    " requested: take the id out of those that you load by."
+                )
+        return kept
 
     def _open(self, stack: ExitStack) -> Tools:
         # What Arrow keeps for later is not wanted any more; the load step has its own needs.
@@ -167,7 +223,8 @@ class ExtractSession:
         spool = stack.enter_context(spool_folder(parent / "np6_spool"))
         client = Client(self.client_settings, self.clock, self.should_stop)
         stack.callback(client.close)
-        reader = EventReader(spool, tombstones=True, privacy=self.settings.privacy)
+        privacy, suppression = self.settings.privacy, self.suppression
+        reader = EventReader(spool, tombstones=True, privacy=privacy, suppression=suppression)
         stack.callback(reader.close)
         parsers = stack.enter_context(
             ThreadPoolExecutor(PARSES_AT_ONCE, thread_name_prefix="np6-parse")
@@ -175,7 +232,7 @@ class ExtractSession:
         executor = stack.enter_context(
             ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="np6-fetch")
         )
-        return Tools(client, reader, executor, parsers, spool, self.settings.privacy)
+        return Tools(client, reader, executor, parsers, spool, privacy, suppression)
 
     def ledger(self) -> TCoverage | None:
         """What the destination proves to be loaded, asked once in a run; see ``ledger.proven``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,9 @@ KILLS = 10
 
 
 @pytest.fixture
-def load(command_line: Any, serve: Any) -> Callable[..., Any]:
+def load(command_line: Any, serve: Any) -> Iterator[Callable[..., Any]]:
     """Starts the command under a policy, against an account of persons that answers slowly."""
     sandbox = serve(persons(), now=at("03-02"))
-    sandbox.faults.add("stall_body=0.2")
 
     def start(warehouse: Any, pii: str | None) -> Any:
         policy = {} if pii is None else {"SOURCES__NP6__PII": pii}
@@ -51,13 +50,8 @@ def load(command_line: Any, serve: Any) -> Callable[..., Any]:
             **policy,
         )
 
-    return start
-
-
-def uncompressed(database: Path) -> None:
-    """Makes a file whose tables keep texts as they are."""
-    with duckdb.connect(str(database)) as connection:
-        connection.execute("CREATE SCHEMA np6")
+    with sandbox.faults.during("stall_body=0.2"):
+        yield start
 
 
 def open_to_others(folder: Path) -> set[str]:

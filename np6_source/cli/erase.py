@@ -1,0 +1,214 @@
+"""``np6-source erase``: takes a contact's values out of the tables, and keeps them out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import dlt
+
+from ..dataset_lock import duckdb_file, in_database_or_file
+from ..dlt_internals import forget_package, forget_trace
+from ..errors import SettingError
+from ..events.privacy import Privacy
+from ..extract.spool import spool_folder
+from ..loading import abandon, only_one
+from ..persons.dataset import opened
+from ..persons.erasing import (
+    Erasing,
+    erase,
+    finish,
+    found_in_tables,
+    left,
+    lift,
+    make_messages_anew,
+    planned,
+    vacuum,
+)
+from ..persons.finding import find, finds_addresses
+from ..views.publishing import check_publishing, publish
+from .configuration import check_names, configured_privacy
+from .destination import open_pipeline
+from .document import Problem, print_document
+from .gaps import coverage_of
+from .options import add_output_options, add_pipeline_options, configure_logging, ids_of
+from .outcome import DONE, FAILED, FOUND, Output
+
+SUMMARY = "take a contact's values out of the tables, for good"
+EPILOG = f"""\
+Exit status {DONE}: nothing of the contact is in the tables. 1: it could not be done. 2: an address
+of several contacts, or an option that cannot be used. {FOUND}: there is something to erase (without
+--yes), or it was erased and something is out of reach, which is said. 4: nothing was loaded yet."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.description = (
+        "Take a contact's values out of all tables: rows stay, so that counts stay. Nothing that is"
+        " loaded later, by whatever pipeline or backfill, brings them back. Without --yes it says"
+        " what would change, and changes nothing. Erase the contact in NP6 first: ids of messages"
+        " and events stay, and lead to the contact through NP6 alone."
+    )
+    parser.epilog = EPILOG
+    what = parser.add_argument_group("who").add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--contact",
+        nargs="+",
+        metavar="VALUE",
+        help="the contact's id, address or hash; @FILE takes them from a file and - from standard"
+        " input, one a line",
+    )
+    what.add_argument(
+        "--lift", metavar="ID", help="end an erasure: what is loaded from now on is stored again"
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--all-of-address",
+        action="store_true",
+        help="all contacts of an address that is, or was, of several",
+    )
+    how.add_argument("--yes", action="store_true", help="do it")
+    how.add_argument(
+        "--rewrite",
+        action="store_true",
+        help="PostgreSQL: VACUUM FULL the tables, which locks each. DuckDB's file is always written"
+        " anew",
+    )
+    how.add_argument(
+        "--publish",
+        type=Path,
+        metavar="FILE",
+        help="then copy the DuckDB file to FILE, for readers",
+    )
+    add_pipeline_options(parser)
+    add_output_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit status."""
+    configure_logging(options)
+    check_names()
+    pipeline = open_pipeline(options)
+    if options.publish:
+        check_publishing(pipeline, options.publish)
+    if options.lift is not None:
+        return _lift(pipeline, options)
+    values = ids_of(options.contact, "--contact")
+    coverage_of(pipeline)
+    if not options.yes:
+        with in_database_or_file(pipeline):
+            erasing, _ = _plan(pipeline, values, options.all_of_address)
+        return _say(pipeline, options, erasing)
+    with only_one(pipeline):
+        finish(pipeline)  # Of one that was killed.
+        with in_database_or_file(pipeline):
+            abandon(pipeline, "A contact is erased, whose values may be in a pending package")
+            erasing, privacy = _plan(pipeline, values, options.all_of_address)
+            with opened(pipeline, privacy) as data:
+                erasure_id = erase(pipeline, data, erasing)
+        is_rewritten = finish(pipeline)
+        if not is_rewritten:
+            with in_database_or_file(pipeline):
+                make_messages_anew(pipeline)
+                with opened(pipeline, privacy) as data:
+                    vacuum(data, options.rewrite)
+        _forget_files(pipeline)
+        with in_database_or_file(pipeline), opened(pipeline, privacy) as data:
+            still = found_in_tables(data, erasing.person)
+        if options.publish:
+            publish(pipeline, options.publish)
+    is_rewritten = is_rewritten or options.rewrite
+    return _say(pipeline, options, erasing, erasure_id, is_rewritten, still)
+
+
+def _plan(
+    pipeline: dlt.Pipeline, values: Sequence[str], all_of_address: bool
+) -> tuple[Erasing, Privacy]:
+    privacy = configured_privacy()
+    with opened(pipeline, privacy) as data:
+        if not finds_addresses(data) and any("@" in value for value in values):
+            raise SettingError(
+                "The dataset has neither addresses nor hashes (address=drop, contact_hash=drop):"
+                " nobody is found by an address. Give the contact's id; NP6 shows it."
+            )
+        return planned(data, find(data, values, all_of_address)), privacy
+
+
+def _forget_files(pipeline: dlt.Pipeline) -> None:
+    """Removes what the pipeline's folder has of earlier loads."""
+    for load_id in pipeline.list_completed_load_packages():
+        forget_package(pipeline, load_id)
+    forget_trace(pipeline)
+    with spool_folder(Path(pipeline.working_dir) / "np6_spool"):
+        pass  # Removes those of killed runs.
+
+
+def _lift(pipeline: dlt.Pipeline, options: argparse.Namespace) -> int:
+    coverage_of(pipeline)
+    with in_database_or_file(pipeline), opened(pipeline, configured_privacy()) as data:
+        entries = lift(data, options.lift)
+    if not entries:
+        raise SettingError(f"--lift {options.lift}: there is no such erasure")
+    if options.json:
+        print_document("erase", DONE, pipeline, {"lifted": options.lift, "entries": entries})
+    else:
+        Output(quiet=options.quiet).print(
+            "Lifted: what is loaded from now on is stored again. What is erased stays erased;"
+            " load the range again with --start and --end to have it back."
+        )
+    return DONE
+
+
+def _say(
+    pipeline: dlt.Pipeline,
+    options: argparse.Namespace,
+    erasing: Erasing,
+    erasure_id: str | None = None,
+    is_rewritten: bool = False,
+    still: Sequence[str] = (),
+) -> int:
+    """Says what was or would be changed; returns the exit status."""
+    out_of_reach = left(pipeline, is_rewritten) if erasure_id else ()
+    if erasure_id is None:
+        status = DONE if erasing.is_nothing else FOUND
+    elif still:
+        status = FAILED
+    else:
+        # A DuckDB file that was written anew has nothing of hers any more.
+        status = DONE if duckdb_file(pipeline) is not None else FOUND
+    if options.json:
+        result = {
+            "erasure_id": erasure_id,
+            "contacts": sorted(erasing.person.ids),
+            "rows": dict(erasing.counts),
+            "rewritten": is_rewritten,
+            "found_afterwards": list(still),
+            "out_of_reach": list(out_of_reach),
+        }
+        problems = [Problem("error", "found_afterwards", name) for name in still]
+        problems += [Problem("warning", "out_of_reach", what) for what in out_of_reach]
+        print_document("erase", status, pipeline, result, problems)
+        return status
+    console = Output(quiet=options.quiet)
+    for span in erasing.spans:
+        console.print(f"contact {span}")
+    verb = "would change" if erasure_id is None else "changed"
+    for name, count in erasing.counts.items():
+        console.print(f"{name}: {count:,} rows {verb}")
+    if erasure_id is None:
+        console.print(
+            "Nothing of this contact is in the tables; --yes keeps it from coming."
+            if erasing.is_nothing
+            else "Nothing was changed. Erase the contact in NP6 first, then give --yes."
+        )
+        return status
+    console.print(
+        f"Erasure {erasure_id}: what is loaded from now on has nothing of this contact."
+        f" End it with --lift {erasure_id}."
+    )
+    for name in still:
+        console.print(f"Still found: {name}")
+    for what in out_of_reach:
+        console.print(f"Out of reach: {what}")
+    return status

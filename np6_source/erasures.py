@@ -1,0 +1,166 @@
+"""Who was erased from a dataset: the table ``_np6_erasures``, and what it means for a load.
+
+A backfill, a reload or a part would bring an erased person back for as long as NP6 has her. So
+every extraction reads the table first, and blanks what is about her before it is stored. The table
+has digests with the secret key only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import dlt
+from dlt.common.configuration.exceptions import ConfigurationException
+from dlt.common.exceptions import MissingDependencyException
+from dlt.common.schema import Schema
+from dlt.destinations.exceptions import DatabaseUndefinedRelation
+from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.destinations.sql_client import SqlClientBase
+
+from .errors import SettingError
+from .events.digests import DigestKey
+from .events.suppression import NOBODY, Suppression, suppression
+from .windows import to_ms
+
+TABLE = "_np6_erasures"
+
+COLUMNS = {
+    "erasure_id": "VARCHAR(32)",
+    "kind": "VARCHAR(16)",
+    "digest": "VARCHAR(32)",
+    "before": "TIMESTAMP WITH TIME ZONE",
+    "erased_at": "TIMESTAMP WITH TIME ZONE",
+    "key_id": "VARCHAR(8)",
+    "row_counts": "VARCHAR",
+    "rewritten_at": "TIMESTAMP WITH TIME ZONE",
+}
+"""The table's columns with their types in SQL. ``before``: events published before it count, NULL:
+all. ``rewritten_at``: when the values were gone from the database's files too."""
+
+TKind = Literal["contact", "address"]
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """A row of the table.
+
+    Attributes:
+        erasure_id: The erasure; it may have several rows.
+        kind: ``contact``: the digest is of a contact's id. ``address``: of an address or a hash.
+        digest: 32 digits.
+        before: Events published before it count, UTC; None: all.
+        erased_at: When, UTC.
+        key_id: Tells by which key the digest was made.
+        is_rewritten: Whether the values are gone from the database's files.
+    """
+
+    erasure_id: str
+    kind: TKind
+    digest: str
+    before: datetime | None
+    erased_at: datetime
+    key_id: str
+    is_rewritten: bool
+
+
+def qualified(client: SqlClientBase[Any], schema: Schema) -> str:
+    """The table's name in SQL."""
+    return client.make_qualified_table_name(schema.naming.normalize_tables_path(TABLE))
+
+
+def column(name: str, client: SqlClientBase[Any], schema: Schema) -> str:
+    """A column's name in SQL."""
+    return client.escape_column_name(schema.naming.normalize_path(name))
+
+
+def created(client: SqlClientBase[Any], schema: Schema) -> str:
+    """The statement that makes the table where it is not there."""
+    columns = ", ".join(f"{column(name, client, schema)} {kind}" for name, kind in COLUMNS.items())
+    return f"CREATE TABLE IF NOT EXISTS {qualified(client, schema)} ({columns})"
+
+
+def listed(client: SqlClientBase[Any], schema: Schema) -> tuple[Erasure, ...]:
+    """The rows of the table; none where it is not there.
+
+    Args:
+        client: A connection to the dataset, open.
+        schema: The source's schema.
+    """
+    names = ", ".join(
+        column(name, client, schema) for name in COLUMNS if name not in ("row_counts",)
+    )
+    try:
+        rows = client.execute_sql(f"SELECT {names} FROM {qualified(client, schema)}") or []
+    except DatabaseUndefinedRelation:
+        return ()
+    return tuple(
+        Erasure(erasure_id, kind, digest, before, erased_at, key_id, rewritten_at is not None)
+        for erasure_id, kind, digest, before, erased_at, key_id, rewritten_at in rows
+    )
+
+
+def read(pipeline: dlt.Pipeline, schema: Schema, must_be_known: bool = True) -> tuple[Erasure, ...]:
+    """Who was erased from the dataset that a pipeline loads into, which need not be there.
+
+    Args:
+        pipeline: The pipeline, which need not have run.
+        schema: The source's schema.
+        must_be_known: A destination that cannot be reached is an error, its driver's; else nobody
+            was erased.
+
+    Returns:
+        The rows. None where the destination does not speak SQL (files: nobody can be erased from
+        them), or nothing can be loaded into it from here.
+    """
+    with ExitStack() as stack:
+        try:
+            names = [schema.name] if schema.name in pipeline.schemas else []
+            if not isinstance(pipeline.destination_client(*names), SqlJobClientBase):
+                return ()
+            client = pipeline.sql_client(*names)
+            client.open_connection()
+            stack.callback(client.close_connection)
+        except (MissingDependencyException, ConfigurationException):
+            return ()
+        except Exception:  # Each driver has its own.
+            if must_be_known:
+                raise
+            return ()
+        return listed(client, schema)
+
+
+def suppression_of(erasures: Sequence[Erasure], key: DigestKey | None, source: str) -> Suppression:
+    """What of new rows is not stored.
+
+    Args:
+        erasures: The table's rows.
+        key: The key that is configured.
+        source: Name of the source, for the message.
+
+    Raises:
+        SettingError: There is no key, or another than the digests were made with: who was erased
+            could not be told, and would come back.
+    """
+    if not erasures:
+        return NOBODY
+    keys = {erasure.key_id for erasure in erasures}
+    if key is None or keys != {key.id}:
+        has = "there is no pii_key" if key is None else f"pii_key is another (key={key.id})"
+        raise SettingError(
+            f"{source}: contacts were erased from this dataset (np6-source erase) with"
+            f" key={', '.join(sorted(keys))}, and {has}: they could not be told from others and"
+            " would come back. Nothing was loaded. Configure the key that was there."
+        )
+    return suppression(
+        key,
+        [erasure.digest for erasure in erasures if erasure.kind == "contact"],
+        [
+            (erasure.digest, to_ms(erasure.before or erasure.erased_at))
+            for erasure in erasures
+            if erasure.kind == "address"
+        ],
+    )

@@ -1,0 +1,273 @@
+"""What becomes of events about persons who were erased, before a batch leaves ``events``.
+
+Their rows stay, so that counts and keys stay; every value that says who it is about goes. The same
+function, over rows that are stored already, says what ``np6-source erase`` changes: what a later
+load brings is equal to what erasing has left. Pure: rows in, rows out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..schema import (
+    EVENT_TABLES,
+    EVENTS,
+    EXECUTION_DATA_TABLE,
+    REJECTED_EVENTS,
+    TABLES,
+    Column,
+    Table,
+)
+from .digests import DigestKey
+
+ADDRESS_CLASSES = ("address", "contact_hash")
+"""Classes of columns that hold an address, or what is made of one."""
+
+QUOTING_CLASSES = ("free", "url")
+"""Classes of columns that may quote an address."""
+
+NOT_OF_A_PERSON = ("no", "record")
+"""Classes of columns that stay when a person is erased."""
+
+_PARTS = re.compile(
+    r"[^\s@\"'<>(),;:/\\?&=#\[\]{}|]+@[^\s@\"'<>(),;:/\\?&=#\[\]{}|]+"  # an e-mail address
+    r"|\+?[0-9][0-9 ().\-]{5,}[0-9]"  # a telephone number
+    r"|[0-9a-fA-F]{32}"  # a hash
+)
+MAY_QUOTE = r"@|%(25)*40|[0-9][0-9 ().\-]{5,}[0-9]|[0-9a-fA-F]{32}"
+"""A regular expression, for Arrow, DuckDB and PostgreSQL: what a text with such a part has."""
+
+_BY_NAME = {table.name: table for table in TABLES}
+_OF_EVENTS = {table.name for table in EVENT_TABLES}
+
+
+def personal_columns(table: Table) -> tuple[Column, ...]:
+    """The columns of a table that say who a row is about."""
+    return tuple(column for column in table.columns if column.personal not in NOT_OF_A_PERSON)
+
+
+def quoting_columns(table: Table) -> tuple[str, ...]:
+    """The columns of a table whose texts may quote an address."""
+    names = [column.name for column in table.columns if column.personal in QUOTING_CLASSES]
+    return (*names, "key") if table is EXECUTION_DATA_TABLE else tuple(names)
+
+
+def address_like(text: str) -> Iterator[str]:
+    """The parts of a text that may be an address, a telephone number or a hash.
+
+    Texts in urls are encoded, and redirections encode what is encoded already.
+
+    >>> sorted(set(address_like("https://shop.example/?to=marie%40lab.example&n=1")))
+    ['marie@lab.example']
+    """
+    for _ in range(3):
+        for part in _PARTS.findall(text):
+            yield part
+            if part[-1] in ".!":
+                yield part.rstrip(".!")
+        plain = unquote(text)
+        if plain == text:
+            return
+        text = plain
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """The persons whose values are not stored.
+
+    Attributes:
+        key: The key of the digests; None where nobody is listed.
+        contacts: Digests of contacts' ids. They count for ever.
+        addresses: Digests of addresses and hashes, with the moment before which an event must have
+            been published to count, milliseconds since the epoch: who takes an address over later,
+            or signs up again, is somebody else.
+    """
+
+    key: DigestKey | None = None
+    contacts: frozenset[str] = frozenset()
+    addresses: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody is listed."""
+        return not self.contacts and not self.addresses
+
+    def is_contact(self, scope_id: str) -> bool:
+        """Whether an id is of a contact who was erased."""
+        return self.key is not None and self.key.exact(scope_id) in self.contacts
+
+    def is_address(self, value: str) -> bool:
+        """Whether a value is an address, or a hash, of a contact who was erased."""
+        return self.key is not None and self.key.of(value, "address") in self.addresses
+
+    def of_events(self, tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+        """The tables of one batch of events as they may be stored.
+
+        Args:
+            tables: Tables by name; those of events belong to the rows of ``events`` among them.
+
+        Returns:
+            The same tables with as many rows, but fewer of ``events__execution_data``; a table
+            without rows is left out.
+        """
+        if self.is_empty:
+            return dict(tables)
+        result = dict(tables)
+        if EVENTS.name in tables:
+            events = tables[EVENTS.name]
+            is_hers = self._is_hers(events)
+            hers = events["id"].filter(is_hers)
+            for name in _OF_EVENTS & tables.keys():
+                result[name] = self._of_table(_BY_NAME[name], tables[name], hers)
+        if REJECTED_EVENTS.name in tables:
+            rows = tables[REJECTED_EVENTS.name]
+            result[REJECTED_EVENTS.name] = self._without_quotes(
+                REJECTED_EVENTS, rows, "window_start"
+            )
+        return {name: rows for name, rows in result.items() if rows.num_rows}
+
+    def of_names(self, table: Table, rows: pa.Table) -> pa.Table:
+        """The rows of a table of names without those about contacts who were erased."""
+        classes = {column.name: column.personal for column in table.columns}
+        ids = [name for name, personal in classes.items() if personal == "contact_id"]
+        addresses = [name for name, personal in classes.items() if personal in ADDRESS_CLASSES]
+        if self.is_empty or not (ids or addresses):
+            return rows
+        is_hers = _none_of(rows)
+        has_id = _none_of(rows)
+        for name in ids:
+            is_hers = pc.or_(is_hers, self._matches(rows[name], self.is_contact))
+            has_id = pc.or_(has_id, pc.is_valid(rows[name]))
+        for name in addresses:
+            by_address = self._matches(rows[name], self.is_address)
+            is_hers = pc.or_(is_hers, pc.and_(pc.invert(has_id), by_address))
+        return rows.filter(pc.invert(is_hers))
+
+    def _is_hers(self, events: pa.Table) -> pa.ChunkedArray:
+        """Which events are about a contact who was erased."""
+        by_id = self._matches(events["contact_id"], self.is_contact)
+        is_early = self._published_before(events)
+        no_id = pc.is_null(events["contact_id"])
+        unicity, digest = events["contact_unicity"], events["contact_hash"]
+        by_address = pc.or_(is_early(unicity), is_early(digest))
+        nothing_else = pc.and_(pc.is_null(unicity), pc.is_null(digest))
+        by_recipient = pc.and_(nothing_else, is_early(events["recipient"]))
+        return pc.or_(by_id, pc.and_(no_id, pc.or_(by_address, by_recipient)))
+
+    def _published_before(self, rows: pa.Table) -> Callable[[pa.ChunkedArray], pa.ChunkedArray]:
+        """A function: which values are a listed address, in events from before it was erased."""
+        times = pc.cast(rows["timestamp"], pa.timestamp("ms", tz="UTC"), safe=False)
+        times = pc.cast(times, pa.int64())
+
+        def is_listed(values: pa.ChunkedArray) -> pa.ChunkedArray:
+            befores = self._each_once(values, self._before, pa.int64())
+            return pc.fill_null(pc.less(times, befores), False)
+
+        return is_listed
+
+    def _before(self, value: str) -> int | None:
+        assert self.key is not None
+        return self.addresses.get(self.key.of(value, "address"))
+
+    def _of_table(self, table: Table, rows: pa.Table, hers: pa.ChunkedArray) -> pa.Table:
+        key = "id" if table is EVENTS else "event_id"
+        is_hers = pc.is_in(rows[key], value_set=hers)
+        rows = self._without_quotes(table, rows, "timestamp")
+        if table is EXECUTION_DATA_TABLE:
+            # Its rows that quote an address are gone; here go those of her own events.
+            is_hers = pc.is_in(rows[key], value_set=hers)
+            return rows.filter(pc.invert(is_hers))
+        if table is EVENTS:
+            is_listed = self._published_before(rows)(rows["recipient"])
+            rows = _blanked(rows, "recipient", is_listed)
+        for column in personal_columns(table):
+            rows = _blanked(rows, column.name, is_hers)
+        return rows
+
+    def _without_quotes(self, table: Table, rows: pa.Table, time: str) -> pa.Table:
+        """The rows without texts that quote a listed address; data with one goes as a row."""
+        if not self.addresses:
+            return rows
+        times = pc.cast(rows[time], pa.timestamp("ms", tz="UTC"), safe=False)
+        times = pc.cast(times, pa.int64())
+        gone = _none_of(rows)
+        for name in quoting_columns(table):
+            befores = self._each_once(rows[name], self.quoted_before, pa.int64(), MAY_QUOTE)
+            quotes = pc.fill_null(pc.less(times, befores), False)
+            if table is EXECUTION_DATA_TABLE:
+                gone = pc.or_(gone, quotes)
+            else:
+                rows = _blanked(rows, name, quotes)
+        return rows.filter(pc.invert(gone)) if table is EXECUTION_DATA_TABLE else rows
+
+    def quoted_before(self, text: str) -> int | None:
+        """Until when events with a text count, milliseconds since the epoch; None: of nobody."""
+        found = [before for part in address_like(text) if (before := self._before(part))]
+        return max(found, default=None)
+
+    def _matches(
+        self, values: pa.ChunkedArray, is_listed: Callable[[str], bool]
+    ) -> pa.ChunkedArray:
+        found = self._each_once(values, lambda text: is_listed(text) or None, pa.bool_())
+        return pc.fill_null(found, False)
+
+    def _each_once(
+        self,
+        values: pa.ChunkedArray,
+        look: Callable[[str], object],
+        kind: pa.DataType,
+        pattern: str | None = None,
+    ) -> pa.ChunkedArray:
+        """What is found of each value; each that occurs more than once is looked at once."""
+        if pattern is not None:
+            may = pc.fill_null(pc.match_substring_regex(values, pattern), False)
+            if not pc.any(may).as_py():
+                return pa.chunked_array([pa.nulls(len(values), kind)])
+            values = pc.if_else(may, values, pa.scalar(None, pa.string()))
+        encoded = pa.chunked_array(values).dictionary_encode().unify_dictionaries()
+        chunks = [
+            pa.array([None if t is None else look(t) for t in c.dictionary.to_pylist()], kind).take(
+                c.indices
+            )
+            for c in encoded.chunks
+        ]
+        return pa.chunked_array(chunks, kind)
+
+
+def suppression(
+    key: DigestKey | None, contacts: Collection[str], addresses: Iterable[tuple[str, int]]
+) -> Suppression:
+    """The list as ``_np6_erasures`` has it.
+
+    Args:
+        key: The key of its digests.
+        contacts: Digests of contacts' ids.
+        addresses: Digests of addresses and hashes, each with the moment before which it counts;
+            the latest of several counts.
+    """
+    latest: dict[str, int] = {}
+    for digest, before in addresses:
+        latest[digest] = max(before, latest.get(digest, before))
+    return Suppression(key, frozenset(contacts), MappingProxyType(latest))
+
+
+def _none_of(rows: pa.Table) -> pa.Array:
+    return pa.repeat(pa.scalar(False), rows.num_rows)
+
+
+def _blanked(rows: pa.Table, name: str, where: pa.ChunkedArray) -> pa.Table:
+    position = rows.schema.get_field_index(name)
+    field_ = rows.schema.field(position)
+    values = pc.if_else(where, pa.scalar(None, field_.type), rows[name])
+    return rows.set_column(position, field_, values)
+
+
+NOBODY = Suppression()
+"""The list where nobody was erased."""

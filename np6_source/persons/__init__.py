@@ -1,0 +1,1 @@
+"""Single persons in a dataset: found, shown to themselves, erased."""

@@ -1,0 +1,336 @@
+"""Erasing a contact: her values go, the rows stay, and nothing brings her back.
+
+All that is in tables goes in one transaction, with the row of ``_np6_erasures`` by which later
+loads know her. Then the tables made of others are made anew, and a DuckDB file is written anew;
+where a kill comes between, the next load or the next ``erase`` does it first.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import dlt
+
+from ..dataset_lock import TTurn, duckdb_file, in_database_or_file
+from ..destinations import kind_of_destination
+from ..dlt_internals import changed_state
+from ..erasures import TABLE, column, created, listed, qualified
+from ..events.suppression import personal_columns
+from ..schema import (
+    EVENT_TABLES,
+    EVENTS,
+    EXECUTION_DATA_TABLE,
+    LOAD_WINDOWS,
+    REJECTED_EVENTS,
+    Table,
+)
+from ..views import forget_messages, make, standing
+from .dataset import AT_ONCE, Condition, Dataset, is_one_of
+from .duckdb_file import rewrite
+from .finding import Person, Span, spans_of
+from .labels import OF_CONTACTS, Labels, forget_labels, labels_of
+from .mentions import Mention, is_removed_whole, mentions
+
+logger = logging.getLogger(__name__)
+
+LEFT: Mapping[str, tuple[str, ...]] = {
+    "duckdb": (
+        "copies, published files and backups of the DuckDB file",
+        "readers that have the old file open, until they close it",
+        "free blocks of the disk",
+    ),
+    "postgres": (
+        "the write-ahead log until its segments are written over, replicas, archives and backups",
+        "pg_statistic, for superusers, until each table was analysed again",
+    ),
+}
+"""What erasing does not reach, by destination."""
+
+DEAD_ROWS = "the tables' dead rows, until VACUUM FULL: run it, or erase again with --rewrite"
+
+
+@dataclass(frozen=True)
+class Erasing:
+    """What erasing a person changes.
+
+    Attributes:
+        person: The person.
+        spans: Her contacts in a few words.
+        labels: What the ledger calls her.
+        mentions: Texts of others that quote her.
+        counts: Rows by what happens to them, as ``events`` or ``events: recipient``.
+    """
+
+    person: Person
+    spans: Sequence[Span]
+    labels: Labels
+    mentions: Sequence[Mention]
+    counts: Mapping[str, int]
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether nothing of hers is there."""
+        return not any(self.counts.values())
+
+
+def planned(data: Dataset, person: Person) -> Erasing:
+    """What erasing a person would change; changes nothing."""
+    labels, quoting = labels_of(data, person), tuple(mentions(data, person))
+    counts: Counter[str] = Counter()
+    hers = person.is_hers(data) & has_values(data, EVENTS)
+    counts[EVENTS.name] = data.count(EVENTS, hers)
+    if data.has(EVENTS, "recipient"):
+        counts["events: recipient of others"] = data.count(EVENTS, person.went_to_her(data))
+    for table in _children(data):
+        counts[table.name] = data.count(table, _of_her(data, person) & has_values(data, table))
+    for table in data.tables:
+        if table not in EVENT_TABLES and table not in (LOAD_WINDOWS, REJECTED_EVENTS):
+            counts[table.name] = data.count(table, person.is_named(data, table))
+    for table in (LOAD_WINDOWS, REJECTED_EVENTS):
+        if data.has(table, "scope_id"):
+            counts[table.name] = data.count(table, _labelled(data, labels))
+    for mention in quoting:
+        counts[f"{mention.table.name}: {mention.column} of others"] += 1
+    shown = {name: count for name, count in counts.items() if count}
+    return Erasing(person, spans_of(data, person), labels, quoting, shown)
+
+
+def has_values(data: Dataset, table: Table) -> Condition:
+    """A condition: a row of events still says who it is about; data always does."""
+    if table is EXECUTION_DATA_TABLE:
+        return Condition("1 = 1")
+    there = [column.name for column in personal_columns(table) if data.has(table, column.name)]
+    filled = " OR ".join(f"{data.column(name)} IS NOT NULL" for name in there)
+    return Condition(f"({filled or '1 = 0'})")
+
+
+def erase(pipeline: dlt.Pipeline, data: Dataset, erasing: Erasing) -> str:
+    """Takes a person's values out of the tables, and lists her, in one transaction.
+
+    Args:
+        pipeline: The pipeline; its state forgets her as well.
+        data: The dataset, whose lock this process has.
+        erasing: What to change.
+
+    Returns:
+        The erasure's id.
+    """
+    erasure_id = uuid.uuid4().hex
+    forget_messages(pipeline)  # First: without it a kill would leave them in the table.
+    with data.client.begin_transaction():
+        _change_tables(data, erasing)
+        _change_states(data, erasing.labels)
+        _list(data, erasing, erasure_id)
+    with pipeline.managed_state() as state:
+        _forget(erasing.labels)(state)
+    return erasure_id
+
+
+def _change_tables(data: Dataset, erasing: Erasing) -> None:
+    person = erasing.person
+    for mention in erasing.mentions:
+        if is_removed_whole(mention):
+            _remove(data, mention.table, mention.row)
+        else:
+            _blank(data, mention.table, [mention.column], mention.row)
+    for table in _children(data):
+        hers = _of_her(data, person)
+        if table is EXECUTION_DATA_TABLE:
+            _remove(data, table, hers)
+        else:
+            _blank(data, table, [c.name for c in personal_columns(table)], hers)
+    if person.recipients and data.has(EVENTS, "recipient"):
+        _blank(data, EVENTS, ["recipient"], person.went_to_her(data))
+    _blank(data, EVENTS, [c.name for c in personal_columns(EVENTS)], person.is_hers(data))
+    for table in data.tables:
+        if table in (LOAD_WINDOWS, REJECTED_EVENTS):
+            _remove(data, table, _labelled(data, erasing.labels))
+        elif table not in EVENT_TABLES:
+            _remove(data, table, person.is_named(data, table))
+
+
+def _children(data: Dataset) -> list[Table]:
+    """The tables beside ``events`` that have values about persons."""
+    return [
+        table
+        for table in EVENT_TABLES
+        if table is not EVENTS and table in data.tables and personal_columns(table)
+    ]
+
+
+def _of_her(data: Dataset, person: Person) -> Condition:
+    """A condition on a table beside ``events``: the row is of an event about her."""
+    hers = person.is_hers(data)
+    events = f"SELECT {data.column('id')} FROM {data.name(EVENTS)} WHERE {hers.sql}"
+    return Condition(f"{data.column('event_id')} IN ({events})", hers.values)
+
+
+def _labelled(data: Dataset, labels: Labels) -> Condition:
+    """A condition on the ledger: the row is of an id of hers."""
+    scope, resource = data.column("scope_id"), data.column("resource")
+    plain = is_one_of(scope, sorted(labels.plain)) & is_one_of(resource, sorted(OF_CONTACTS))
+    return is_one_of(scope, sorted(labels.digests)) | plain
+
+
+def _remove(data: Dataset, table: Table, where: Condition) -> None:
+    data.execute(f"DELETE FROM {data.name(table)} WHERE {where.sql}", *where.values)
+
+
+def _blank(data: Dataset, table: Table, names: Sequence[str], where: Condition) -> None:
+    there = [name for name in names if data.has(table, name)]
+    if there:
+        values = ", ".join(f"{data.column(name)} = NULL" for name in there)
+        data.execute(f"UPDATE {data.name(table)} SET {values} WHERE {where.sql}", *where.values)
+
+
+def _change_states(data: Dataset, labels: Labels) -> None:
+    """Takes her labels out of all versions of the pipelines' states that the dataset keeps."""
+    table = data.name(data.schema.state_table_name)
+    state, digest = data.column("state"), data.column("version_hash")
+    for (text,) in data.execute(f"SELECT DISTINCT {state} FROM {table}"):
+        changed, version_hash = changed_state(text, _forget(labels))
+        if changed != text:
+            data.execute(
+                f"UPDATE {table} SET {state} = %s, {digest} = %s WHERE {state} = %s",
+                changed,
+                version_hash,
+                text,
+            )
+
+
+def _forget(labels: Labels) -> Callable[[Any], None]:
+    def change(state: Any) -> None:
+        for source in state.get("sources", {}).values():
+            forget_labels(source, labels.has)
+
+    return change
+
+
+def _list(data: Dataset, erasing: Erasing, erasure_id: str) -> None:
+    """Lists her, so that nothing that is loaded later has her values."""
+    client, schema, person = data.client, data.schema, erasing.person
+    now = datetime.now(timezone.utc)
+    latest = [span.last_at for span in erasing.spans]
+    # An event may be dated ahead of the clock.
+    before = max([now, *(moment + timedelta(milliseconds=1) for moment in latest)])
+    data.execute(created(client, schema))
+    names = ("erasure_id", "kind", "digest", "before", "erased_at", "key_id", "row_counts")
+    columns = ", ".join(column(name, client, schema) for name in names)
+    counts = json.dumps(erasing.counts, sort_keys=True)
+    rows: list[tuple[str, str, datetime | None]] = [
+        ("contact", digest, None) for digest in sorted(person.contacts)
+    ]
+    rows += [("address", digest, before) for digest in sorted(person.addresses)]
+    for kind, digest, until in rows:
+        data.execute(
+            f"INSERT INTO {qualified(client, schema)} ({columns})"
+            f" VALUES ({', '.join(['%s'] * len(names))})",
+            *(erasure_id, kind, digest, until, now, data.key.id, counts),
+        )
+
+
+def lift(data: Dataset, erasure_id: str) -> int:
+    """Takes an erasure from the list: what is loaded from now on is stored again.
+
+    Returns:
+        How many entries it had.
+    """
+    there = [one for one in listed(data.client, data.schema) if one.erasure_id == erasure_id]
+    if there:
+        name = column("erasure_id", data.client, data.schema)
+        data.execute(
+            f"DELETE FROM {qualified(data.client, data.schema)} WHERE {name} = %s", erasure_id
+        )
+    return len(there)
+
+
+def finish(pipeline: dlt.Pipeline, turn: TTurn = in_database_or_file) -> bool:
+    """Ends erasures of which the tables are done: makes ``messages`` anew, and a DuckDB file.
+
+    Args:
+        pipeline: The pipeline. On another destination than a DuckDB file nothing happens.
+        turn: Waits until this process may change the dataset.
+
+    Returns:
+        Whether there was anything to do.
+
+    Raises:
+        RewritingFailed: The file cannot be written anew; it is as it was.
+    """
+    file = duckdb_file(pipeline)
+    if file is None or not file.exists():
+        return False
+    with turn(pipeline):
+        schema = pipeline.default_schema if pipeline.default_schema_name else dlt.Schema("np6")
+        with pipeline.sql_client() as client:
+            waiting = [one for one in listed(client, schema) if not one.is_rewritten]
+            if not waiting:
+                return False
+            path = client.make_qualified_table_name_path(
+                schema.naming.normalize_tables_path(TABLE), quote=True
+            )
+        logger.info("The DuckDB file is written anew, for what was erased.")
+        make_messages_anew(pipeline)
+        rewrite(
+            pipeline,
+            [
+                f"UPDATE {{}}.{'.'.join(path[-2:])} SET rewritten_at = now()"
+                " WHERE rewritten_at IS NULL"
+            ],
+        )
+    return True
+
+
+def make_messages_anew(pipeline: dlt.Pipeline) -> None:
+    """Makes the table ``messages`` anew, where it is one; erasing has noted that it must be."""
+    if standing(pipeline) in ("up to date", "not up to date"):
+        make(pipeline)
+
+
+def vacuum(data: Dataset, is_full: bool) -> None:
+    """Has PostgreSQL forget old values: its statistics, and with ``is_full`` its dead rows."""
+    for table in data.tables:
+        data.execute(f"{'VACUUM FULL ANALYZE' if is_full else 'ANALYZE'} {data.name(table)}")
+    if is_full:
+        data.execute(f"VACUUM FULL {data.name(data.schema.state_table_name)}")
+        name, when = qualified(data.client, data.schema), data.column("rewritten_at")
+        data.execute(f"UPDATE {name} SET {when} = now() WHERE {when} IS NULL")
+
+
+def left(pipeline: dlt.Pipeline, is_rewritten: bool) -> tuple[str, ...]:
+    """What erasing does not reach in a destination, in words."""
+    kind = kind_of_destination(pipeline)
+    dead = () if is_rewritten else (DEAD_ROWS,)
+    return (*dead, *LEFT[kind])
+
+
+def found_in_tables(data: Dataset, person: Person) -> list[str]:
+    """The columns of all the dataset's tables in which an address or a hash of hers still is."""
+    clear = {one for one in person.given if "@" in one}
+    if not data.is_hashed("address"):
+        clear |= person.unicities | person.recipients
+    if not data.is_hashed("contact_hash"):
+        clear |= person.hashes
+    texts = sorted(clear)[:AT_ONCE]
+    if not texts:
+        return []
+    columns = data.execute(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %s"
+        " AND data_type IN ('VARCHAR', 'character varying', 'text', 'json', 'JSON')",
+        data.client.dataset_name,
+    )
+    found = []
+    for table, name in columns:
+        path = data.client.make_qualified_table_name(str(table))
+        cell = f"lower(CAST({data.client.escape_column_name(str(name))} AS VARCHAR))"
+        holds = " OR ".join([f"position(lower(%s) IN {cell}) > 0"] * len(texts))
+        if data.execute(f"SELECT 1 FROM {path} WHERE {holds} LIMIT 1", *texts):
+            found.append(f"{table}.{name}")
+    return found
