@@ -5,7 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .cli import check, digest, documentation, erase, gaps, ids, load, robots, status, views
+from .cli import (
+    check,
+    digest,
+    documentation,
+    erase,
+    gaps,
+    ids,
+    load,
+    person,
+    robots,
+    status,
+    views,
+)
 from .cli.document import installed_version
 from .cli.options import Parser
 from .cli.outcome import run
@@ -20,6 +32,7 @@ COMMANDS = {
     "ids": ids,
     "digest": digest,
     "erase": erase,
+    "person": person,
 }
 """The modules of the commands, each with ``SUMMARY``, ``add_options`` and ``run``."""
 INTERNAL = {"documentation": documentation}

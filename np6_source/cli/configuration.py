@@ -24,6 +24,8 @@ from .nearest import nearest
 logger = logging.getLogger(__name__)
 
 _PREFIX = "SOURCES__NP6__"
+CONTROLLER = "privacy"
+"""What ``person`` shows of the section ``sources.np6.privacy``: purpose, recipients, contact."""
 _OF_DLT = ("max_table_nesting", "root_key", "schema", "schema_contract", "name", "section")
 """What dlt itself reads in a source's section."""
 
@@ -64,7 +66,7 @@ class UnreadName:
 
 def unread_names() -> list[UnreadName]:
     """Every such name."""
-    known = [*inspect.signature(np6_source).parameters, *WAITS, *SETTINGS, *_OF_DLT]
+    known = [*inspect.signature(np6_source).parameters, *WAITS, *SETTINGS, *_OF_DLT, CONTROLLER]
     resources = {endpoint.name for endpoint in ENDPOINTS}
     found = []
     for name, where in _names():

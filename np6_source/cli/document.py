@@ -67,8 +67,26 @@ def print_document(
     account: str | None = None,
 ) -> None:
     """Prints the object to standard output."""
+    document = document_of(
+        command, exit_status, pipeline, result, problems, requests, byte_count, account
+    )
+    json.dump(document, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def document_of(
+    command: str,
+    exit_status: int,
+    pipeline: dlt.Pipeline | None = None,
+    result: Mapping[str, Any] | None = None,
+    problems: Iterable[Problem] = (),
+    requests: int = 0,
+    byte_count: int = 0,
+    account: str | None = None,
+) -> dict[str, Any]:
+    """The object, as JSON values."""
     destination = pipeline.destination if pipeline is not None else None
-    document = {
+    return {
         "command": command,
         "version": installed_version(),
         "exit_status": exit_status,
@@ -82,5 +100,3 @@ def print_document(
         "problems": [asdict(problem) for problem in problems],
         "result": result,
     }
-    json.dump(document, sys.stdout, indent=2)
-    sys.stdout.write("\n")

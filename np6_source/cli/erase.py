@@ -26,7 +26,7 @@ from ..persons.erasing import (
     planned,
     vacuum,
 )
-from ..persons.finding import find, finds_addresses
+from ..persons.finding import find
 from ..views.publishing import check_publishing, publish
 from .configuration import check_names, configured_privacy
 from .destination import open_pipeline
@@ -127,11 +127,6 @@ def _plan(
 ) -> tuple[Erasing, Privacy]:
     privacy = configured_privacy()
     with opened(pipeline, privacy) as data:
-        if not finds_addresses(data) and any("@" in value for value in values):
-            raise SettingError(
-                "The dataset has neither addresses nor hashes (address=drop, contact_hash=drop):"
-                " nobody is found by an address. Give the contact's id; NP6 shows it."
-            )
         return planned(data, find(data, values, all_of_address)), privacy
 
 

@@ -95,7 +95,7 @@ def planned(data: Dataset, person: Person) -> Erasing:
             counts[table.name] = data.count(table, person.is_named(data, table))
     for table in (LOAD_WINDOWS, REJECTED_EVENTS):
         if data.has(table, "scope_id"):
-            counts[table.name] = data.count(table, _labelled(data, labels))
+            counts[table.name] = data.count(table, labelled(data, labels))
     for mention in quoting:
         counts[f"{mention.table.name}: {mention.column} of others"] += 1
     shown = {name: count for name, count in counts.items() if count}
@@ -151,7 +151,7 @@ def _change_tables(data: Dataset, erasing: Erasing) -> None:
     _blank(data, EVENTS, [c.name for c in personal_columns(EVENTS)], person.is_hers(data))
     for table in data.tables:
         if table in (LOAD_WINDOWS, REJECTED_EVENTS):
-            _remove(data, table, _labelled(data, erasing.labels))
+            _remove(data, table, labelled(data, erasing.labels))
         elif table not in EVENT_TABLES:
             _remove(data, table, person.is_named(data, table))
 
@@ -172,7 +172,7 @@ def _of_her(data: Dataset, person: Person) -> Condition:
     return Condition(f"{data.column('event_id')} IN ({events})", hers.values)
 
 
-def _labelled(data: Dataset, labels: Labels) -> Condition:
+def labelled(data: Dataset, labels: Labels) -> Condition:
     """A condition on the ledger: the row is of an id of hers."""
     scope, resource = data.column("scope_id"), data.column("resource")
     plain = is_one_of(scope, sorted(labels.plain)) & is_one_of(resource, sorted(OF_CONTACTS))

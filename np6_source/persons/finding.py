@@ -145,8 +145,15 @@ def find(data: Dataset, values: Iterable[str], all_of_address: bool = False) -> 
 
     Raises:
         SeveralContacts: An address or hash is of several contacts.
+        SettingError: An address is given, and the dataset has none by which it could be found.
     """
     given = [value.strip() for value in values]
+    classes = data.privacy.classes
+    if classes["address"] == classes["contact_hash"] == DROP and any("@" in one for one in given):
+        raise SettingError(
+            "The dataset has neither addresses nor hashes (address=drop, contact_hash=drop): nobody"
+            " is found by an address. Give the contact's id; NP6 shows it."
+        )
     ids: set[str] = set()
     comparable: set[tuple[str, str, str]] = set()
     unknown: set[str] = set()
@@ -180,12 +187,6 @@ def find(data: Dataset, values: Iterable[str], all_of_address: bool = False) -> 
         addresses=frozenset(data.digest(value, personal) for _, personal, value in own),
         given=frozenset(given),
     )
-
-
-def finds_addresses(data: Dataset) -> bool:
-    """Whether an address or hash can be looked up: not where both are dropped."""
-    classes = data.privacy.classes
-    return not classes["address"] == classes["contact_hash"] == DROP
 
 
 def spans_of(data: Dataset, person: Person) -> list[Span]:

@@ -1,0 +1,128 @@
+"""All that a dataset has about a contact: the answer to a request for access (GDPR article 15)."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..erasures import listed
+from ..schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, REJECTED_EVENTS, Table
+from .dataset import Condition, Dataset
+from .erasing import labelled
+from .finding import PERSON, Person
+from .labels import labels_of
+from .mentions import mentions
+
+TRow = dict[str, Any]
+
+
+def all_about(data: Dataset, person: Person) -> dict[str, Any]:
+    """What the dataset has about a person, as JSON values; times are ISO 8601 in UTC.
+
+    No value of another contact is in it: of others' mail to her address, and of texts that quote
+    her, only the numbers.
+
+    Args:
+        data: The dataset.
+        person: The person.
+    """
+    hers, labels = person.is_hers(data), labels_of(data, person)
+    of_labels = labelled(data, labels)
+    tables = {
+        table.name: _rows(data, table, person.is_named(data, table))
+        for table in data.tables
+        if table not in (*EVENT_TABLES, LOAD_WINDOWS, REJECTED_EVENTS)
+    }
+    for table in (LOAD_WINDOWS, REJECTED_EVENTS):
+        if data.has(table, "scope_id", "resource"):
+            tables[table.name] = _rows(data, table, of_labels)
+    to_her = data.has(EVENTS, "recipient")
+    return {
+        "identifiers": _identifiers(data, hers),
+        "events": _events(data, hers),
+        "tables": {name: rows for name, rows in tables.items() if rows},
+        "others_at_address": data.count(EVENTS, person.went_to_her(data)) if to_her else 0,
+        "mentions_elsewhere": sum(1 for _ in mentions(data, person)),
+        "policy": data.privacy.recorded or None,
+        "holds_digests": sorted(name for name in data.privacy.masked if data.is_hashed(name)),
+        "source": _source(data),
+        "erasures": [
+            {"erasure_id": one.erasure_id, "erased_at": _plain(one.erased_at)}
+            for one in listed(data.client, data.schema)
+            if one.digest in person.contacts | person.addresses
+        ],
+    }
+
+
+def _identifiers(data: Dataset, hers: Condition) -> list[TRow]:
+    """The values by which her events name her, each with how many do so, and when."""
+    found = []
+    time = data.column("timestamp")
+    for name in (*(name for name, _ in PERSON), "recipient"):
+        if data.has(EVENTS, name):
+            column = data.column(name)
+            query = (
+                f"SELECT {column}, count(*), min({time}), max({time}) FROM {data.name(EVENTS)}"
+                f" WHERE {column} IS NOT NULL AND {hers.sql} GROUP BY {column} ORDER BY {column}"
+            )
+            for value, count, first, last in data.execute(query, *hers.values):
+                found.append(
+                    {
+                        "kind": name,
+                        "value": value,
+                        "events": count,
+                        "first_at": _plain(first),
+                        "last_at": _plain(last),
+                    }
+                )
+    return found
+
+
+def _events(data: Dataset, hers: Condition) -> list[TRow]:
+    """Her events in the order of time, each with its rows of the tables beside ``events``."""
+    events = _rows(data, EVENTS, hers, ("timestamp", "id"))
+    by_id = {event["id"]: event for event in events}
+    selected = f"SELECT {data.column('id')} FROM {data.name(EVENTS)} WHERE {hers.sql}"
+    for table in EVENT_TABLES:
+        if table is EVENTS or table not in data.tables:
+            continue
+        own = Condition(f"{data.column('event_id')} IN ({selected})", hers.values)
+        for row in _rows(data, table, own, table.key):
+            by_id[row["event_id"]].setdefault(table.name, []).append(row)
+    return events
+
+
+def _rows(data: Dataset, table: Table, where: Condition, order: Iterable[str] = ()) -> list[TRow]:
+    names = [column.name for column in table.columns if data.has(table, column.name)]
+    columns = ", ".join(data.column(name) for name in names)
+    by = ", ".join(data.column(name) for name in order)
+    ordered = f" ORDER BY {by}" if by else ""
+    query = f"SELECT {columns} FROM {data.name(table)} WHERE {where.sql}{ordered}"
+    return [_as_row(names, values) for values in data.rows(query, *where.values)]
+
+
+def _source(data: Dataset) -> Mapping[str, Any]:
+    """Where the dataset's events come from: NP6's operations, and when they were requested."""
+    if not data.has(LOAD_WINDOWS, "resource", "requested_at"):
+        return {"operations": [], "first_requested_at": None, "last_requested_at": None}
+    resource, requested = data.column("resource"), data.column("requested_at")
+    rows = data.execute(
+        f"SELECT {resource}, min({requested}), max({requested}) FROM {data.name(LOAD_WINDOWS)}"
+        f" GROUP BY {resource} ORDER BY {resource}"
+    )
+    return {
+        "operations": [name for name, _, _ in rows],
+        "first_requested_at": _plain(min((first for _, first, _ in rows), default=None)),
+        "last_requested_at": _plain(max((last for _, _, last in rows), default=None)),
+    }
+
+
+def _as_row(names: Sequence[str], values: Sequence[Any]) -> TRow:
+    return {name: _plain(value) for name, value in zip(names, values, strict=True)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime.datetime):
+        return value.astimezone(datetime.timezone.utc).isoformat().replace("+00:00", "Z")
+    return value
