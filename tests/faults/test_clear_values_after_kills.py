@@ -38,14 +38,13 @@ def load(command_line: Any, serve: Any) -> Iterator[Callable[..., Any]]:
     sandbox = serve(persons(), now=at("03-02"))
 
     def start(warehouse: Any, pii: str | None) -> Any:
-        policy = {} if pii is None else {"SOURCES__NP6__PII": pii}
+        policy = {"SOURCES__NP6__PII": pii, "SOURCES__NP6__PII_KEY": SECRET} if pii else {}
         return command_line.start(
             *("-m np6_source", "load", "--debug", *command_line.where(warehouse)),
             *("--base-url", sandbox.url, "--start", "2024-03-01"),
             *("--resources", *RESOURCES),
             *("--target-ids", ID, UNKNOWN_ID, "--target-unicities", ADDRESS),
             SOURCES__NP6__API_KEY=sandbox.key,
-            SOURCES__NP6__PII_KEY=SECRET,
             SOURCES__NP6__BAD_EVENTS="keep",
             **policy,
         )
