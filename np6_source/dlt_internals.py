@@ -7,26 +7,37 @@ from __future__ import annotations
 
 import copy
 import inspect
+import io
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import dlt
+import pyarrow as pa
+import pyarrow.parquet as pq
 from dlt.common.configuration import configspec, known_sections, resolve_configuration
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
+from dlt.common.data_writers.buffered import BufferedDataWriter
+from dlt.common.data_writers.writers import ArrowToParquetWriter
+from dlt.common.destination.capabilities import DestinationCapabilitiesContext
 from dlt.common.destination.reference import AnyDestination
 from dlt.common.json import json
+from dlt.common.metrics import DataWriterMetrics
 from dlt.common.pipeline import PipelineContext
 from dlt.common.runtime import signals
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.common.versioned_state import compress_state, decompress_state
 from dlt.extract import DltResource
-from dlt.extract.incremental import Incremental
+from dlt.extract.extractors import ImportFileMeta
+from dlt.extract.incremental import Incremental, IncrementalResourceWrapper
+from dlt.extract.items import DataItemWithMeta, TableNameMeta
+from dlt.normalize.configuration import ItemsNormalizerConfiguration
 from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.state_sync import generate_pipeline_state_version_hash
 from dlt.pipeline.trace import save_trace
@@ -454,3 +465,118 @@ def forget_trace(pipeline: dlt.Pipeline) -> None:
     """Removes the trace of the last run, which has its messages (dlt 1.31)."""
     for name in ("trace.pickle", "last_trace.json"):
         (Path(pipeline.working_dir) / name).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class PackageParquet:
+    """How dlt writes the Parquet files of the load package that is being extracted.
+
+    Attributes:
+        open: Opens a file of rows of a schema. It may be called in any thread.
+        row_group_size: Rows per row group; None: as many as are written at once.
+        largest_file: Bytes that a file may have for the destination; None: any number.
+    """
+
+    open: Callable[[BinaryIO, pa.Schema], pq.ParquetWriter]
+    row_group_size: int | None
+    largest_file: int | None
+
+
+def package_parquet() -> PackageParquet | None:
+    """How files are written that dlt takes for its own; None: it does more than write them.
+
+    Read in dlt 1.31: ``BufferedDataWriter`` begins a new file by a number of rows or bytes where
+    one is configured; ``ArrowExtractor`` adds the column ``_dlt_load_id`` where that is.
+    """
+    buffered = resolve_configuration(BufferedDataWriter.BufferedDataWriterConfiguration())
+    if buffered.file_max_items or buffered.file_max_bytes:
+        return None
+    sections = (known_sections.NORMALIZE, "parquet_normalizer")
+    if resolve_configuration(ItemsNormalizerConfiguration(), sections=sections).add_dlt_load_id:
+        return None
+    container = Container()
+    capabilities = (
+        container[DestinationCapabilitiesContext]
+        if DestinationCapabilitiesContext in container
+        else DestinationCapabilitiesContext.generic_capabilities()
+    )
+    # Configuration is resolved here: a thread of our own would not find it.
+    configured = ArrowToParquetWriter(io.BytesIO(), caps=capabilities)
+
+    def open_file(file: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
+        writer = copy.copy(configured)
+        writer._f = file
+        return writer._create_writer(schema)
+
+    size = configured.parquet_format.row_group_size
+    return PackageParquet(open_file, size, capabilities.recommended_file_size)
+
+
+class ImportedTable(ImportFileMeta):
+    """Marks an item as a Parquet file of one of a resource's tables.
+
+    dlt's own mark of a file names no table, and its mark of a table no file; both have slots, so
+    that no class can inherit from both. dlt tells them apart with ``isinstance`` (dlt 1.31).
+
+    Attributes:
+        table_name: The table.
+        is_taken: Whether dlt has asked for the file, to link it into its load package.
+    """
+
+    __slots__ = ("is_taken", "path", "table_name")
+
+    def __init__(self, table_name: str, file: Path, row_count: int) -> None:
+        """Takes the file, which must stay until dlt has taken it."""
+        self.table_name = table_name
+        self.is_taken = False
+        metrics = DataWriterMetrics(str(file), row_count, file.stat().st_size, 0, 0)
+        super().__init__(str(file), metrics, "parquet", create_table_variant=False)
+
+    __class__ = property(lambda _: TableNameMeta)
+
+    @property
+    def file_path(self) -> str:
+        """The file; who asks for it takes it."""
+        self.is_taken = True
+        return self.path
+
+    @file_path.setter
+    def file_path(self, path: str) -> None:
+        self.path = path
+
+
+def imported(mark: ImportedTable, schema: pa.Schema) -> DataItemWithMeta:
+    """An item by which dlt takes a file into the load package, as it is.
+
+    Who iterates over the resource in place of loading it gets the item without its mark, an empty
+    table: then ``mark.is_taken`` is false (dlt 1.31).
+
+    Args:
+        mark: Which file, of which table.
+        schema: That of its rows, from which dlt computes the table's.
+    """
+    return DataItemWithMeta(mark, schema.empty_table())
+
+
+def hands_items_on_at_once(resource: DltResource, *own_steps: type) -> bool:
+    """Whether dlt writes each item before the resource goes on, and nobody looks at it.
+
+    Args:
+        resource: The resource, while it is extracted.
+        own_steps: Steps that want no rows.
+
+    Returns:
+        False where there is a step of the host's, a limit, or threads in between (dlt 1.31:
+        ``parallelize`` wraps the generator in a function of this name).
+    """
+    steps = (IncrementalResourceWrapper, Incremental, *own_steps)
+    pipe = resource._pipe
+    if any(type(step) not in steps for step in pipe.steps if step is not pipe.gen):
+        return False
+    generator: Any = pipe.gen
+    while generator is not None:
+        code = getattr(generator, "__code__", None) or getattr(generator, "gi_code", None)
+        if code is not None and code.co_name == "_gen_wrapper":
+            return False
+        generator = getattr(generator, "__wrapped__", None)
+    return True

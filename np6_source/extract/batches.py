@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import dlt
@@ -20,12 +20,16 @@ BYTES_AT_ONCE = 32 * 1024 * 1024
 """Bytes that are gathered, where events are so large that fewer rows have as many."""
 
 
-def tables_not_yet_there() -> Iterator[Any]:
-    """An empty batch for every table that no load has made yet, so that queries find them all."""
+def tables_not_yet_there(imported: Collection[str] = ()) -> Iterator[Any]:
+    """An empty batch for every table that no load has made yet, so that queries find them all.
+
+    Args:
+        imported: Tables of which the load package has a file: an empty batch would be another.
+    """
     schema = dlt.current.source_schema()
     there = filled(schema)
     for table in TABLES:
-        if name_of(table, schema) not in there:
+        if name_of(table, schema) not in there and table.name not in imported:
             yield dlt.mark.with_table_name(table.arrow_schema.empty_table(), table.name)
 
 

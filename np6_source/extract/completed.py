@@ -17,6 +17,7 @@ from .progress import ScopeRun
 from .robots import sure_marks, unsure_hits
 from .session import ExtractSession
 from .span_loader import TProbes
+from .spool import TableFile
 from .times import RunTimes
 from .unknown_ids import note_known
 from .window import LoadableSpan, LoadableWindow
@@ -49,8 +50,12 @@ class CompletedSpans:
     load_id: str
     takes_tombstones: bool
 
-    def tables(self, run: ScopeRun, span: LoadableSpan) -> Iterator[tuple[str, pa.Table]]:
+    def tables(
+        self, run: ScopeRun, span: LoadableSpan
+    ) -> Iterator[tuple[str, pa.Table | TableFile]]:
         """Yields the span's rows by table, and moves the run to the span's end.
+
+        Those in a file are there until the next is asked for.
 
         Args:
             run: The scope's run.
@@ -66,6 +71,9 @@ class CompletedSpans:
                 if name == ROBOTS.name:
                     rows = self._sure_marks(rows, unsure, classification)
                 yield name, rows
+            for file in part.stash.files():
+                yield file.table, file
+            part.stash.discard()
             yield LOAD_WINDOWS.name, self._note_response(run, part, classification)
         if run.progress is None or span.window.end > run.progress.complete_until:
             # The overlap does not count: a run that stops within it would never get on.

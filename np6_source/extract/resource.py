@@ -11,14 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import dlt
+import pyarrow as pa
 from dlt.extract import DltResource
 
 from ..destinations import destination_of
-from ..dlt_internals import note_windows
+from ..dlt_internals import ImportedTable, imported, note_windows
 from ..endpoints import Endpoint
 from ..lake import KEEPS_COPIES, keeps_copies
 from ..ledger import scope_key
@@ -29,6 +31,7 @@ from .batches import GatheredTables, HandedOn, tables_not_yet_there
 from .chosen_actions import TScopeIds
 from .completed import CompletedSpans
 from .failures import RunFailures
+from .file_import import importing
 from .guards import (
     check_cursor,
     check_failed_jobs,
@@ -42,6 +45,7 @@ from .saved_progress import Reached, SavedProgress, reached
 from .scopes import ScopePlan, TRunKey, new_coverage, run_key, take_over_labels
 from .session import ExtractSession, Tools, load_id
 from .span_loader import SpanLoader, TProbes
+from .spool import TableFile
 from .times import RunTimes
 from .window import LoadableSpan
 from .window_queue import Completed, Failed, windows_in_order
@@ -119,6 +123,7 @@ class ResourceRun:
         self._metrics = RunMetrics(endpoint.name, metrics)
         self._loader = SpanLoader(endpoint, session, tools, self._times)
         self._gathered = GatheredTables()
+        self._imported: set[str] = set()
         self._runs: dict[TRunKey, ScopeRun] = {}
         self._probes: TProbes = {}
         self._saved: SavedProgress | None = None
@@ -164,7 +169,7 @@ class ResourceRun:
         if self._session.clock.is_known and self._session.ended_by is None:
             self._failures.note_clocks()
         yield from self._gathered.flush(self._if_limited())
-        yield from tables_not_yet_there()
+        yield from tables_not_yet_there(self._imported)
         self._end()
 
     def _prepare(self) -> None:
@@ -177,6 +182,8 @@ class ResourceRun:
             self._resource, self._settings.timestamps_are_final, self._settings.table_format
         )
         pipeline = dlt.current.pipeline()
+        takes_tombstones = destination_of(pipeline).takes_tombstones
+        self._loader = replace(self._loader, importing=importing(self._resource, takes_tombstones))
         if keeps_copies(pipeline.destination, table_format):
             self._session.say_once(KEEPS_COPIES)
         self._witness = AccountWitness(self._endpoint, self._session)
@@ -222,7 +229,7 @@ class ResourceRun:
             self._witness,
             self._probes,
             load_id() or "not loaded",  # Somebody looks at the source's rows without loading them.
-            destination_of(pipeline).takes_tombstones,
+            takes_tombstones,
         )
         starts = {
             scope_key(run.scope.label, robots): run.scope.start
@@ -244,9 +251,29 @@ class ResourceRun:
     def _complete(self, run: ScopeRun, span: LoadableSpan) -> Iterator[Any]:
         """Hands on a span that is complete."""
         for name, rows in self._completed.tables(run, span):
-            self._gathered.add(name, rows)
-            if self._gathered.is_enough:
-                yield from self._gathered.flush(self._if_limited())
+            if isinstance(rows, TableFile):
+                yield from self._import(rows)
+            else:
+                yield from self._gather(name, rows)
+
+    def _gather(self, name: str, rows: pa.Table) -> Iterator[Any]:
+        """Hands rows on once enough have come together."""
+        self._gathered.add(name, rows)
+        if self._gathered.is_enough:
+            yield from self._gathered.flush(self._if_limited())
+
+    def _import(self, file: TableFile) -> Iterator[Any]:
+        """Hands a file on, or its rows where it does not go into a load package of dlt's."""
+        limits = self._loader.importing
+        largest = limits.parquet.largest_file if limits else None
+        if largest is None or file.file.stat().st_size <= largest:
+            mark = ImportedTable(file.table, file.file, file.row_count)
+            yield imported(mark, file.schema)
+            if mark.is_taken:
+                self._imported.add(file.table)
+                return
+        for rows in file.rows():
+            yield from self._gather(file.table, rows)
 
     def _finish(self, scope: Scope) -> None:
         """Takes note of a scope that was read up to its end."""

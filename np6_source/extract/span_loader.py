@@ -15,6 +15,7 @@ from .progress import Scope
 from .request import window_request
 from .session import ExtractSession, Tools
 from .short_responses import is_cut, refuse_fewer_events
+from .spool import Importing
 from .times import RunTimes
 from .window import LoadableSpan, LoadableWindow, load_window
 
@@ -31,12 +32,14 @@ class SpanLoader:
         session: What the resources of the source share.
         tools: The session's tools, open.
         times: The moments of the run.
+        importing: Which tables may be handed on as files; None: none.
     """
 
     endpoint: Endpoint
     session: ExtractSession
     tools: Tools
     times: RunTimes
+    importing: Importing | None = None
 
     def load(self, scope: Scope, asked: Window, probes: TProbes) -> LoadableSpan:
         """All responses of a span, or none.
@@ -98,6 +101,7 @@ class SpanLoader:
             keep_bad_events=self.session.settings.bad_events == "keep",
             robot_class=classification or None,
             keep_ids=len(scope.classes) > 1,
+            importing=self.importing,
         )
 
     def _request(self, scope: Scope, window: Window, classification: str) -> WindowRequest:

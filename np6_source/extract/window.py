@@ -29,7 +29,7 @@ from ..windows import Window, iso
 from .facts import EventFacts
 from .lateness import LatenessProbe
 from .session import ExtractSession, Tools
-from .spool import TableStash
+from .spool import Importing, TableStash
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +109,7 @@ def load_window(
     keep_bad_events: bool = False,
     robot_class: str | None = None,
     keep_ids: bool = False,
+    importing: Importing | None = None,
 ) -> LoadableWindow:
     """Fetches a window and reads its response.
 
@@ -122,12 +123,21 @@ def load_window(
         keep_bad_events: Put events that cannot be taken into ``rejected_events``.
         robot_class: The one class of robots whose hits are requested, if any.
         keep_ids: Keep the events' ids in ``LoadableWindow.facts``.
+        importing: Which tables may be handed on as files; None: none.
 
     Raises:
         RequestFailed: The class says what it means, see ``errors``. No file stays.
     """
     reception = _Reception(
-        session, tools, request, must_be_whole, probe, keep_bad_events, robot_class, keep_ids
+        session,
+        tools,
+        request,
+        must_be_whole,
+        probe,
+        keep_bad_events,
+        robot_class,
+        keep_ids,
+        importing,
     )
     name = f"{time.monotonic_ns()}-{id(reception)}"
     unfit: RequestFailed | None
@@ -216,6 +226,7 @@ class _Reception:
         keep_bad_events: bool,
         robot_class: str | None,
         keep_ids: bool,
+        importing: Importing | None,
     ) -> None:
         self.window = request.window
         self.context = request.context
@@ -228,6 +239,7 @@ class _Reception:
         self._keep_bad_events = keep_bad_events
         self._robot_class = robot_class
         self._keep_ids = keep_ids
+        self._importing = importing
         self._requested_at = 0
         self._files: list[Path] = []
         self._readings: list[Future[TRead]] = []
@@ -256,7 +268,7 @@ class _Reception:
     def add(self, piece: Piece) -> None:
         """See ``body.PieceReader``."""
         if self._stash is None:
-            self._stash = TableStash(self._tools.spool, piece.file.stem)
+            self._stash = TableStash(self._tools.spool, piece.file.stem, self._importing)
         self._files.append(piece.file)
         self._readings.append(self._tools.parsers.submit(self._read_piece, piece, self._stash))
 
@@ -281,6 +293,7 @@ class _Reception:
             except UnreadableResponse as problem:
                 self._stop_reading()
                 contents, facts = self._read_as_a_whole(problem, self._stash)
+            self._stash.complete()
         except ResponseTooLarge as error:
             raise WindowTooLarge(
                 self.context, str(error), "Nothing of the window was loaded."
