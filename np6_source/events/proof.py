@@ -109,30 +109,34 @@ def counts_in_texts(texts: pa.Array) -> Counts | None:
 
 def _counts(content: pa.Buffer) -> Counts | None:
     total = Counts()
+    # Whoever writes JSON with a space after a colon does it from the beginning. Where it begins
+    # later, fewer texts are counted than there are, and nothing is proven.
+    is_spaced = b'": "' in content.slice(0, min(_AT_ONCE, content.size)).to_pybytes()
     for start in range(0, content.size, _AT_ONCE):
         part = content.slice(start, min(_AT_ONCE, content.size - start))
         before = content.slice(start - 1, 1) if start else b" "
         after = content.slice(start + part.size, min(3, content.size - start - part.size))
-        found = _counts_in_part(b"".join((before, part, after, b"   "[after.size :])), part.size)
+        text = b"".join((before, part, after, b"   "[after.size :]))
+        found = _counts_in_part(text, part.size, is_spaced)
         if found is None:
             return None
         total += found
     return total
 
 
-def _counts_in_part(content: bytes, size: int) -> Counts | None:
+def _counts_in_part(content: bytes, size: int, is_spaced: bool) -> Counts | None:
     """What begins in a part, which comes with the byte before it and the three after."""
     found = pa.Array.from_buffers(pa.uint8(), len(content), [None, pa.py_buffer(content)])
     quotes = pc.equal(found, _QUOTE)[1:]
-    backslashes = pc.equal(found, _BACKSLASH)
-    if backslashes.true_count:
+    if b"\\" in content:
+        backslashes = pc.equal(found, _BACKSLASH)
         if pc.and_(backslashes[:-1], backslashes[1:]).true_count:
             return None
         quotes = pc.and_not(quotes, backslashes[:-1])
     keys = pc.and_(quotes[:size], pc.equal(found[2 : size + 2], _COLON))
     texts = pc.and_(keys, quotes[2 : size + 2]).true_count
-    spaced = pc.and_(keys, pc.equal(found[3 : size + 3], _SPACE))
-    if spaced.true_count:
+    if is_spaced:
+        spaced = pc.and_(keys, pc.equal(found[3 : size + 3], _SPACE))
         texts += pc.and_(spaced, quotes[3 : size + 3]).true_count
     return Counts(keys.true_count, texts, quotes[:size].true_count)
 

@@ -115,7 +115,14 @@ def _rows(
         return None
     if table is EVENTS:
         return wide.append_column("recipient_domain", _domains(wide[_RECIPIENT]))
-    return wide.filter(_has_row(wide, table)) if table.row_types else wide
+    if not table.row_types:
+        return wide
+    has_row = _has_row(wide, table)
+    if has_row is None:
+        return wide
+    # A filter copies whole columns: only those of the table.
+    names = {alias(column) for column in table.columns}
+    return wide.select([name for name in wide.column_names if name in names]).filter(has_row)
 
 
 def _domains(addresses: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -158,12 +165,16 @@ def _standard_json(text: str) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def _has_row(wide: pa.Table, table: Table) -> pa.ChunkedArray:
-    """Which events have a row in a table with at most one row per event."""
+def _has_row(wide: pa.Table, table: Table) -> pa.ChunkedArray | None:
+    """Which events have a row in a table with at most one row per event; None: all of them."""
     has_row = pc.fill_null(pc.is_in(wide[TYPE_ALIAS], pa.array(table.row_types)), False)
     for column in table.columns:
+        if pc.all(has_row).as_py():
+            return None
         if column.paths and column not in (EVENT_ID, TIMESTAMP):
-            has_row = pc.or_(has_row, pc.is_valid(wide[alias(column)]))
+            values = wide[alias(column)]
+            if values.null_count < len(values):
+                has_row = pc.or_(has_row, pc.is_valid(values))
     return has_row
 
 
