@@ -135,9 +135,10 @@ def _(blue, green, grey, orange, alt, ask, chosen, mo):
         return {
             "action": row["action_name"] or row["action_id"] or "no action",
             "channel": row["channel"],
-            **{n: row[n] for n in ("sent", "delivered", "opened", "clicked")},
+            "sent": row["sent"],
+            "delivered": whole,
             **{
-                f"{name} %": round(100 * row[name] / whole, 1) if whole else None
+                f"{name.replace('_', ' ')} %": round(100 * row[name] / whole, 1) if whole else None
                 for name in ("opened", "opened_with_robots", "clicked", "clicked_with_robots")
             },
         }

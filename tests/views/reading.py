@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -19,6 +19,8 @@ from tests.views.accounts import Story
 from tests.views.figures import Between, Served, figures
 
 TRow = dict[str, Any]
+CELLS, DIFFERENT = "cells of views compared", "cells of views that differ"
+"""Properties of a test that the closing lines add up."""
 
 
 def load(pipeline: dlt.Pipeline, story: Story) -> None:
@@ -107,8 +109,20 @@ def read_all(client: Any) -> dict[str, list[TRow]]:
     return {view.name: rows(client, view.name) for view in views.views()}
 
 
-def compared(pipeline: dlt.Pipeline, story: Story, time_zone: str = "UTC") -> Counter[str]:
-    """Compares every cell of every view; counts them by view. Fails where any differ."""
+def compared(
+    pipeline: dlt.Pipeline,
+    story: Story,
+    time_zone: str = "UTC",
+    record: Callable[[str, object], None] = lambda name, value: None,
+) -> Counter[str]:
+    """Compares every cell of every view; counts them by view. Fails where any differ.
+
+    Args:
+        pipeline: The pipeline that has loaded the story.
+        story: The story.
+        time_zone: The session's.
+        record: Takes the numbers of cells compared and different, for the closing lines.
+    """
     with reading(pipeline, time_zone) as client:
         before = now()
         found = read_all(client)
@@ -120,6 +134,8 @@ def compared(pipeline: dlt.Pipeline, story: Story, time_zone: str = "UTC") -> Co
     for view in views.views():
         compare(view.name, view.key, view.columns, found[view.name], expected[view.name], wrong)
         cells[view.name] = sum(map(len, found[view.name]))
+    record(CELLS, cells.total())
+    record(DIFFERENT, len(wrong))
     assert not wrong, f"{len(wrong)} of {cells.total()} cells differ:\n" + "\n".join(wrong[:20])
     return cells
 

@@ -80,7 +80,12 @@ def test_the_three_performance_views_share_their_formulas() -> None:
 
 
 @pytest.mark.parametrize("name", ["generated", "every channel", "own execution stamps", "empty"])
-def test_postgresql_gives_the_same_cells(postgres_socket: str, tmp_path: Path, name: str) -> None:
+def test_postgresql_gives_the_same_cells(
+    postgres_socket: str,
+    tmp_path: Path,
+    name: str,
+    record_property: Callable[[str, object], None],
+) -> None:
     story = STORIES[name]()
     folder = quote(postgres_socket, safe="")
     pipeline = dlt.pipeline(
@@ -91,11 +96,11 @@ def test_postgresql_gives_the_same_cells(postgres_socket: str, tmp_path: Path, n
     )
     load(pipeline, story)
 
-    cells = compared(pipeline, story)
+    cells = compared(pipeline, story, record=record_property)
 
     assert len(cells) == 22
     if name == "generated":
-        assert compared(pipeline, story, "America/Los_Angeles") == cells
+        assert compared(pipeline, story, "America/Los_Angeles", record_property) == cells
 
 
 MOMENTS = {

@@ -17,8 +17,9 @@ from np6_source.loading import load
 from np6_source.sandbox import account_from_events
 from np6_source.views.publishing import publish
 from tests.support import ROOT, Warehouse, at
-from tests.views.accounts import small
+from tests.views.accounts import robots_of, small
 from tests.views.browser import PROGRAM, browser
+from tests.views.reading import mark
 
 pytest.importorskip("marimo", reason="the report is an extra: make test-report")
 CHROMIUM = pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium: apt install chromium")
@@ -30,16 +31,20 @@ CHARTS = (
 )
 
 
-@pytest.fixture(params=["an account", "an empty account"])
+@pytest.fixture(params=["an account", "an empty account", "an account under pii=strict"])
 def published(
     request: pytest.FixtureRequest, warehouse: Warehouse, serve: TMake, source_of: TMake
 ) -> Path:
-    events = small(events=2000).events() if request.param == "an account" else []
+    events = [] if request.param == "an empty account" else small(events=2000).events()
+    masked = {"pii": "strict", "pii_key": "k" * 40} if "strict" in request.param else {}
     sandbox = serve(account_from_events(events), now=at("2025-03-11"))
     load(
         warehouse.pipeline,
-        lambda: source_of(sandbox, "actions_events", start="2025-01-06", window=100 * 86_400),
+        lambda: source_of(
+            sandbox, "actions_events", start="2025-01-06", window=100 * 86_400, **masked
+        ),
     )
+    mark(warehouse.pipeline, robots_of(small(events=2000)) if events else {})
     file = warehouse.folder / "analysts.duckdb"
     publish(warehouse.pipeline, file)
     return file
@@ -95,7 +100,11 @@ def test_it_shows_the_views_figures_in_its_window(
     published: Path, width: int, tmp_path: Path
 ) -> None:
     copy = Warehouse(published.parent, database=published)
-    actions = copy.query("SELECT action_id, count_sent FROM np6.action_performance")
+    actions = copy.query(
+        "SELECT action_id, count_sent, count_delivered, open_rate, open_rate_including_robots,"
+        " click_rate, click_rate_including_robots FROM np6.action_performance"
+    )
+    masked = copy.query("SELECT count(*) FROM np6.load_windows WHERE policy IS NOT NULL") != [(0,)]
     with shown(published) as url, browser() as page:
         page.open(url, width, 4300)
         page.wait_for("document.body.innerText.includes('What to know of the figures')", 90)
@@ -106,7 +115,8 @@ def test_it_shows_the_views_figures_in_its_window(
         )
         page.wait_for("window.all(document).filter(e => e.tagName === 'TABLE').length >= 2", 60)
         if actions:
-            page.wait_for(f"{CHARTS}.length >= 5", 60)
+            # Under the policy no recipient's domain is there to draw.
+            page.wait_for(f"{CHARTS}.length == {5 if masked else 6}", 60)
         cells = page.evaluate(
             "window.all(document).filter(e => e.tagName === 'TR').map("
             "r => [...r.children].map(c => c.innerText.trim()))"
@@ -122,5 +132,10 @@ def test_it_shows_the_views_figures_in_its_window(
     assert widest <= width
     assert page_width <= width
     by_action = {row[0]: row for row in cells if row}
-    for action, sent in actions:
-        assert by_action[action][2].replace(",", "") == str(sent)
+    for action, sent, delivered, *rates in actions:
+        shown_counts = [cell.replace(",", "") for cell in by_action[action][2:4]]
+        assert shown_counts == [str(sent), str(delivered)]
+        assert [float(cell) for cell in by_action[action][4:8]] == [
+            round(100 * r, 1) for r in rates
+        ]
+    assert not actions or any(rates[0] < rates[1] for _, _, _, *rates in actions)
