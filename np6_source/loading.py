@@ -56,7 +56,7 @@ from .reloading import (
 from .runs import failures, raise_if_incomplete, resource_metrics
 from .settings import TMoment
 from .tables.naming import filled, name_of, names
-from .upgrading import fill_new_columns
+from .upgrading import fill_noted_columns, note_new_columns
 from .views import TMode, after_load
 from .windows import Window
 
@@ -154,6 +154,7 @@ def load(
             with to_read(pipeline, in_turn):
                 if pipeline.config.restore_from_destination:
                     pipeline.sync_destination()
+                note_new_columns(pipeline)
                 settle_pending(pipeline)
                 if reload:
                     _begin_reload(pipeline, make_source, reload_start)
@@ -162,7 +163,7 @@ def load(
             _load_all(pipeline, make_source, stop_when, report, in_turn)
             if report.packages:
                 with (turn or in_turn)(pipeline):
-                    fill_new_columns(pipeline)
+                    fill_noted_columns(pipeline)
                     report.failures.extend(after_load(pipeline, views, materialize))
         except DatasetBusy:
             if not stop_when():

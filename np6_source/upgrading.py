@@ -1,7 +1,7 @@
 """What a dataset of an earlier version needs beside new columns: their values in old rows.
 
 dlt adds a column to a table that is there, and its old rows have NULL. A column whose value follows
-from others is filled once, by SQL, after the first load by this version.
+from others is filled once, by SQL, after the load that adds it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import dlt
+from dlt.common.schema import Schema
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from .extract.policy import POLICY
@@ -20,8 +21,8 @@ from .views import forget_messages
 
 logger = logging.getLogger(__name__)
 
-FILLED = "filled"
-"""Key of the source's state: columns whose old rows are filled."""
+TO_FILL = "to_fill"
+"""Key of the source's state: columns of which old rows are to be filled."""
 
 DOMAIN = "recipient_domain"
 
@@ -34,26 +35,29 @@ DOMAIN_OF: Mapping[str, str] = {
 that were run."""
 
 
-def fill_new_columns(pipeline: dlt.Pipeline) -> None:
-    """Fills ``events.recipient_domain`` in rows of versions that did not have it, once.
-
-    What fails is said, and done by the next call.
+def note_new_columns(pipeline: dlt.Pipeline) -> None:
+    """Notes columns that the load which begins will add to tables with rows.
 
     Args:
-        pipeline: The pipeline, after a load that has committed; the dataset is locked. One without
-            a state of its own (a part of a backfill) changes nothing.
+        pipeline: The pipeline, in sync with its destination.
     """
-    if not pipeline.config.restore_from_destination:
-        return
-    for name in pipeline.schema_names:
-        source = pipeline.state.get("sources", {}).get(name, {})
-        table = name_of(EVENTS, pipeline.schemas[name])
-        if table not in filled(pipeline.schemas[name]) or DOMAIN in source.get(FILLED, ()):
-            continue
-        if "domain=" in source.get(POLICY, ""):
-            continue  # The policy for personal data leaves it out.
+    names = [name for name in pipeline.schema_names if _lacks_domain(pipeline.schemas[name])]
+    if names:
+        with pipeline.managed_state() as state:
+            for name in names:
+                source: dict[str, Any] = state.setdefault("sources", {}).setdefault(name, {})
+                source[TO_FILL] = [DOMAIN]
+
+
+def fill_noted_columns(pipeline: dlt.Pipeline) -> None:
+    """Fills what ``note_new_columns`` has noted. What fails is said, and done by the next call.
+
+    Args:
+        pipeline: The pipeline, after a load that has committed; the dataset is locked.
+    """
+    for name in _noted(pipeline):
         try:
-            _fill_domain(pipeline, name)
+            fill_domains(pipeline, name)
         except Exception as error:  # Whatever it is: the load has committed.
             first, *_ = str(error).splitlines() or [type(error).__name__]
             logger.warning(
@@ -64,11 +68,44 @@ def fill_new_columns(pipeline: dlt.Pipeline) -> None:
             )
             continue
         with pipeline.managed_state() as state:
-            kept: dict[str, Any] = state.setdefault("sources", {}).setdefault(name, {})
-            kept.setdefault(FILLED, []).append(DOMAIN)
+            kept: dict[str, Any] = state["sources"][name]
+            kept.pop(TO_FILL)
 
 
-def _fill_domain(pipeline: dlt.Pipeline, schema_name: str) -> None:
+def fill_all_columns(pipeline: dlt.Pipeline) -> None:
+    """Fills what is not filled, whoever has added the columns; looks through all events.
+
+    Args:
+        pipeline: The pipeline, in sync with its destination; the dataset is locked.
+    """
+    for name in pipeline.schema_names:
+        table = name_of(EVENTS, pipeline.schemas[name])
+        if table in filled(pipeline.schemas[name]) and not _lacks_domain(pipeline.schemas[name]):
+            fill_domains(pipeline, name)
+
+
+def _noted(pipeline: dlt.Pipeline) -> list[str]:
+    sources: dict[str, Any] = dict(pipeline.state.get("sources", {}))
+    return [name for name, source in sources.items() if source.get(TO_FILL)]
+
+
+def _lacks_domain(schema: Schema) -> bool:
+    table = name_of(EVENTS, schema)
+    if table not in filled(schema):
+        return False
+    return schema.naming.normalize_path(DOMAIN) not in schema.get_table_columns(table)
+
+
+def fill_domains(pipeline: dlt.Pipeline, schema_name: str) -> None:
+    """Fills ``events.recipient_domain`` where an earlier version has loaded the recipient alone.
+
+    Args:
+        pipeline: The pipeline.
+        schema_name: The source.
+    """
+    source: Any = pipeline.state.get("sources", {}).get(schema_name, {})
+    if "domain=" in source.get(POLICY, ""):
+        return  # The policy for personal data leaves it out.
     schema = pipeline.schemas[schema_name]
     with pipeline.destination_client(schema_name) as destination:
         if not isinstance(destination, SqlJobClientBase):

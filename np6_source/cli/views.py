@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..dataset_lock import in_database_or_file
 from ..errors import SettingError
+from ..upgrading import fill_all_columns
 from ..views import drop, make, statements
 from ..views.dbt import write_project
 from ..views.translation import FUNCTIONS, plain_names
@@ -73,6 +74,7 @@ def run(options: argparse.Namespace) -> int:
             dropped = drop(pipeline)
             console.print(f"{len(dropped)} views dropped; the tables are as they were.")
         else:
+            fill_all_columns(pipeline)
             made = make(pipeline, analysts.materialize)
             console.print(
                 f"{len(made.views)} views {'made' if made.changed else 'are up to date'}."

@@ -17,6 +17,7 @@ import pytest
 from np6_source.loading import load
 from np6_source.sandbox import Sandbox
 from np6_source.schema import EVENTS, EXECUTION_DATA_TABLE, TABLES
+from np6_source.upgrading import fill_all_columns
 from np6_source.windows import SECOND
 from tests.destinations.stores import Store
 from tests.support import ROOT, at, event
@@ -198,6 +199,25 @@ def test_a_dataset_of_the_first_version_has_the_domains_and_views_of_this_one(
     assert {row[0]: int(row[1]) for row in domains or ()} == {
         domain: 2 * [*ADDRESSES.values()].count(domain) for domain in ADDRESSES.values()
     }
+
+
+@pytest.mark.timeout(300)
+def test_the_command_for_views_fills_what_a_project_of_its_own_has_added(
+    first_version: Path, make_store: Callable[[str], Store], serve: Any
+) -> None:
+    store = make_store("duckdb")
+    both = [sent_to(1, "anna@np6.com", at("03-01")), sent_to(2, "bea@np6.com", at("03-02"))]
+    sandbox = serve(both, now=at("03-01T12:00"))
+    load_with(first_version, store, sandbox)
+    sandbox.now = at("03-02T12:00")
+    load_with(ROOT, store, sandbox)
+    assert [row["recipient_domain"] for row in store.rows(EVENTS)] == [None, "np6.com"]
+
+    pipeline = store.pipeline
+    pipeline.sync_destination()
+    fill_all_columns(pipeline)
+
+    assert [row["recipient_domain"] for row in store.rows(EVENTS)] == ["np6.com", "np6.com"]
 
 
 @pytest.mark.timeout(300)
