@@ -14,6 +14,7 @@ from .cli import (
     ids,
     load,
     person,
+    plan,
     robots,
     status,
     views,
@@ -25,6 +26,7 @@ from .cli.outcome import run
 COMMANDS = {
     "load": load,
     "check": check,
+    "plan": plan,
     "gaps": gaps,
     "status": status,
     "views": views,

@@ -45,6 +45,7 @@ FOLDERS: dict[str, set[str]] = {
         *("reloading", "views"),
     },
     "views": {*FACTS, "deduplication"},
+    "volume": {"windows"},
     "sandbox": {"endpoints", "dimensions"},
 }
 """Which other parts of the package a folder may import. ``cli`` may import any but ``sandbox``."""
@@ -53,6 +54,7 @@ FOREIGN = {
     "events": {"dlt", "requests", "tenacity", "filelock", "pendulum"},
     "api": {"dlt", "duckdb", "pyarrow"},
     "views": {"duckdb", "pyarrow", "requests"},
+    "volume": {"dlt", "duckdb", "pyarrow", "requests", "tenacity"},
     "sandbox": {"dlt", "requests", "tenacity"},
 }
 """Packages that a folder may not import."""

@@ -54,6 +54,22 @@ def test_check_prints_what_the_page_shows(reader: Project) -> None:
     assert _columns(shown) == _columns(page.text)
 
 
+@pytest.mark.timeout(PATIENCE)
+def test_plan_prints_lines_as_the_page_shows_them(reader: Project) -> None:
+    (page,) = (block for block in blocks(PAGE) if block.text.startswith("actions_events  2024"))
+    shown = reader.command(["bash", "-eu"], "np6-source plan --resources actions_events")
+
+    def words(output: str) -> list[str]:
+        return [word for word in re.findall(r"[a-z_]+:?", output) if word in PLANNED]
+
+    assert set(words(shown)) == set(words(page.text)) == PLANNED
+
+
+PLANNED = {
+    *("actions_events", "sampled:", "events", "bytes", "requests", "time", "disk", "load"),
+}
+
+
 def _columns(output: str) -> list[tuple[str, str]]:
     """What each line is about and its verdict, without what differs between two machines."""
     verdicts = (" ok", " problem")

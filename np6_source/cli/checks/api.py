@@ -60,16 +60,19 @@ class _EnoughRead(RequestFailed):
 
 
 class _Beginning:
-    """A sink for the first ``READ_AT_MOST`` bytes of a body."""
+    """A sink for the beginning of a body: so many bytes, or about so many events."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int, most_events: int | None) -> None:
         self.content = bytearray()
+        self._most_bytes, self._most_events = most_bytes, most_events
+        self._timestamps = 0
         self.status: int | None = None
         self._context = RequestContext("", "", "")
 
     def start(self, requested_at: int, context: RequestContext) -> None:
         """See ``BodySink``."""
         self.content = bytearray()
+        self._timestamps = 0
         self.status, self._context = context.status, context
 
     def add(self, chunk: bytes) -> None:
@@ -79,8 +82,11 @@ class _Beginning:
             _EnoughRead: There is more than is read.
         """
         self.content += chunk
-        if len(self.content) > READ_AT_MOST:
-            del self.content[READ_AT_MOST:]
+        # Each event has one at least.
+        self._timestamps += chunk.count(b'"timestamp"')
+        is_enough = self._most_events is not None and self._timestamps > self._most_events
+        if is_enough or len(self.content) > self._most_bytes:
+            del self.content[self._most_bytes :]
             raise _EnoughRead(self._context, "enough", "")
 
     def finish(self) -> None:
@@ -122,28 +128,42 @@ class Budget:
         byte_count: Bytes of their bodies that were read, uncompressed.
     """
 
-    def __init__(self, session: ExtractSession, most: int) -> None:
+    def __init__(
+        self,
+        session: ExtractSession,
+        most: int,
+        most_bytes: int | None = None,
+        attempts: int = 1,
+        longest_wait: float = 5.0,
+        apart: float = APART,
+    ) -> None:
         """Opens a client for the account of a source.
 
         Args:
             session: What the resources of the source share.
             most: Requests that may be sent.
+            most_bytes: Bytes of bodies that may be read in all; None: any number.
+            attempts: How often a request is tried.
+            longest_wait: Seconds that a wait before another attempt may take.
+            apart: Seconds between the starts of two requests, at least.
         """
         settings = session.client_settings
         self.requests = 0
         self.byte_count = 0
         self._most = most
+        self._most_bytes = most_bytes
         self._headers: Mapping[str, str] = {}
         self._status: int | None = None
+        self._responses = 0
         self._once: Response | None = None
-        self._apart = max(settings.interval, APART)
+        self._apart = max(settings.interval, apart)
         self._began = float("-inf")
         self.client = Client(
             replace(
                 settings,
-                attempts=1,
+                attempts=attempts,
                 concurrency=1,
-                longest_wait=5.0,
+                longest_wait=longest_wait,
                 interval=0.0,
             ),
             session.clock,
@@ -153,22 +173,33 @@ class Budget:
 
     def _note(self, status: int, headers: Mapping[str, str]) -> None:
         self._status, self._headers = status, headers
+        self._responses += 1
 
     @property
     def is_used_up(self) -> bool:
         """Whether no further request may be sent."""
-        return self.requests >= self._most
+        is_read = self._most_bytes is not None and self.byte_count >= self._most_bytes
+        return is_read or self.requests >= self._most
 
-    def send(self, request: ApiRequest, is_array: bool = True) -> Response:
-        """Sends one request, once, and reads the beginning of its body.
+    def send(
+        self,
+        request: ApiRequest,
+        is_array: bool = True,
+        most_bytes: int = READ_AT_MOST,
+        most_events: int | None = None,
+    ) -> Response:
+        """Sends one request and reads the beginning of its body.
 
         Args:
             request: What to ask for.
             is_array: Whether the body should be an array; else it is an object.
+            most_bytes: Bytes of the body that are read at most, uncompressed.
+            most_events: Events after which reading ends, about; None: any number.
         """
-        self.requests += 1
+        self._responses = 0
         self._status, self._headers = None, {}
-        sink, failure, is_whole = _Beginning(), None, True
+        sink = _Beginning(most_bytes, most_events)
+        failure, is_whole = None, True
         # Here and not in the client, whose waits would count as the API's.
         time.sleep(max(0.0, self._began + self._apart - time.monotonic()))
         began = self._began = time.monotonic()
@@ -179,6 +210,7 @@ class Budget:
         except RequestFailed as error:
             failure = error
         ms = int((time.monotonic() - began) * SECOND)
+        self.requests += max(1, self._responses)
         self.byte_count += len(sink.content)
         elements = None
         if failure is None:
@@ -369,11 +401,11 @@ def check_resources(
     ended: str | None = None
     for operation in operations:
         name = operation.row.name
-        ids = skipped(ended) if ended is not None else _some_ids(operation, budget, window)
+        ids = skipped(ended) if ended is not None else ids_of(operation, budget, window)
         if isinstance(ids, Finding):
             found.append(ResourceCheck(name, "", ids))
             continue
-        for scope_id in ids:
+        for scope_id in ids[:IDS_EACH]:
             label = operation.session.label_of(scope_id, operation.row) if scope_id else ""
             if ended is not None:
                 found.append(ResourceCheck(name, label, skipped(ended)))
@@ -390,17 +422,21 @@ def check_resources(
     return found
 
 
-def _some_ids(
-    operation: SelectedOperation, budget: Budget, window: Window
-) -> Sequence[str] | Finding:
-    """The ids to try, an empty one for the account; a finding where there are none."""
+def ids_of(operation: SelectedOperation, budget: Budget, window: Window) -> Sequence[str] | Finding:
+    """The ids of an operation, an empty one for the account; a finding where there are none.
+
+    Args:
+        operation: The operation.
+        budget: Asks for the list of actions where the ids come from it; its beginning is read.
+        window: Any.
+    """
     chosen = operation.scope_ids
     if not operation.takes_ids:
         return ("",)
     if not isinstance(chosen, ChosenActions):
         advice = "Give the ids, or leave the resource out."
         text = f"loads by id, and {operation.row.ids} is not given"
-        return chosen[:IDS_EACH] or Finding(text, "error", advice)
+        return chosen or Finding(text, "error", advice)
     listed = budget.send_once(SelectedOperation(LISTED, (), operation.session).request(window))
     if listed is None:
         return Finding("not tried: --max-requests is reached", "warning")
@@ -416,7 +452,7 @@ def _some_ids(
         "warning" if listed.is_whole else None,
         "Nothing is loaded by id.",
     )
-    return ids[:IDS_EACH] or none_is_meant
+    return ids or none_is_meant
 
 
 def _rows(elements: Sequence[Any], now: datetime) -> Iterator[Mapping[str, Any]]:

@@ -1,0 +1,509 @@
+"""How many events a period has, estimated from a few hundred small windows.
+
+Most sends of an account fall into a few hours a month, which evenly spread windows miss. But a
+reaction says when its message was made (``stamp.time``), and reactions spread over days. So
+
+1. windows spread evenly over the period tell how many *late reactions* there are, and when sends
+   were;
+2. windows in those ten minutes tell how many sends, and reactions within minutes, they have;
+3. the share of reactions whose ten minutes other windows name as well tells how many of the sends
+   are in ten minutes that no window named.
+
+The range comes from 300 bootstrap rounds over windows and draws.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..windows import SECOND, Window
+from .sample import Sample, SampledEvent
+
+BIN = 600 * SECOND
+"""Milliseconds within which the reactions' stamps are taken together."""
+BESIDE = 0.15
+"""Weight of a bin beside one that a stamp names: a mailing goes on for a while."""
+POWER = 0.75
+"""Bins are drawn in proportion to this power of their stamps."""
+LEAST_COVERAGE = 0.15
+ENOUGH_LATE = 100
+"""Reactions to sends of earlier parts of the period from which on these alone tell the coverage."""
+
+ON_AVERAGE = 120
+"""Events that a window should hold."""
+READ_AT_MOST = 400
+"""Events that are read of a response."""
+LEAST_PARTS = 150
+"""A window is at most this part of the period."""
+LONGEST_IN_BIN = 30 * SECOND
+ANYWHERE = 0.25
+"""Share of the windows in a bin that are placed anywhere in it, not around a stamp."""
+FEW = 20_000
+"""Events up to which all are counted instead."""
+COUNTED_IN = 12
+"""Windows in which they are counted."""
+ROUNDS = 300
+
+READ_OF_A_SECOND = 4_000
+"""Events that are read of a second which has very many."""
+
+TSample = Callable[[Window, int], Sample]
+"""Asks for a window and reads so many events at most."""
+
+TCoverage = tuple[float, float]
+"""Reactions of a window that other windows know the ten minutes of, and all that name any."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many windows an estimate takes, and by how much its range is widened.
+
+    Attributes:
+        even: Windows spread evenly.
+        sends: Windows where sends are thought to be.
+        low: Factor of the low end.
+        high: Factor of the high end.
+    """
+
+    even: int
+    sends: int
+    low: float
+    high: float
+
+
+QUICK = Effort(48, 48, 0.75, 1.3)
+NORMAL = Effort(96, 60, 0.9, 1.1)
+PRECISE = Effort(160, 60, 0.9, 1.1)
+
+
+@dataclass(frozen=True)
+class Range:
+    """A figure that is not known exactly.
+
+    Attributes:
+        low: It is hardly less.
+        likely: The best single figure.
+        high: It is hardly more.
+    """
+
+    low: float
+    likely: float
+    high: float
+
+    def times(self, factor: float) -> Range:
+        """The range of a multiple."""
+        return Range(self.low * factor, self.likely * factor, self.high * factor)
+
+
+@dataclass(frozen=True)
+class Density:
+    """Where the events of a period are, as estimated.
+
+    Attributes:
+        period: The period.
+        reactions: Reactions a millisecond in each of equal parts of the period.
+        sends: Pairs of a bin's first millisecond and its sends.
+        send_size: Mean bytes of a send's JSON.
+        reaction_size: Mean bytes of a reaction's JSON.
+    """
+
+    period: Window
+    reactions: tuple[float, ...]
+    sends: tuple[tuple[int, float], ...]
+    send_size: float
+    reaction_size: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How many events a period has.
+
+    Attributes:
+        events: Their number.
+        bytes: Bytes of their JSON.
+        density: Where they are.
+        is_counted: Whether all of them were read, so that the number is exact.
+    """
+
+    events: Range
+    bytes: Range
+    density: Density
+    is_counted: bool
+
+
+def estimate(
+    period: Window, sample: TSample, effort: Effort, dice: random.Random, has_sends: bool = True
+) -> Estimate:
+    """Estimates a period's events.
+
+    Args:
+        period: The period.
+        sample: Asks for a window.
+        effort: How many windows to ask for.
+        dice: Chance.
+        has_sends: Whether the operation may return sends beside reactions.
+    """
+    width, first = _width(period, sample, dice)
+    if sum(one.rate(one.events) for one in first) / len(first) * period.width < FEW:
+        counted = _count(period, sample)
+        if counted is not None:
+            return counted
+    even = [
+        _look(window, sample, dice) for window in _even_windows(period, effort.even, width, dice)
+    ]
+    stamps = [one.bins(period) for one in even]
+    weights = _weights(stamps) if has_sends else {}
+    moments = sorted(
+        event.stamped_at
+        for one in even
+        for event, _ in one.seen
+        if not event.is_send and event.stamped_at is not None
+    )
+    draws = _draws(weights, moments, period, effort.sends, width, sample, dice) if weights else []
+    coverage = _coverage(stamps, period)
+    # Where no reaction points to sends, only the even windows tell of them.
+    rates = [one.rate(with_bursts=not weights) for one in even]
+    likely = _total(period, rates, coverage, [value for _, value in draws])
+    totals = sorted(
+        _total(
+            period,
+            dice.choices(rates, k=len(rates)),
+            dice.choices(coverage, k=len(coverage)),
+            dice.choices([value for _, value in draws], k=len(draws)) if draws else [],
+        )
+        for _ in range(ROUNDS)
+    )
+    low = totals[int(0.025 * ROUNDS)] * effort.low
+    high = totals[int(0.975 * ROUNDS) - 1] * effort.high
+    events = Range(min(low, likely), likely, max(high, likely))
+    density = _density(period, even, draws, coverage, rates, weights)
+    per_event = density_bytes(density) / max(1.0, likely)
+    return Estimate(events, events.times(per_event), density, is_counted=False)
+
+
+def of_ids(period: Window, some: Sequence[Sample], count: int) -> Estimate:
+    """Estimates the events of many ids from those of a few.
+
+    Ids differ by orders of magnitude, and few are looked at: the range is wide, unless all are.
+
+    Args:
+        period: The period.
+        some: The events of some ids over the whole period, or the first of them.
+        count: Ids in all.
+    """
+    least = [float(len(one.events)) for one in some]
+    most = [one.rate(one.events) * period.width for one in some]
+    others = count - len(some)
+    likely = _mean([(low + high) / 2 for low, high in zip(least, most, strict=True)]) * count
+    events = Range(
+        sum(least) + others * min(least, default=0.0) / 2,
+        likely,
+        sum(most) + others * 2 * max(most, default=0.0),
+    )
+    mean = _mean([event.size for one in some for event in one.events])
+    is_counted = not others and all(one.is_whole for one in some)
+    density = Density(period, (likely / period.width,), (), mean, mean)
+    return Estimate(events, events.times(mean), density, is_counted)
+
+
+def density_bytes(density: Density) -> float:
+    """Bytes of all events of a density."""
+    part = density.period.width / max(1, len(density.reactions))
+    reactions = sum(density.reactions) * part
+    sends = sum(count for _, count in density.sends)
+    return reactions * density.reaction_size + sends * density.send_size
+
+
+def _width(period: Window, sample: TSample, dice: random.Random) -> tuple[int, list[Sample]]:
+    """The width of windows that hold enough events, and the last windows that were asked for."""
+    widest = max(SECOND, period.width // LEAST_PARTS)
+    width = max(SECOND, min(widest, 60 * SECOND))
+    while True:
+        windows = _even_windows(period, 5, width, dice)
+        found = [sample(window, READ_AT_MOST) for window in windows]
+        mean = sum(one.rate(one.events) for one in found) / len(found) * width
+        if mean >= ON_AVERAGE or width >= widest:
+            return width, found
+        wanted = ON_AVERAGE / mean if mean else 16.0
+        width = min(widest, int(width * min(16.0, max(2.0, wanted))))
+
+
+def _even_windows(period: Window, count: int, width: int, dice: random.Random) -> list[Window]:
+    """A window at a random place of each of equal parts."""
+    found = []
+    for number in range(count):
+        start = period.start + period.width * number // count
+        end = period.start + period.width * (number + 1) // count
+        taken = max(1, min(width, end - start))
+        place = (start + int(dice.random() * (end - start - taken))) // SECOND * SECOND
+        place = max(place, start)
+        found.append(Window(place, max(place + 1, min(place + taken, end))))
+    return found
+
+
+def _count(period: Window, sample: TSample) -> Estimate | None:
+    """Counts all events; None where they are more than thought."""
+    parts = [
+        Window(
+            period.start + period.width * n // COUNTED_IN,
+            period.start + period.width * (n + 1) // COUNTED_IN,
+        )
+        for n in range(min(COUNTED_IN, period.width))
+    ]
+    found: list[Sample] = []
+    for part in parts:
+        found.append(sample(part, FEW - sum(len(one.events) for one in found)))
+        if not found[-1].is_whole:
+            return None
+    events = [event for one in found for event in one.events]
+    sizes = sum(event.size for event in events)
+    mean = sizes / len(events) if events else 0.0
+    density = Density(period, tuple(one.rate(one.events) for one in found), (), mean, mean)
+    exact = float(len(events))
+    return Estimate(
+        Range(exact, exact, exact), Range(sizes, sizes, sizes), density, is_counted=True
+    )
+
+
+def in_burst(event: SampledEvent) -> bool:
+    """Whether an event is part of a mailing's burst: a send, or a reaction within minutes."""
+    stamped_at = event.stamped_at
+    return event.is_send or (stamped_at is not None and event.timestamp - stamped_at < BIN)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What is known of an even window.
+
+    Attributes:
+        window: The window.
+        seen: The events that were read, each with how many of the window it stands for.
+    """
+
+    window: Window
+    seen: tuple[tuple[SampledEvent, float], ...]
+
+    def rate(self, with_bursts: bool) -> float:
+        """Late reactions a millisecond, or all events."""
+        seen = (weight for event, weight in self.seen if with_bursts or not in_burst(event))
+        return sum(seen) / self.window.width
+
+    def bins(self, period: Window) -> dict[int, float]:
+        """How many of the window's reactions name each bin of the period."""
+        found: dict[int, float] = {}
+        for event, weight in self.seen:
+            stamped_at = event.stamped_at
+            if stamped_at is None or event.is_send:
+                continue
+            if period.start <= stamped_at < period.end:
+                number = stamped_at // BIN
+                found[number] = found.get(number, 0.0) + weight
+        return found
+
+
+def _look(window: Window, sample: TSample, dice: random.Random, deep: int = 2) -> _Look:
+    """Reads a window's first events, and where there are more, some of the rest.
+
+    What was read ends where the events are densest: it does not stand for the rest. A mailing may
+    be published within a second, which is read to its end then.
+    """
+    first = sample(window, READ_AT_MOST)
+    if first.is_whole or not first.is_ordered or not first.events or not deep:
+        return _Look(window, tuple((one, window.width / first.covered) for one in first.events))
+    last = first.whole_until or first.events[-1].timestamp
+    second = Window(max(window.start, last // SECOND * SECOND), last // SECOND * SECOND + SECOND)
+    seen = [(one, 1.0) for one in first.events if one.timestamp < second.start]
+    if first.events[len(first.events) // 2].timestamp >= second.start:
+        dense = sample(second, READ_OF_A_SECOND)
+        seen += [(one, second.width / dense.covered) for one in dense.events]
+        beyond = second.end
+    else:
+        beyond = second.start
+    rest = window.end - beyond
+    if rest < SECOND:
+        return _Look(window, tuple(seen))
+    taken = max(SECOND, rest // 4)
+    place = beyond + int(dice.random() * (rest - taken)) // SECOND * SECOND
+    some = _look(Window(place, place + taken), sample, dice, deep - 1)
+    seen += [(one, weight * rest / taken) for one, weight in some.seen]
+    return _Look(window, tuple(seen))
+
+
+def _weights(stamps: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """How likely sends are in a bin: by stamps that name it, or one beside it."""
+    weights: dict[int, float] = {}
+    for bins in stamps:
+        for number, count in bins.items():
+            for shift, share in ((-1, BESIDE), (0, 1.0), (1, BESIDE)):
+                weights[number + shift] = weights.get(number + shift, 0.0) + share * count
+    return weights
+
+
+def _coverage(stamps: Sequence[Mapping[int, float]], period: Window) -> list[TCoverage]:
+    """For each window, how many reactions name a bin that other windows name too, of how many.
+
+    Most reactions come within hours: without the window that sees them, a bin is less known than it
+    is with it. So those count that name a bin of an earlier part of the period than their window's,
+    where there are enough of them.
+    """
+    named_by: Counter[int] = Counter()
+    for bins in stamps:
+        near = {number + shift for number in bins for shift in (-1, 0, 1)}
+        named_by.update(near)
+    late = [
+        _known(bins, named_by, period.start + period.width * part // len(stamps))
+        for part, bins in enumerate(stamps)
+    ]
+    if sum(count for _, count in late) >= ENOUGH_LATE:
+        return late
+    return [_known(bins, named_by, period.end) for bins in stamps]
+
+
+def _known(bins: Mapping[int, float], named_by: Mapping[int, int], before: int) -> TCoverage:
+    counted = {number: count for number, count in bins.items() if number * BIN < before}
+    known = sum(count for number, count in counted.items() if named_by[number] > 1)
+    return known, sum(counted.values())
+
+
+def _draws(
+    weights: Mapping[int, float],
+    moments: Sequence[int],
+    period: Window,
+    count: int,
+    width: int,
+    sample: TSample,
+    dice: random.Random,
+) -> list[tuple[int, float]]:
+    """Bins drawn by weight, each with its sends over the probability with which it was drawn.
+
+    A mailing may be over within seconds: a window is placed around one of the bin's stamps, or, one
+    time in four, anywhere in the bin. Each send counts for the inverse of its chance to be seen.
+    """
+    inside = {
+        number: weight**POWER
+        for number, weight in weights.items()
+        if number * BIN < period.end and (number + 1) * BIN > period.start
+    }
+    numbers = sorted(inside)
+    summed = list(itertools.accumulate(inside[number] for number in numbers))
+    taken = max(SECOND, min(width // 6, LONGEST_IN_BIN) // SECOND * SECOND)
+    found = []
+    for _ in range(count):
+        number = numbers[bisect.bisect_left(summed, dice.random() * summed[-1])]
+        place = _Placement.of(number, moments, period, taken)
+        start = place.drawn(dice)
+        seen = _look(Window(start, start + taken), sample, dice)
+        sends = sum(
+            weight / place.chance(event.timestamp)
+            for event, weight in seen.seen
+            if in_burst(event) and place.start <= event.timestamp < place.end
+        )
+        found.append((number, sends * summed[-1] / inside[number]))
+    return found
+
+
+@dataclass(frozen=True)
+class _Placement:
+    """Where in a bin a window is placed.
+
+    Attributes:
+        start: First millisecond of the bin.
+        end: First millisecond after it.
+        taken: Width of the window.
+        stamps: The stamps in the bin, in order.
+        sums: Their sums, from the first to each.
+    """
+
+    start: int
+    end: int
+    taken: int
+    stamps: Sequence[int]
+    sums: Sequence[int]
+
+    @classmethod
+    def of(cls, number: int, moments: Sequence[int], period: Window, taken: int) -> _Placement:
+        start, end = max(number * BIN, period.start), min((number + 1) * BIN, period.end)
+        first, last = bisect.bisect_left(moments, start), bisect.bisect_left(moments, end)
+        stamps = moments[first:last]
+        return cls(start, end, taken, stamps, [0, *itertools.accumulate(stamps)])
+
+    def drawn(self, dice: random.Random) -> int:
+        """Where a window begins."""
+        back = int(dice.random() * self.taken)
+        if self.stamps and dice.random() >= ANYWHERE:
+            return dice.choice(self.stamps) - back
+        return self.start + int(dice.random() * (self.end - self.start)) - back
+
+    def chance(self, moment: int) -> float:
+        """The probability that a window holds a moment of the bin."""
+        ways = range(max(self.start, moment - self.taken), min(self.end, moment + self.taken))
+        anywhere = (
+            _triangle(ways.stop - moment, self.taken) + _triangle(moment - ways.start, self.taken)
+        ) / (self.end - self.start)
+        if not self.stamps:
+            return anywhere
+        stamps, sums = self.stamps, self.sums
+        low = bisect.bisect_left(stamps, moment - self.taken)
+        middle = bisect.bisect_left(stamps, moment)
+        high = bisect.bisect_left(stamps, moment + self.taken)
+        distance = (middle - low) * moment - (sums[middle] - sums[low])
+        distance += (sums[high] - sums[middle]) - (high - middle) * moment
+        near = (high - low - distance / self.taken) / len(stamps)
+        return ANYWHERE * anywhere + (1 - ANYWHERE) * near
+
+
+def _triangle(reach: int, taken: int) -> float:
+    """The integral of ``1 - x / taken`` from 0 to ``reach``."""
+    return reach - reach * reach / (2 * taken)
+
+
+def _total(
+    period: Window,
+    rates: Sequence[float],
+    coverage: Sequence[TCoverage],
+    sends: Sequence[float],
+) -> float:
+    reactions = sum(rates) / len(rates) * period.width
+    in_bins = sum(sends) / len(sends) if sends else 0.0
+    return reactions + in_bins / _share(coverage)
+
+
+def _share(coverage: Sequence[TCoverage]) -> float:
+    known = sum(named for named, _ in coverage)
+    return max(LEAST_COVERAGE, (known + 0.5) / (sum(total for _, total in coverage) + 1))
+
+
+def _density(
+    period: Window,
+    even: Sequence[_Look],
+    draws: Sequence[tuple[int, float]],
+    coverage: Sequence[TCoverage],
+    rates: Sequence[float],
+    weights: dict[int, float],
+) -> Density:
+    """Spreads the sends over the bins by their stamps."""
+    events = [event for one in even for event, _ in one.seen]
+    sizes = {
+        is_send: _mean([event.size for event in events if event.is_send == is_send])
+        for is_send in (False, True)
+    }
+    either = _mean([event.size for event in events])
+    all_sends = _mean([value for _, value in draws]) / _share(coverage) if draws else 0.0
+    inside = {n: w for n, w in weights.items() if period.start <= n * BIN < period.end}
+    whole = sum(inside.values()) or 1.0
+    return Density(
+        period,
+        tuple(rates),
+        tuple((n * BIN, all_sends * w / whole) for n, w in sorted(inside.items())),
+        sizes[True] or either,
+        sizes[False] or either,
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

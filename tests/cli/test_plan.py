@@ -1,0 +1,182 @@
+"""``np6-source plan``: what it prints, what it costs, and the exit statuses."""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from np6_source.__main__ import main, parse
+from np6_source.cli.plan import Plan, plan
+from np6_source.sandbox import Fault, Sandbox, generated_account
+from np6_source.windows import DAY
+
+TMake = Callable[..., Any]
+NOW = int(time.time() * 1000) - 5_000
+KEYS = [
+    *("resource", "ids", "start", "end", "events", "bytes", "requests", "seconds", "disk"),
+    *("is_counted", "sampled", "history"),
+]
+RANGES = ("events", "bytes", "requests", "seconds", "disk")
+
+
+@pytest.fixture
+def sandbox(serve: TMake, event: TMake) -> Sandbox:
+    started: Sandbox = serve([event(n, NOW - n * DAY // 20, f"A{n % 8}") for n in range(400)])
+    return started
+
+
+@pytest.fixture
+def run(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> TMake:
+    """Plans against the sandbox; returns the status and the document, which keeps its schema."""
+    monkeypatch.setenv("SOURCES__NP6__API_KEY", sandbox.key)
+    monkeypatch.setenv("SOURCES__NP6__BASE_URL", sandbox.url)
+    monkeypatch.setenv("SOURCES__NP6__BACKOFF", "0.01")
+    monkeypatch.setattr("np6_source.cli.plan.APART", 0.0)
+
+    def call(*options: str) -> tuple[int, dict[str, Any]]:
+        capsys.readouterr()
+        status = main(["plan", "--json", *options])
+        output = capsys.readouterr().out
+        document: dict[str, Any] = json.loads(output)
+        assert sandbox.key not in output
+        assert document["exit_status"] == status
+        for one in (document["result"] or {"resources": []})["resources"]:
+            assert list(one) == KEYS
+            assert list(one["sampled"]) == ["requests", "bytes", "seconds"]
+            for name in RANGES:
+                assert one[name] is None or list(one[name]) == ["low", "likely", "high"]
+        return status, document
+
+    return call
+
+
+def test_few_events_are_counted(run: TMake, sandbox: Sandbox) -> None:
+    status, document = run("--history")
+    assert (status, document["problems"]) == (0, [])
+    every, reactions = document["result"]["resources"]
+    assert (every["resource"], every["is_counted"]) == ("actions_events", True)
+    assert every["events"] == {"low": 400, "likely": 400, "high": 400}
+    oldest = datetime.fromisoformat(every["history"].replace("Z", "+00:00"))
+    assert abs(oldest.timestamp() - (NOW / 1000 - 20 * 86_400)) < 2 * 86_400
+    assert (reactions["events"]["high"], reactions["history"]) == (0, None)
+    sent = len(sandbox.requests)
+    assert (
+        document["requests"]
+        == sent
+        == sum(one["sampled"]["requests"] for one in (every, reactions))
+    )
+    assert sent < 120
+
+
+def test_of_ids_a_few_are_asked_for(run: TMake, sandbox: Sandbox) -> None:
+    names = [f"A{n}" for n in range(8)]
+    _, document = run("--resources", "action_events_activations", "--action-ids", *names)
+    (one,) = document["result"]["resources"]
+    assert (one["ids"], one["is_counted"], one["sampled"]["requests"]) == (8, False, 5)
+    assert one["events"]["low"] <= 400 <= one["events"]["high"]
+    assert len({request.path for request in sandbox.requests}) == 5
+
+
+def test_a_resource_that_is_not_permitted_fails_alone(run: TMake, sandbox: Sandbox) -> None:
+    with sandbox.faults.during(Fault("status", 403, path="/actions/reactivities")):
+        status, document = run()
+    assert status == 1
+    (problem,) = document["problems"]
+    assert (problem["resource"], problem["severity"]) == ("actions_reactivities", "error")
+    every, reactions = document["result"]["resources"]
+    assert (every["events"]["likely"], reactions["events"]) == (400, None)
+
+
+def test_after_a_rate_limit_nothing_more_is_sent(run: TMake, sandbox: Sandbox) -> None:
+    with sandbox.faults.during(Fault("status", 429, retry_after="3600")):
+        status, document = run()
+    assert status == 75
+    assert len(sandbox.requests) == document["requests"] == 1
+
+
+def test_no_more_requests_are_sent_than_allowed(run: TMake, sandbox: Sandbox) -> None:
+    status, document = run("--max-requests", "4")
+    assert (status, len(sandbox.requests)) == (1, 4)
+    assert "--max-requests is reached" in document["problems"][0]["what"]
+
+
+def test_windows_that_the_api_refuses_as_too_large_are_narrowed_and_named(
+    run: TMake, sandbox: Sandbox
+) -> None:
+    with sandbox.faults.during("oversize=30,status=413"):
+        status, document = run("--resources", "actions_events")
+    assert status == 0
+    (problem,) = document["problems"]
+    assert (problem["rule"], problem["severity"]) == ("window", "warning")
+    assert "(413)" in problem["what"]
+    (one,) = document["result"]["resources"]
+    assert one["events"]["low"] <= 400 <= one["events"]["high"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--max-requests", "0"),
+        ("--resources", "actions_event"),
+        ("--start", "2024-13-01"),
+        ("--start", "2024-02-01", "--end", "2024-01-01"),
+    ],
+)
+def test_options_that_cannot_be_used_end_with_2(run: TMake, options: tuple[str, ...]) -> None:
+    assert run(*options)[0] == 2
+
+
+@pytest.fixture(scope="module")
+def large() -> Any:
+    end = datetime.now(timezone.utc).replace(microsecond=0)
+    return generated_account(40_000, seed=3, start=end - timedelta(days=40), end=end)
+
+
+def test_many_events_are_estimated_over_http(
+    large: Any, serve: TMake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox = serve(large)
+    monkeypatch.setenv("SOURCES__NP6__API_KEY", sandbox.key)
+    monkeypatch.setenv("SOURCES__NP6__BASE_URL", sandbox.url)
+    options: Namespace = parse(["plan", "--quick", "--resources", "actions_events"])
+    found: Plan = plan(options, apart=0.0)
+    (one,) = found.resources
+    assert one.estimate is not None
+    assert one.cost is not None
+    assert not one.estimate.is_counted
+    truth = sum(
+        one.period.start <= event["timestamp"] < one.period.end
+        for event in large.events()
+        if event["source"]["type"] in ("email", "sms")
+    )
+    assert one.estimate.events.low <= truth <= one.estimate.events.high
+    assert found.requests == len(sandbox.requests) < 250
+
+
+def test_each_status_is_that_of_the_process(command_line: Any, sandbox: Sandbox) -> None:
+    def status(*options: str) -> Any:
+        ended = command_line.run(
+            *("-m np6_source", "plan", "--base-url", sandbox.url, *options),
+            SOURCES__NP6__API_KEY=sandbox.key,
+        )
+        assert sandbox.key not in ended.stdout + ended.stderr
+        return ended
+
+    well = status("--resources", "actions_events")
+    assert (well.returncode, well.stderr) == (0, "")
+    assert "events  400, all counted" in well.stdout
+    assert "Load it: np6-source load --resources actions_events" in well.stdout
+    assert max(map(len, well.stdout.splitlines())) <= 100
+    assert status("--max-requests", "0").returncode == 2
+    with sandbox.faults.during(Fault("status", 401)):
+        refused = status("--quiet")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "refused the API key" in refused.stderr

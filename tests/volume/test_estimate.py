@@ -1,0 +1,128 @@
+"""How many events a period has, estimated from small windows."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from np6_source.volume.estimate import (
+    FEW,
+    NORMAL,
+    PRECISE,
+    QUICK,
+    Effort,
+    Estimate,
+    estimate,
+    of_ids,
+)
+from np6_source.volume.sample import Sample, SampledEvent, sampled_event
+from np6_source.windows import DAY, SECOND, Window
+from tests.volume.accounts import BurstyAccount
+
+MONTH = Window(1_700_000_000_000, 1_700_000_000_000 + 30 * DAY)
+
+
+class Listed:
+    """An account whose events are given."""
+
+    def __init__(self, events: list[SampledEvent]) -> None:
+        self.events = sorted(events, key=lambda event: event.timestamp)
+        self.requests = 0
+        self.read = 0
+
+    def sample(self, window: Window, most_events: int) -> Sample:
+        self.requests += 1
+        inside = [one for one in self.events if window.start <= one.timestamp < window.end]
+        self.read += min(len(inside), most_events)
+        return Sample(window, tuple(inside[:most_events]), len(inside) <= most_events)
+
+
+def plain(count: int, start: int, step: int, is_send: bool = False) -> list[SampledEvent]:
+    return [SampledEvent(start + n * step, is_send, None, 1_000) for n in range(count)]
+
+
+def held(seeds: range, effort: Effort) -> int:
+    """In how many made-up accounts the truth is in the range."""
+    inside = 0
+    for seed in seeds:
+        account = BurstyAccount(seed)
+        found = estimate(account.period, account.sample, effort, random.Random(seed + 1))
+        inside += found.events.low <= account.truth <= found.events.high
+    return inside
+
+
+class TestRanges:
+    def test_hold_the_truth_in_bursty_accounts(self) -> None:
+        assert held(range(50_000, 50_012), NORMAL) >= 11
+
+    @pytest.mark.soak
+    @pytest.mark.parametrize("effort", [QUICK, NORMAL, PRECISE])
+    def test_hold_the_truth_in_19_of_20(self, effort: Effort) -> None:
+        assert held(range(60_000, 60_200), effort) >= 190 - 6  # Two standard deviations.
+
+    def test_are_narrower_than_what_evenly_spread_windows_allow(self) -> None:
+        account = BurstyAccount(50_100)
+        found = estimate(account.period, account.sample, NORMAL, random.Random(1))
+        assert found.events.high < 10 * found.events.low
+        assert account.requests < 400
+
+    def test_of_a_mailing_that_is_published_within_a_second(self) -> None:
+        mailing = MONTH.start + 12 * DAY
+        sends = [SampledEvent(mailing + n % 700, True, mailing - 1, 700) for n in range(3_000)]
+        hits = [
+            SampledEvent(mailing + n * DAY // 200, False, mailing - 1, 1_000) for n in range(900)
+        ]
+        others = plain(26_000, MONTH.start, 30 * DAY // 26_000)
+        account = Listed(sends + hits + others)
+        found = estimate(MONTH, account.sample, NORMAL, random.Random(3))
+        assert found.events.low <= len(account.events) <= found.events.high
+        assert found.events.low > 26_000
+
+
+class TestFewEvents:
+    def test_are_counted(self) -> None:
+        account = Listed(plain(900, MONTH.start + DAY, 50 * SECOND))
+        found = estimate(MONTH, account.sample, NORMAL, random.Random(1))
+        assert (found.is_counted, found.events.low, found.events.high) == (True, 900, 900)
+        assert found.bytes.likely == 900_000
+        assert account.requests < 40
+
+    def test_no_events_are_none(self) -> None:
+        found = estimate(MONTH, Listed([]).sample, NORMAL, random.Random(1))
+        assert (found.is_counted, found.events.high) == (True, 0)
+
+    def test_a_mailing_that_no_window_met_ends_the_counting(self) -> None:
+        """Few at first sight, and a burst of three times what is counted."""
+        account = Listed(plain(3 * FEW, MONTH.start + 7 * DAY, 1, is_send=True))
+        found = estimate(MONTH, account.sample, QUICK, random.Random(1))
+        assert not found.is_counted
+        assert account.read < 2 * FEW
+
+
+class TestIds:
+    def test_all_of_few_are_counted(self) -> None:
+        some = [Sample(MONTH, tuple(plain(n, MONTH.start, SECOND)), is_whole=True) for n in (3, 5)]
+        found = of_ids(MONTH, some, 2)
+        assert (found.is_counted, found.events.low, found.events.high) == (True, 8, 8)
+
+    def test_some_of_many_give_a_wide_range(self) -> None:
+        some = [Sample(MONTH, tuple(plain(n, MONTH.start, SECOND)), is_whole=True) for n in (3, 5)]
+        found: Estimate = of_ids(MONTH, some, 100)
+        assert not found.is_counted
+        assert found.events.low < 400 == found.events.likely < found.events.high
+
+    def test_none_are_no_events(self) -> None:
+        assert of_ids(MONTH, [], 0).events.high == 0
+
+
+@pytest.mark.parametrize("element", [None, [], {}, {"timestamp": "x"}, {"timestamp": True}])
+def test_what_is_no_event_counts_for_nothing(element: object) -> None:
+    assert sampled_event(element, 10, None) is None
+
+
+def test_the_stamp_of_an_execution_or_an_activation_is_taken() -> None:
+    for part in ("execution", "activation"):
+        source = {"detail": {part: {"stamp": {"time": 5}}}}
+        found = sampled_event({"timestamp": 7, "source": source}, 10, "hit")
+        assert found == SampledEvent(7, False, 5, 10)
