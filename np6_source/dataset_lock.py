@@ -6,13 +6,14 @@ is not held up.
 
 Every wait is bounded and logged. ``[sources.np6]`` in dlt's configuration has the bounds:
 ``lock_wait`` (3,600 seconds) for other loads of this package, ``file_wait`` (10 seconds) for a
-DuckDB file that some other program has open.
+DuckDB file that some other program has open. ``telling_of_waits`` tells who shows a run's progress.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import threading
 import time
@@ -30,7 +31,7 @@ from filelock import FileLock, Timeout
 
 from .destinations import destination_of
 from .dlt_internals import before_each_commit
-from .errors import AlreadyRunning, Np6Error
+from .errors import AlreadyRunning, Np6Error, SettingError
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,11 @@ LOOKS_AGAIN = 0.25
 
 _HELD: ContextVar[frozenset[str]] = ContextVar("np6_held_locks", default=frozenset())
 """The locks of this thread: taking one again does not wait for itself."""
+
+_TOLD: ContextVar[Callable[[Waiting | None], None]] = ContextVar(
+    "np6_told_of_waits", default=lambda wait: None
+)
+"""Who is told of the waits of this thread."""
 
 _HOLDER = re.compile(r"lock is held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
 """How DuckDB 1.4 to 2.0 name the process that has a file open."""
@@ -71,6 +77,35 @@ class Patience:
     lock: float = WAITS["lock_wait"]
     file: float = WAITS["file_wait"]
     stop_when: Callable[[], object] = lambda: False
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A wait for a lock, under way.
+
+    Attributes:
+        name: What is waited for.
+        why: Who has it.
+        most: Seconds that the wait takes at most.
+    """
+
+    name: str
+    why: str
+    most: float
+
+
+@contextmanager
+def telling_of_waits(told: Callable[[Waiting | None], None]) -> Iterator[None]:
+    """Tells of every wait for a lock that begins in this thread meanwhile.
+
+    Args:
+        told: Called with each wait when it begins, and with None when it ends.
+    """
+    token = _TOLD.set(told)
+    try:
+        yield
+    finally:
+        _TOLD.reset(token)
 
 
 def patience(stop_when: Callable[[], object] = lambda: False) -> Patience:
@@ -160,8 +195,7 @@ def in_database_or_file(pipeline: dlt.Pipeline, wait: Patience | None = None) ->
         yield
         return
     wait = wait or patience()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file.with_name(f"{file.name}.np6.lock"))
+    lock = lock_file(file.with_name(f"{file.name}.np6.lock"))
 
     def is_taken() -> bool:
         try:
@@ -170,12 +204,34 @@ def in_database_or_file(pipeline: dlt.Pipeline, wait: Patience | None = None) ->
             return False
         return True
 
-    _wait_for(is_taken, f"DuckDB file {file.name}", wait)
+    path = Path(lock.lock_file)
+    _wait_for(is_taken, f"DuckDB file {file.name}", wait, lambda: f"{_holder_of(path)} has it")
     try:
         with _opened(pipeline, file, wait), _held(name):
             yield
     finally:
         lock.release()
+
+
+def lock_file(path: Path) -> FileLock:
+    """A lock on a file that is made where it is not there; its folder likewise.
+
+    Args:
+        path: The file.
+
+    Raises:
+        SettingError: It cannot be made. filelock takes some of the errors for a lock that somebody
+            else has, and waits (4.2).
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o644))
+    except OSError as error:
+        raise SettingError(
+            f"The lock file {path} cannot be made ({error.strerror}): loads into one dataset wait"
+            " for each other there. Name a folder that this user may write to."
+        ) from None
+    return FileLock(path)
 
 
 def to_read(
@@ -202,12 +258,11 @@ def _opened(pipeline: dlt.Pipeline, file: Path, wait: Patience) -> Iterator[None
         try:
             client.open_connection()
         except DestinationConnectionError as error:
-            if "Could not set lock" not in str(error):
+            named = holder_named_by(error)
+            if named is None:
                 problem = error  # That it cannot be opened is for the load step to say.
                 return True
-            if found := _HOLDER.search(str(error)):
-                program = Path(found["program"]).name
-                holder = f"process {found['pid']} ({program})"
+            holder = named
             return False
         return True
 
@@ -239,18 +294,46 @@ def _wait_for(
         return
     begun = said = time.monotonic()
     logger.warning("Waiting up to %.0f s for %s: %s.", wait.lock, name, why())
-    while not is_taken():
-        now = time.monotonic()
-        if wait.stop_when() or now - begun >= wait.lock:
-            raise DatasetBusy(
-                f"{name} is in use: {why()}. Waited {now - begun:.0f} s. What was extracted stays"
-                " and is loaded by the next call: run it again later; `np6-source check`"
-                " says whether it is free."
-            )
-        if now - said >= 60:
-            said = now
-            logger.warning("Still waiting for %s, for %.0f s: %s.", name, now - begun, why())
-        time.sleep(LOOKS_AGAIN)
+    told = _TOLD.get()
+    told(Waiting(name, why(), wait.lock))
+    try:
+        while not is_taken():
+            now = time.monotonic()
+            if wait.stop_when() or now - begun >= wait.lock:
+                raise DatasetBusy(
+                    f"{name} is in use: {why()}. Waited {now - begun:.0f} s. Run it again later:"
+                    " what a load has extracted by now is loaded then. `np6-source check` says"
+                    " whether it is free."
+                )
+            if now - said >= 60:
+                said = now
+                logger.warning("Still waiting for %s, for %.0f s: %s.", name, now - begun, why())
+            time.sleep(LOOKS_AGAIN)
+    finally:
+        told(None)
+
+
+def holder_named_by(error: BaseException) -> str | None:
+    """The process that has a DuckDB file open, as DuckDB's error names it; None: no such error."""
+    if "Could not set lock" not in str(error):
+        return None
+    found = _HOLDER.search(str(error))
+    if found is None:
+        return "another program"
+    return f"process {found['pid']} ({Path(found['program']).name})"
+
+
+def _holder_of(lock: Path) -> str:
+    """The process that has a lock on a file, where Linux tells it."""
+    try:
+        inode = f":{lock.stat().st_ino}"
+        lines = Path("/proc/locks").read_text().splitlines()
+        found = (line.split() for line in lines)
+        process = next(one[4] for one in found if "FLOCK" in one and one[5].endswith(inode))
+        program = Path(f"/proc/{process}/comm").read_text().strip()
+    except (OSError, StopIteration):
+        return "another load"
+    return f"process {process} ({program}), which loads or reads as well,"
 
 
 @contextmanager

@@ -29,9 +29,9 @@ from dlt.destinations.impl.filesystem.filesystem import (
     ReferenceFollowupJob,
     TableFormatLoadFilesystemJob,
 )
-from filelock import FileLock
 
 from . import destinations
+from .dataset_lock import lock_file
 from .destinations import CLOCK_NOISE
 from .errors import SettingError
 from .schema import TOMBSTONE
@@ -322,9 +322,7 @@ class IcebergJob(_EachKeyOnce, IcebergLoadFilesystemJob):
         if "://" in folder:
             yield
             return
-        lock = Path(f"{folder.rstrip('/')}.np6.lock")
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):
+        with lock_file(Path(f"{folder.rstrip('/')}.np6.lock")):
             yield
 
 

@@ -25,9 +25,9 @@ from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from .dataset_lock import DatasetBusy, TTurn, in_database_or_file, patience, to_read
+from .dataset_lock import DatasetBusy, TTurn, in_database_or_file, lock_file, patience, to_read
 from .dimensions import dimension_tables
 from .dlt_internals import (
     forget_package,
@@ -165,12 +165,19 @@ def load(
                 with (turn or in_turn)(pipeline):
                     fill_noted_columns(pipeline)
                     report.failures.extend(after_load(pipeline, views, materialize))
-        except DatasetBusy:
-            if not stop_when():
+        except (DatasetBusy, PipelineStepFailed) as error:
+            if not (stop_when() and _is_busy(error)):
                 raise
             report.stopped = True
     report.seconds = time.monotonic() - started
     return report
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    """Whether a wait for the dataset is the cause: extraction reads the ledger as well."""
+    while error is not None and not isinstance(error, DatasetBusy):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _begin_reload(
@@ -334,10 +341,9 @@ def only_one(pipeline: dlt.Pipeline) -> Iterator[None]:
     Raises:
         AlreadyRunning: Another is running it.
     """
-    lock = Path(pipeline.pipelines_dir) / f"{pipeline.pipeline_name}.np6.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock = lock_file(Path(pipeline.pipelines_dir) / f"{pipeline.pipeline_name}.np6.lock")
     try:
-        with FileLock(lock, timeout=0):
+        with lock.acquire(timeout=0):
             yield
     except Timeout:
         raise AlreadyRunning(

@@ -1,4 +1,7 @@
-"""One line every few seconds: the date reached, the share of the asked period, an estimate."""
+"""One line every few seconds: the date reached, the share of the asked period, an estimate.
+
+While the load waits for a lock or an open DuckDB file, the line says that instead.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from ..dataset_lock import Waiting, telling_of_waits
 from ..windows import to_datetime
 
 EVERY = 5.0
@@ -56,13 +60,19 @@ class Reached:
         )
 
 
-def line(reached: Reached, seconds: float) -> str:
+def line(reached: Reached | None, seconds: float, waiting: Waiting | None = None) -> str:
     """What is printed.
 
     Args:
-        reached: How far the run has got.
+        reached: How far the run has got; None: it has not begun to extract.
         seconds: Since its beginning.
+        waiting: The lock that it waits for, if it does.
     """
+    if waiting is not None:
+        most = _duration(waiting.most)
+        return f"{seconds:.0f} s: waiting for {waiting.name}, {most} at most: {waiting.why}"
+    if reached is None:
+        return f"{seconds:.0f} s: looking at what earlier calls left"
     if not reached.asked_ms or reached.date_ms is None:
         return f"{seconds:.0f} s: waiting for the first response"
     share = reached.done_ms / reached.asked_ms
@@ -83,21 +93,29 @@ def shown(
     """Prints a line every few seconds while it is open.
 
     Args:
-        metrics: The metrics of the run's resources, by resource.
+        metrics: The metrics of the run's resources, by resource; empty before it extracts.
         out: Where to.
         every: Seconds between two lines.
     """
     began = time.monotonic()
     ended = threading.Event()
+    waiting: list[Waiting] = []
+
+    def told(wait: Waiting | None) -> None:
+        waiting[:] = [] if wait is None else [wait]
 
     def show() -> None:
         while not ended.wait(every):
-            print(line(Reached.of(metrics()), time.monotonic() - began), file=out, flush=True)
+            found = metrics()
+            reached = Reached.of(found) if found else None
+            seconds = time.monotonic() - began
+            print(line(reached, seconds, next(iter(waiting), None)), file=out, flush=True)
 
     thread = threading.Thread(target=show, name="np6-progress", daemon=True)
     thread.start()
     try:
-        yield
+        with telling_of_waits(told):
+            yield
     finally:
         ended.set()
         thread.join()

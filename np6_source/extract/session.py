@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import dlt
@@ -17,7 +18,7 @@ from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 
 from ..api.client import Client
 from ..api.server_clock import ServerClock
-from ..dataset_lock import to_read
+from ..dataset_lock import in_database_or_file, patience, to_read
 from ..dimensions import Dimension
 from ..dlt_internals import is_stop_requested
 from ..endpoints import Endpoint
@@ -163,7 +164,7 @@ class ExtractSession:
         pipeline = dlt.current.pipeline()
         # Without a policy an extraction needs no destination.
         must_be_known = bool(self.settings.privacy.masked) or POLICY in dlt.current.source_state()
-        with to_read(pipeline):
+        with self._to_read(pipeline):
             return policies(pipeline, dlt.current.source_schema(), must_be_known)
 
     def _read_erasures(self) -> None:
@@ -179,7 +180,7 @@ class ExtractSession:
         # Erasing needs a key: where none is and none was, an extraction needs no destination.
         must_be_known = key is not None or ERASURES in state
         try:
-            with to_read(pipeline):
+            with self._to_read(pipeline):
                 erasures = read(pipeline, schema, must_be_known)
             if erasures:
                 state[ERASURES] = True
@@ -189,6 +190,10 @@ class ExtractSession:
         except BaseException:
             self._load_id = None  # The next resource is refused as well.
             raise
+
+    def _to_read(self, pipeline: dlt.Pipeline) -> AbstractContextManager[None]:
+        """The lock that reading takes, waited for until the run is asked to stop."""
+        return to_read(pipeline, partial(in_database_or_file, wait=patience(self.should_stop)))
 
     def label_of(self, scope_id: str, endpoint: Endpoint | Dimension) -> str:
         """The id as it is stored, logged and shown; see ``policy.label_of``."""
@@ -239,7 +244,7 @@ class ExtractSession:
         with self._lock:
             if not self._ledger:
                 pipeline = dlt.current.pipeline()
-                with to_read(pipeline):
+                with self._to_read(pipeline):
                     self._ledger.append(proven(pipeline, dlt.current.source_schema()))
             return self._ledger[0]
 

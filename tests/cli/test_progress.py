@@ -6,6 +6,7 @@ import io
 import time
 
 from np6_source.cli.progress import Reached, line, shown
+from np6_source.dataset_lock import Waiting
 
 DAY = 86_400_000
 NOON = 1_709_294_400_000  # 2024-03-01 12:00 UTC
@@ -24,9 +25,17 @@ def test_it_is_of_the_resource_that_is_least_far() -> None:
 
 
 def test_before_the_first_response_it_says_what_it_waits_for() -> None:
-    assert line(Reached.of({}), 7.4) == "7 s: waiting for the first response"
+    assert line(None, 7.4) == "7 s: looking at what earlier calls left"
     begun = {"a": {"asked_ms": DAY, "done_ms": 0, "date_ms": None, "events": 0}}
     assert line(Reached.of(begun), 7.4) == "7 s: waiting for the first response"
+
+
+def test_while_it_waits_for_a_lock_it_says_so_and_for_how_long_at_most() -> None:
+    waiting = Waiting("DuckDB file np6.duckdb", "process 7 has it open", 3600)
+    said = "12 s: waiting for DuckDB file np6.duckdb, 60 min at most: process 7 has it open"
+    assert line(None, 12.0, waiting) == said
+    begun = {"a": {"asked_ms": DAY, "done_ms": DAY, "date_ms": NOON, "events": 5}}
+    assert line(Reached.of(begun), 12.0, waiting) == said
 
 
 def test_the_end_has_nothing_left() -> None:
@@ -36,7 +45,7 @@ def test_the_end_has_nothing_left() -> None:
 
 def test_lines_come_while_the_run_waits_and_end_with_it() -> None:
     out = io.StringIO()
-    with shown(dict, out, every=0.01):
+    with shown(lambda: {"a": {}}, out, every=0.01):
         time.sleep(0.2)
     said = out.getvalue()
     assert said.count("waiting for the first response\n") > 2
