@@ -43,7 +43,7 @@ INTERNAL = {"documentation": documentation}
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's options, with the command's ``run``."""
-    parser = Parser(prog="np6-source", description="NP6 events into tables.")
+    parser = Parser(COMMANDS, prog="np6-source", description="NP6 events into tables.")
     parser.add_argument("--version", action="version", version=installed_version())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():

@@ -267,6 +267,7 @@ class Client:
             state.attempt_number,
             self._attempts(),
             seconds,
+            extra={"cause": f"{type(failure).__name__}: {failure.problem}"},
         )
 
     def _pause(self, seconds: float, context: RequestContext) -> None:
@@ -298,6 +299,7 @@ class Client:
 
     def _exchange(self, request: ApiRequest, sink: BodySink, watched: Watched) -> ResponseFacts:
         began = time.monotonic()
+        logger.debug("%s [%s]", request.method, request.context)
         with self._sent(request, watched) as response:
             headers = response.headers
             self.clock.observe(headers.get("Date"))
@@ -311,10 +313,12 @@ class Client:
             self._check(response, context)
             sink.start(requested_at, context)
             byte_count = self._received(response, sink, watched, context)
+            duration_ms = int((time.monotonic() - began) * SECOND)
+            logger.debug("%d bytes in %d ms [%s]", byte_count, duration_ms, context)
             return ResponseFacts(
                 byte_count=byte_count,
                 requested_at=requested_at,
-                duration_ms=int((time.monotonic() - began) * SECOND),
+                duration_ms=duration_ms,
                 request_id=context.request_id,
                 total_count=total_count(headers),
             )

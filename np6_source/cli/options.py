@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
+import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -20,6 +23,7 @@ from ..dimensions import DIMENSIONS
 from ..endpoints import ENDPOINTS, ID_ARGUMENTS
 from ..errors import SettingError
 from .nearest import did_you_mean, nearest
+from .terminal_log import OncePerCause, is_news
 
 DATES = (
     "Dates: 2024-05-01, 2024-05-01T10:00:00+02:00, or milliseconds since the epoch. Without an"
@@ -28,19 +32,72 @@ DATES = (
 """What every help says of dates."""
 
 
+def _resources() -> str:
+    """Every resource, by what it loads."""
+    of_account = [endpoint.name for endpoint in ENDPOINTS if endpoint.id_argument is None]
+    lines = [f"Resources over the whole account: {', '.join(of_account)}."]
+    for name in ID_ARGUMENTS:
+        those = [endpoint.name for endpoint in ENDPOINTS if endpoint.id_argument == name]
+        lines.append(f"By --{name.replace('_', '-')}: {', '.join(those)}.")
+    return "\n".join(lines)
+
+
+RESOURCES = _resources()
+"""What a help says of the names that ``--resources`` takes."""
+
+CHECKPOINT = 1_000_000
+"""Events after which a load package is committed, unless an option says otherwise."""
+
 UNUSABLE_OPTION = 2
 """``argparse``'s exit status, and ours."""
 
 
-class Parser(argparse.ArgumentParser):
-    """``argparse``'s, which names the option that was probably meant."""
+WIDTH = 100
+"""Columns that the paragraphs of a help take at most."""
 
-    def __init__(self, **options: Any) -> None:
-        options.setdefault("formatter_class", RawDescriptionRichHelpFormatter)
+
+class _HelpFormatter(RawDescriptionRichHelpFormatter):
+    """``rich_argparse``'s, which keeps the paragraphs of a text and wraps each."""
+
+    def add_text(self, text: Any) -> None:
+        """A description or an epilog."""
+        width = min(shutil.get_terminal_size().columns - 2, WIDTH)
+        if isinstance(text, str) and text is not argparse.SUPPRESS:
+            text = "\n".join(textwrap.fill(part, width) for part in text.splitlines())
+        super().add_text(text)
+
+
+class Names(argparse.Action):
+    """Keeps names given side by side, with commas between, or in several options of the name."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Adds the option's values to those before, each once."""
+        given = [one for value in values for part in value.split(",") if (one := part.strip())]
+        if not given:
+            parser.error(f"argument {option_string}: names nothing")
+        before = getattr(namespace, self.dest) or []
+        setattr(namespace, self.dest, list(dict.fromkeys([*before, *given])))
+
+
+class Parser(argparse.ArgumentParser):
+    """``argparse``'s, which names the option or the command that was probably meant."""
+
+    def __init__(self, commands: Iterable[str] = (), **options: Any) -> None:
+        options.setdefault("formatter_class", _HelpFormatter)
         super().__init__(**options)
+        self.commands = tuple(commands)
 
     def error(self, message: str) -> NoReturn:
         """One sentence: thirty options before it would hide it."""
+        if found := re.search(r"COMMAND: invalid choice: '(.*?)'", message):
+            message = f"there is no command {found[1]}{did_you_mean(found[1], self.commands)}"
+            self.exit(UNUSABLE_OPTION, f"{self.prog}: {message}. --help lists the commands.\n")
         self.exit(UNUSABLE_OPTION, f"{self.prog}: {message}. --help lists the options.\n")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -86,20 +143,30 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_id_options(parser: argparse.ArgumentParser) -> None:
-    """An option for each kind of id."""
+def add_id_options(
+    parser: argparse.ArgumentParser,
+    kinds: Sequence[str] = ID_ARGUMENTS,
+    what: str = "Each kind selects the resources that load by it, and only those.",
+) -> None:
+    """An option for each kind of id.
+
+    Args:
+        parser: Gets them.
+        kinds: The kinds, as parameters of ``np6_source``.
+        what: What the ids are for.
+    """
     group = parser.add_argument_group(
         "ids",
-        "Each kind selects the resources that load by it, and only those. Give ids side by side or"
-        " with commas between; @FILE takes them from a file and - from standard input, one a line.",
+        f"{what} Give ids side by side or with commas between; @FILE takes them from a file and -"
+        " from standard input, one a line.",
     )
-    for name in ID_ARGUMENTS:
+    for name in kinds:
         option = "--" + name.replace("_", "-")
-        group.add_argument(option, nargs="+", default=None, metavar="ID", dest=name)
+        group.add_argument(option, nargs="+", action="extend", metavar="ID", dest=name)
 
 
-def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Options that say how much is printed, and in which form."""
+def add_output_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Options that say how much is printed, and in which form; returns their group."""
     group = parser.add_argument_group("output")
     form = group.add_mutually_exclusive_group()
     form.add_argument("--quiet", action="store_true", help="print nothing but failures")
@@ -109,6 +176,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--debug", action="store_true", help="log every request, window and attempt to stderr"
     )
+    return group
 
 
 def given_ids(options: argparse.Namespace) -> dict[str, list[str]]:
@@ -121,7 +189,7 @@ def given_ids(options: argparse.Namespace) -> dict[str, list[str]]:
         options.ids_read = {
             name: ids_of(texts, "--" + name.replace("_", "-"))
             for name in ID_ARGUMENTS
-            if (texts := getattr(options, name)) is not None
+            if (texts := getattr(options, name, None)) is not None
         }
     found: dict[str, list[str]] = options.ids_read
     return found
@@ -183,9 +251,9 @@ def check_resources(resources: Iterable[str], known: Iterable[str] | None = None
     names = [endpoint.name for endpoint in ENDPOINTS] if known is None else list(known)
     for name in resources:
         if name not in names:
-            listed = "\n  ".join(names)
             raise SettingError(
-                f"No resource {name}{did_you_mean(name, names)}. There are:\n  {listed}"
+                f"There is no resource {name}{did_you_mean(name, names)}. `np6-source load --help`"
+                " lists all."
             )
 
 
@@ -231,15 +299,21 @@ def ending_between_windows() -> Iterator[Callable[[], int]]:
 
 
 def configure_logging(options: argparse.Namespace) -> None:
-    """Warnings and errors go to standard error, one line each; ``--debug``: everything of ours.
+    """Warnings and errors go to standard error, see ``terminal_log``; ``--debug``: all of ours.
 
     Failures that the report names at the end are not logged besides.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", force=True)
+    dlts = logging.getLogger("dlt")
+    if options.debug:
+        logging.basicConfig(
+            level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", force=True
+        )
+        logging.getLogger("np6_source").setLevel(logging.DEBUG)
+        dlts.removeFilter(is_news)
+        return
+    handler = OncePerCause(sys.stderr)
+    handler.addFilter(lambda record: not getattr(record, "in_metrics", False))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    dlts.addFilter(is_news)
     # How many requests action_ids=all means is told before they are sent.
     logging.getLogger("np6_source.extract.action_list").setLevel(logging.INFO)
-    if options.debug:
-        logging.getLogger("np6_source").setLevel(logging.DEBUG)
-        return
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(lambda record: not getattr(record, "in_metrics", False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ from .times import RunTimes
 from .unknown_ids import note_known
 from .window import LoadableSpan, LoadableWindow
 from .witness import AccountWitness
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,13 @@ class CompletedSpans:
         if not self.times.is_backfill:
             run.scope.end = max(run.scope.end, self.times.horizon())
         self.metrics.add_span(span)
+        logger.debug(
+            "%s%s: window %s is complete, %d events.",
+            self.endpoint.name,
+            f" id {run.scope.label}" if run.scope.label else "",
+            span.window,
+            span.event_count,
+        )
 
     def _note_response(self, run: ScopeRun, part: LoadableWindow, classification: str) -> pa.Table:
         """Takes note of one response of a span that is complete, and returns its ledger row."""

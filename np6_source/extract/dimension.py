@@ -92,7 +92,10 @@ class _DimensionRun:
         self._metrics.update(rows=0, failures=[], skipped=[])
         dimension = self._dimension
         if dimension.ids is not None and not self._scope_ids:
-            raise SettingError(f"{dimension.name} loads by id: give {dimension.ids} to np6_source")
+            ids = str(dimension.ids)
+            raise SettingError(
+                f"{dimension.name} loads by id: give {ids} (--{ids.replace('_', '-')})"
+            )
         new_tables = declare_snapshots(
             dlt.current.resource(),
             {dimension.table: dimension.replaced_by}

@@ -119,8 +119,9 @@ class ScopePlan:
             RequestFailed: A failure that the settings do not let pass.
         """
         if self.endpoint.ids is not None and not self.scope_ids:
+            ids = self.endpoint.id_argument or "ids"
             raise SettingError(
-                f"{self.endpoint.name} loads by id: give {self.endpoint.ids} to np6_source"
+                f"{self.endpoint.name} loads by id: give {ids} (--{ids.replace('_', '-')})"
             )
         runs = [run for one in self._scopes() for run in self._runs_of(one, start, end)]
         return {

@@ -6,6 +6,7 @@ same responses lead to the same requests.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future
@@ -15,6 +16,8 @@ from ..errors import RequestFailed, WindowTooLarge
 from ..windows import SECOND, Pace, Window
 from .progress import Scope
 from .window import LoadableSpan
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ def windows_in_order(
                 loadable = task.future.result()
             except WindowTooLarge as failure:
                 if task.window.width > SECOND:
+                    logger.debug("Requests its halves instead: %s", failure)
                     pace = pace.refused(task.window)
                     first, second = (submit(scope, half) for half in task.window.halves())
                     tasks.extendleft((second, first))

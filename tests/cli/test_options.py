@@ -13,7 +13,9 @@ from typing import Any
 import duckdb
 import pytest
 
+from np6_source.cli.load import parse
 from np6_source.cli.options import ids_of
+from np6_source.endpoints import ENDPOINTS
 from np6_source.errors import SettingError
 from np6_source.sandbox import Sandbox, account_from_events
 from tests.support import CommandLine
@@ -61,8 +63,11 @@ CASES = {
         ("config.toml", "line 2"), files={".dlt/config.toml": '[sources.np6]\nstart = "2024\n'}
     ),
     "unknown resource": Case(
-        ("No resource action_events (did you mean actions_events?)",),
-        ("--resources", "action_events"),
+        (
+            "There is no resource action_events (did you mean actions_events?). `np6-source load"
+            " --help` lists all.",
+        ),
+        ("--resources", "actions_reactivities,action_events"),
     ),
     "unknown destination": Case(
         ("--destination duckdbb", "did you mean duckdb?"), ("--destination", "duckdbb")
@@ -85,7 +90,8 @@ CASES = {
         {"SOURCES__NP6__TABLE_FORMAT": "delta", "DESTINATION__FILESYSTEM__BUCKET_URL": "lake"},
     ),
     "dataset the destination writes otherwise": Case(
-        ("--dataset My-Events", "call it my_events"), ("--dataset", "My-Events")
+        ("--dataset 'My Events' is no name that duckdb takes", "Give --dataset my_events."),
+        ("--dataset", "My Events"),
     ),
     "empty dataset": Case(("--dataset is empty",), ("--dataset", "")),
     "dataset named as the file": Case(
@@ -105,6 +111,15 @@ CASES = {
     ),
     "a per cent sign in the working folder": Case(
         ("working folder", "% cannot be part of the path"), ("--pipelines-dir", "a%20b")
+    ),
+    "a checkpoint of no events": Case(("--checkpoint=0 must be",), ("--checkpoint", "0")),
+    "no name of a resource": Case(("--resources: names nothing",), ("--resources", ",")),
+    "a folder where no lock can be made": Case(
+        ("The lock file /proc/x.duckdb.np6.lock cannot be made",),
+        ("--duckdb-file", "/proc/x.duckdb"),
+    ),
+    "a working folder that cannot be made": Case(
+        ("dlt's working folder cannot be made in /proc/np6",), ("--pipelines-dir", "/proc/np6")
     ),
     "folder missing": Case(
         ("there is no folder", "mkdir -p"), ("--duckdb-file", "not/there/x.duckdb")
@@ -179,7 +194,36 @@ def test_it_is_refused(ended: dict[str, Any], name: str) -> None:
     assert list(folder.glob("*.duckdb")) == []
 
 
+def test_each_refusal_is_one_line_but_for_the_key(ended: dict[str, Any]) -> None:
+    lines = {name: len(process.stderr.splitlines()) for name, (_, process) in ended.items()}
+    assert [name for name, number in lines.items() if number != 1] == ["no key"]
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        "words", [["a,b"], ["a", "b"], ["a", "--resources", "b"], ["a, b,", "a"]]
+    )
+    def test_they_stand_side_by_side_or_with_commas_between(self, words: list[str]) -> None:
+        options = parse(["--resources", *words, "--dimensions", "actions,campaigns"])
+        assert (options.resources, options.dimensions) == (["a", "b"], ["actions", "campaigns"])
+
+    def test_the_help_lists_every_resource_wrapped(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "90")
+        with pytest.raises(SystemExit):
+            parse(["--help"])
+        shown = capsys.readouterr().out
+        for endpoint in ENDPOINTS:
+            assert re.search(rf"\b{endpoint.name}[,.]", shown), endpoint.name
+        assert max(map(len, shown.splitlines())) <= 90
+
+
 class TestIds:
+    def test_an_option_given_again_adds_to_the_first(self) -> None:
+        options = parse(["--action-ids", "A", "B", "--action-ids", "C"])
+        assert options.action_ids == ["A", "B", "C"]
+
     @pytest.mark.parametrize(
         ("texts", "ids"),
         [
