@@ -11,7 +11,7 @@ MATRICES := tests/sandbox tests/dialects tests/views/test_dialects.py tests/view
 	tests/views/test_messages_table.py tests/views/test_robots.py tests/extract/test_resources.py \
 	tests/events/test_unmapped.py tests/events/test_drift.py
 QUICK := tests/events/test_reader.py tests/events/test_rows.py tests/test_loading.py \
-	tests/extract/test_incremental.py tests/cli/test_gaps.py
+	tests/extract/test_incremental.py tests/cli/test_gaps.py tests/cli/test_open_file.py
 # Tests make thousands of small files: in memory, where there is room for them.
 IN_MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 4000000 { print "TMPDIR=/dev/shm" }')
 NOT_HERE := not soak and not destinations and not environments and not orchestrators

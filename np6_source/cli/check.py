@@ -28,6 +28,7 @@ from .checks.pending import check_packages, check_privacy, check_progress
 from .checks.writable import check_destination, finding_of
 from .document import print_document
 from .options import (
+    Names,
     add_id_options,
     add_output_options,
     add_pipeline_options,
@@ -58,11 +59,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--resources",
         nargs="+",
+        action=Names,
         metavar="NAME",
         help="just these resources; default: those that a load takes",
     )
     what.add_argument(
-        "--dimensions", nargs="+", metavar="NAME", help="names for ids as well, as in load"
+        "--dimensions",
+        nargs="+",
+        action=Names,
+        metavar="NAME",
+        help="names for ids as well, as in load",
     )
     what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
     limits = parser.add_argument_group("limits")

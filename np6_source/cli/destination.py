@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,17 @@ import dlt
 import duckdb as duckdb_library
 from dlt.common.destination.client import JobClientBase
 from dlt.common.destination.exceptions import UnknownDestinationModule
+from dlt.common.pipeline import get_dlt_pipelines_dir
 from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration
 from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.destinations.sql_client import SqlClientBase
 
 from .. import duck, lake
+from ..dataset_lock import in_database_or_file, to_read
 from ..errors import SettingError
+from .document import DEFAULT_DESTINATION
 from .nearest import did_you_mean
+from .outcome import NothingLoaded
 
 logger = logging.getLogger(__name__)
 
@@ -70,13 +75,20 @@ def open_pipeline(options: argparse.Namespace, progress: Any = None) -> dlt.Pipe
         raise SettingError("--dataset is empty: name the dataset")
     _check_table_format(destination)
     _check_client_library(destination)
-    pipeline = dlt.pipeline(
-        options.pipeline,
-        destination=destination,
-        dataset_name=options.dataset,
-        pipelines_dir=options.pipelines_dir,
-        progress=progress,
-    )
+    try:
+        pipeline = dlt.pipeline(
+            options.pipeline,
+            destination=destination,
+            dataset_name=options.dataset,
+            pipelines_dir=options.pipelines_dir,
+            progress=progress,
+        )
+    except OSError as error:
+        folder = options.pipelines_dir or get_dlt_pipelines_dir()
+        raise SettingError(
+            f"dlt's working folder cannot be made in {folder} ({error.strerror}): name one that"
+            " this user may write to with --pipelines-dir"
+        ) from None
     _check_characters(Path(pipeline.pipelines_dir), "'%", "dlt's working folder", "--pipelines-dir")
     client = pipeline.destination_client()
     _check_dataset(client, options.dataset)
@@ -88,15 +100,85 @@ def open_pipeline(options: argparse.Namespace, progress: Any = None) -> dlt.Pipe
 
 
 @contextmanager
-def looking(options: argparse.Namespace) -> Iterator[dlt.Pipeline]:
+def looking(options: argparse.Namespace, waits: bool = True) -> Iterator[dlt.Pipeline]:
     """The pipeline for reading: neither its folder nor the destination changes.
 
     What dlt needs to know of the dataset comes from the dataset, into a folder that goes.
+
+    Args:
+        options: Those of ``add_pipeline_options``.
+        waits: Whether to wait for a DuckDB file that others have open, as a load does.
+
+    Raises:
+        DatasetBusy: Others kept it for too long.
     """
     given = argparse.Namespace(**vars(options))
     with tempfile.TemporaryDirectory(prefix="np6_look_") as folder:
         given.pipelines_dir = folder
-        yield open_pipeline(given)
+        pipeline = open_pipeline(given)
+        file = duckdb_file(pipeline)
+        is_there = file is not None and file.exists()
+        with to_read(pipeline) if waits and is_there else nullcontext():
+            yield pipeline
+
+
+def check_speaks_sql(pipeline: dlt.Pipeline, command: str) -> None:
+    """Refuses a destination that holds files for a command that asks a database.
+
+    Raises:
+        SettingError: Says how files are read.
+    """
+    if not isinstance(pipeline.destination_client(), SqlJobClientBase):
+        name = pipeline.destination.destination_name if pipeline.destination else ""
+        raise SettingError(
+            f"{command} reads load_windows in a database, and --destination {name} has files: read"
+            " them with np6_source.deduplication.parquet_views"
+        )
+
+
+def check_there(pipeline: dlt.Pipeline) -> None:
+    """Makes sure that a dataset is there; makes no file by looking.
+
+    Raises:
+        NothingLoaded: The file, or the dataset, is not there; the nearest name of a dataset is.
+    """
+    file = duckdb_file(pipeline)
+    if file is not None and not file.exists():
+        raise NothingLoaded(f"Nothing was ever loaded here: there is no file {file}.")
+    with pipeline.sql_client() as client:
+        if not client.has_dataset():
+            near = did_you_mean(str(pipeline.dataset_name), _datasets(client))
+            where = shown_dataset(pipeline)
+            raise NothingLoaded(f"Nothing was ever loaded here: there is no {where}{near}.")
+
+
+@contextmanager
+def alone(pipeline: dlt.Pipeline) -> Iterator[None]:
+    """The lock of a dataset that is there, for changing it as loads do.
+
+    Raises:
+        NothingLoaded: The file, or the dataset, is not there.
+        DatasetBusy: Others kept it for too long.
+    """
+    file = duckdb_file(pipeline)
+    if file is not None and not file.exists():
+        check_there(pipeline)
+    with in_database_or_file(pipeline):
+        if isinstance(pipeline.destination_client(), SqlJobClientBase):
+            check_there(pipeline)
+        yield
+
+
+def shown_dataset(pipeline: dlt.Pipeline) -> str:
+    """The dataset and where it is, for messages."""
+    destination = pipeline.destination
+    where = duckdb_file(pipeline) or (destination and destination.destination_name)
+    return f"dataset {pipeline.dataset_name} of {where}"
+
+
+def _datasets(client: SqlClientBase[Any]) -> list[str]:
+    rows = client.execute_sql("SELECT schema_name FROM information_schema.schemata") or []
+    return [str(name) for (name,) in rows]
 
 
 def duckdb_file(pipeline: dlt.Pipeline) -> Path | None:
@@ -108,7 +190,7 @@ def duckdb_file(pipeline: dlt.Pipeline) -> Path | None:
 
 
 def _destination(options: argparse.Namespace) -> Any:
-    name = options.destination or "duckdb"
+    name = options.destination or DEFAULT_DESTINATION
     try:
         found = dlt.destination(name)
     except UnknownDestinationModule:
@@ -177,8 +259,10 @@ def _check_dataset(client: JobClientBase, dataset: str) -> None:
         return
     written = client.sql_client.dataset_name
     if written is not None and written.casefold() != dataset.casefold():
+        kind = client.config.destination_type.rpartition(".")[2]
         raise SettingError(
-            f"--dataset {dataset}: the destination would call it {written}. Give that name."
+            f"--dataset {dataset!r} is no name that {kind} takes; dlt would call it {written}. Give"
+            f" --dataset {written}."
         )
 
 

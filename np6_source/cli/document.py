@@ -5,7 +5,7 @@
 | `command`, `version` | what ran |
 | `exit_status` | see ``outcome`` |
 | `at` | when it ended, ISO 8601, UTC |
-| `pipeline`, `destination`, `dataset` | where to; null where it ended before |
+| `pipeline`, `destination`, `dataset` | where to; null for commands that load and read nothing |
 | `account` | a digest of the key and the API's address; null where no key was needed |
 | `requests`, `bytes` | responses that went into the tables, and their size uncompressed |
 | `problems` | `severity`, `rule`, `resource`, `id`, `what`, `advice` of each |
@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import dlt
+
+DEFAULT_DESTINATION = "duckdb"
 
 TSeverity = Literal["error", "warning"]
 
@@ -59,14 +62,14 @@ def installed_version() -> str:
 def print_document(
     command: str,
     exit_status: int,
-    pipeline: dlt.Pipeline | None = None,
+    pipeline: dlt.Pipeline | argparse.Namespace | None = None,
     result: Mapping[str, Any] | None = None,
     problems: Iterable[Problem] = (),
     requests: int = 0,
     byte_count: int = 0,
     account: str | None = None,
 ) -> None:
-    """Prints the object to standard output."""
+    """Prints the object to standard output; for the arguments see ``document_of``."""
     document = document_of(
         command, exit_status, pipeline, result, problems, requests, byte_count, account
     )
@@ -77,26 +80,50 @@ def print_document(
 def document_of(
     command: str,
     exit_status: int,
-    pipeline: dlt.Pipeline | None = None,
+    pipeline: dlt.Pipeline | argparse.Namespace | None = None,
     result: Mapping[str, Any] | None = None,
     problems: Iterable[Problem] = (),
     requests: int = 0,
     byte_count: int = 0,
     account: str | None = None,
 ) -> dict[str, Any]:
-    """The object, as JSON values."""
-    destination = pipeline.destination if pipeline is not None else None
+    """The object, as JSON values.
+
+    Args:
+        command: What ran.
+        exit_status: See ``outcome``.
+        pipeline: Where to; a command that ended before it had the pipeline gives its options.
+        result: The command's own.
+        problems: What there is to object to.
+        requests: Responses that went into the tables.
+        byte_count: Their size, uncompressed.
+        account: A digest of the key and the API's address.
+    """
+    name, destination, dataset = _where(pipeline)
     return {
         "command": command,
         "version": installed_version(),
         "exit_status": exit_status,
         "at": datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "pipeline": pipeline.pipeline_name if pipeline is not None else None,
-        "destination": destination.destination_name if destination is not None else None,
-        "dataset": pipeline.dataset_name if pipeline is not None else None,
+        "pipeline": name,
+        "destination": destination,
+        "dataset": dataset,
         "account": account,
         "requests": requests,
         "bytes": byte_count,
         "problems": [asdict(problem) for problem in problems],
         "result": result,
     }
+
+
+def _where(
+    pipeline: dlt.Pipeline | argparse.Namespace | None,
+) -> tuple[str | None, str | None, str | None]:
+    """The names of a pipeline, its destination and its dataset."""
+    if isinstance(pipeline, dlt.Pipeline):
+        destination = pipeline.destination
+        name = destination.destination_name if destination is not None else None
+        return pipeline.pipeline_name, name, pipeline.dataset_name
+    if pipeline is None or not hasattr(pipeline, "pipeline"):
+        return None, None, None
+    return pipeline.pipeline, pipeline.destination or DEFAULT_DESTINATION, pipeline.dataset

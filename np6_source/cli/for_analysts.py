@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import dlt
 
+from ..dataset_lock import to_read
 from ..errors import SettingError
 from ..views import TMode
 from ..views.publishing import check_publishing, publish
@@ -88,7 +89,8 @@ class ForAnalysts:
         """
         if self.publish is None:
             return False
-        publish(pipeline, self.publish)
+        with to_read(pipeline):
+            publish(pipeline, self.publish)
         return True
 
 

@@ -33,6 +33,7 @@ from dlt.common.exceptions import DltException, MissingDependencyException
 from dlt.pipeline.exceptions import PipelineStepFailed
 from rich.console import Console
 
+from ..dataset_lock import holder_named_by
 from ..errors import Np6Error, SettingError, TryAgainLater
 from ..loading import AlreadyRunning
 from .document import Problem, print_document
@@ -111,7 +112,8 @@ def run(command: Callable[[argparse.Namespace], int], options: argparse.Namespac
         if getattr(options, "json", False):
             kind = type(error).__name__
             problem = Problem("error", kind, outcome.message)
-            print_document(getattr(options, "command", "load"), status, problems=[problem])
+            command_name = getattr(options, "command", "load")
+            print_document(command_name, status, options, problems=[problem])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -162,8 +164,12 @@ def _outcome_of_one(error: BaseException) -> Outcome | None:
         )
     if isinstance(error, ConfigurationException):
         return Outcome(UNUSABLE, _first_sentence(error))
-    if "Could not set lock on file" in str(error):
-        return Outcome(TRY_AGAIN_LATER, _locked(str(error)))
+    if (holder := holder_named_by(error)) is not None:
+        return Outcome(
+            TRY_AGAIN_LATER,
+            f"The DuckDB file is in use: {holder} has it open; close it there, or read a copy."
+            " Nothing was changed: run it again later. `np6-source check` says whether it is free.",
+        )
     if isinstance(error, duckdb.Error):
         return Outcome(FAILED, f"DuckDB: {_first_line(error)}")
     return None
@@ -192,13 +198,6 @@ def _variables(traces: Mapping[str, Sequence[LookupTrace | LookupTraces]]) -> It
 
 def _is_leaf(look: LookupTrace | LookupTraces) -> TypeGuard[LookupTrace]:
     return isinstance(look, LookupTrace)
-
-
-def _locked(message: str) -> str:
-    start = message.index("Could not set lock on file")
-    return (
-        f"Another process has the DuckDB file open, and nothing was changed: {message[start:]}"
-    ).splitlines()[0] + " `np6-source check` says when it is free."
 
 
 def _first_line(error: BaseException) -> str:

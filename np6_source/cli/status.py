@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from dlt.common.pipeline import get_dlt_pipelines_dir
-from dlt.destinations.job_client_impl import SqlJobClientBase
 from rich.table import Table
 
 from ..alarms import duration
@@ -22,11 +21,11 @@ from ..status import ResourceStatus, Status, status
 from ..windows import SECOND, iso
 from .alarms_of_load import FAIL_ON, problem_of
 from .configuration import check_names
-from .destination import looking
+from .destination import check_speaks_sql, looking
 from .document import print_document
 from .gaps import coverage_of
 from .nearest import did_you_mean
-from .options import add_output_options, add_pipeline_options, configure_logging
+from .options import Names, add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, FOUND, Output
 
 SUMMARY = "say how far every resource has got, what came, and what is wrong; makes no request"
@@ -52,6 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--resources",
         nargs="+",
+        action=Names,
         metavar="NAME",
         help="just these, and alarms about them; default: every resource in load_windows",
     )
@@ -73,11 +73,7 @@ def run(options: argparse.Namespace) -> int:
     now = int(time.time() * SECOND)
     folder = Path(options.pipelines_dir or get_dlt_pipelines_dir()) / options.pipeline
     with looking(options) as pipeline:
-        if not isinstance(pipeline.destination_client(), SqlJobClientBase):
-            raise SettingError(
-                f"status reads load_windows in a database, and --destination {options.destination}"
-                " has files: read them with np6_source.deduplication.parquet_views"
-            )
+        check_speaks_sql(pipeline, "status")
         covered = coverage_of(pipeline)
         _check_resources(options.resources, sorted({name for name, _ in covered}))
         found = status(pipeline, covered, now, options.resources, pending_packages(folder))

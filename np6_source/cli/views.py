@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
-from ..dataset_lock import in_database_or_file
+import dlt
+
 from ..errors import SettingError
 from ..upgrading import fill_all_columns
 from ..views import drop, make, statements
 from ..views.dbt import write_project
 from ..views.translation import FUNCTIONS, plain_names
-from .destination import open_pipeline
-from .for_analysts import add_analysts_options, for_analysts
+from .destination import alone, open_pipeline
+from .document import print_document
+from .for_analysts import ForAnalysts, add_analysts_options, for_analysts
 from .options import add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, Output
 
@@ -55,32 +58,48 @@ def run(options: argparse.Namespace) -> int:
     configure_logging(options)
     if options.dialect and not (options.print or options.dbt):
         raise SettingError("--dialect goes with --print or --dbt; a destination has its own")
-    console = Output(quiet=options.quiet)
+    console = Output(quiet=options.quiet or options.json)
     dialect = options.dialect or "duckdb"
     if options.print:
-        for _, statement in statements(plain_names(dialect, options.dataset)):
-            sys.stdout.write(f"{statement};\n")
+        texts = [statement for _, statement in statements(plain_names(dialect, options.dataset))]
+        if options.json:
+            print_document("views", DONE, result={"dialect": dialect, "statements": texts})
+        else:
+            sys.stdout.writelines(f"{statement};\n" for statement in texts)
         return DONE
     if options.dbt:
         files = write_project(options.dbt, dialect, options.dataset)
         console.print(f"{len(files)} files are in {options.dbt}.")
+        if options.json:
+            written = sorted(map(str, files))
+            print_document("views", DONE, result={"dialect": dialect, "files": written})
         return DONE
     analysts = for_analysts(options)
     pipeline = open_pipeline(options)
     analysts.check(pipeline)
-    pipeline.sync_destination()
-    with in_database_or_file(pipeline):
-        if options.drop:
-            dropped = drop(pipeline)
-            console.print(f"{len(dropped)} views dropped; the tables are as they were.")
-        else:
-            fill_all_columns(pipeline)
-            made = make(pipeline, analysts.materialize)
-            console.print(
-                f"{len(made.views)} views {'made' if made.changed else 'are up to date'}."
-                if made.views
-                else "The destination has no views: it holds files. --print gives the SQL."
-            )
+    with alone(pipeline):
+        pipeline.sync_destination()
+        result = _dropped(pipeline, console) if options.drop else _made(pipeline, analysts, console)
         if analysts.make_copy(pipeline):
             console.print(f"Published as {analysts.publish}.")
+    if options.json:
+        published = str(analysts.publish) if analysts.publish else None
+        print_document("views", DONE, pipeline, {**result, "published": published})
     return DONE
+
+
+def _dropped(pipeline: dlt.Pipeline, console: Output) -> dict[str, Any]:
+    dropped = drop(pipeline)
+    console.print(f"{len(dropped)} views dropped; the tables are as they were.")
+    return {"views": [], "made": False, "dropped": sorted(dropped)}
+
+
+def _made(pipeline: dlt.Pipeline, analysts: ForAnalysts, console: Output) -> dict[str, Any]:
+    fill_all_columns(pipeline)
+    made = make(pipeline, analysts.materialize)
+    if not made.views:
+        console.print("The destination has no views: it holds files. --print gives the SQL.")
+    else:
+        is_new = "made" if made.changed else "are up to date"
+        console.print(f"{len(made.views)} views {is_new}.")
+    return {"views": sorted(made.views), "made": made.changed, "dropped": []}

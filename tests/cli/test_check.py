@@ -367,3 +367,16 @@ def test_the_module_is_the_command() -> None:
         check=True,
     ).stdout
     assert "Loads nothing and changes nothing" in " ".join(shown.split())
+
+
+def test_its_advice_is_not_a_loads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__NP6__API_KEY", "some-key")
+    monkeypatch.setenv("SOURCES__NP6__BACKOFF", "0.01")
+    where = ["--duckdb-file", str(tmp_path / "x.duckdb"), "--pipelines-dir", str(tmp_path)]
+    assert main(["check", "--base-url", "http://127.0.0.1:9/", *where]) == 1
+    said = capsys.readouterr().err
+    assert "Check the network and base_url." in said
+    assert "of the window" not in said
+    assert "`np6-source check`" not in said

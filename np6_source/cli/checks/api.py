@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ...api.client import ApiRequest, Client, WindowRequest
+from ...api.responses import NOTHING_LOADED
 from ...dimensions import Dimension
 from ...endpoints import ENDPOINTS
 from ...errors import (
@@ -363,6 +364,13 @@ def rate_limit_of(response: Response) -> dict[str, str] | None:
     return found or None
 
 
+def _for_check(advice: str) -> str:
+    """A request's advice without what a load would be told: this is ``np6-source check``."""
+    for told in (f"{NOTHING_LOADED} ", " `np6-source check` tries it."):
+        advice = advice.replace(told, "")
+    return advice.replace("; `np6-source check` tries it.", ".")
+
+
 def of_failure(failure: RequestFailed, prefix: str = "") -> Finding:
     """What a failed request means.
 
@@ -377,7 +385,7 @@ def of_failure(failure: RequestFailed, prefix: str = "") -> Finding:
         what = f"{prefix}key refused (401)"
     elif isinstance(failure, Forbidden):
         what = f"{prefix}not permitted (403)"
-    advice = "Try again later." if is_later else failure.advice
+    advice = "Try again later." if is_later else _for_check(failure.advice)
     if isinstance(failure, TryAgainLater):
         advice = failure.advice
     return Finding(what, "error", advice, is_later)

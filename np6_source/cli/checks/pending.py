@@ -63,7 +63,7 @@ def check_progress(
     if not is_reachable:
         return Step("progress", skipped("the destination"))
     try:
-        with looking(options) as pipeline:
+        with looking(options, waits=False) as pipeline:
             if not isinstance(pipeline.destination_client(), SqlJobClientBase):
                 return Step("progress", Finding("files prove nothing; the state alone counts"))
             covered = coverage_of(pipeline)

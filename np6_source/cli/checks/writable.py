@@ -44,7 +44,7 @@ def check_destination(options: argparse.Namespace) -> tuple[list[Step], dlt.Pipe
     folder: Path | None = None
     pipeline: dlt.Pipeline | None = None
     try:
-        with looking(options) as pipeline:
+        with looking(options, waits=False) as pipeline:
             what, folder = _try_to_write(pipeline)
             finding = Finding(what)
     except Exception as error:
