@@ -3,38 +3,56 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import dlt
-from dlt.destinations.sql_client import SqlClientBase
+from dlt.extract import DltSource
 from rich.table import Table
 
 from ..endpoints import ENDPOINTS
 from ..errors import SettingError
 from ..extract.chosen_actions import ChosenActions
 from ..extract.policy import check_policy, label_of, other_labels
+from ..extract.selection import account_of
 from ..ledger import Gap, coverage, missing, of_scope_key, recorded_policies, scope_key
 from ..loading import LoadReport, load
 from ..robots import is_of_marks
 from ..settings import moment_ms
 from ..windows import Window, iso, merged
+from . import progress
 from .configuration import check_names, configured_privacy, label_key
-from .destination import duckdb_file, looking, open_pipeline
-from .for_analysts import ForAnalysts, for_analysts
-from .nearest import did_you_mean
+from .destination import check_speaks_sql, check_there, looking, open_pipeline, shown_dataset
+from .document import print_document
+from .for_analysts import for_analysts
 from .options import (
+    CHECKPOINT,
     DATES,
+    Names,
     add_id_options,
     add_output_options,
     add_pipeline_options,
     check_resources,
     configure_logging,
+    ending_between_windows,
     given_ids,
     make_source,
 )
-from .outcome import DONE, FOUND, NothingLoaded, Output
-from .report import loaded, print_failures, print_report, rows_now, status_of
+from .outcome import DONE, FOUND, SIGNALLED, NothingLoaded, Output
+from .report import (
+    Loaded,
+    added,
+    events_of,
+    loaded,
+    metrics_of,
+    print_failures,
+    problems,
+    result_of,
+    rows_now,
+    status_of,
+)
 
 SUMMARY = "list the spans of time between two dates that no load covers"
 
@@ -46,7 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " changes nothing, but with --fill."
     )
     parser.epilog = (
-        f"{DATES}\nExit status 0: nothing is missing. {FOUND}: something is. 4: nothing was ever"
+        f"{DATES}\n\nExit status 0: nothing is missing. {FOUND}: something is. 4: nothing was ever"
         " loaded here."
     )
     what = parser.add_argument_group("what")
@@ -59,13 +77,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--resources",
         nargs="+",
+        action=Names,
         metavar="NAME",
         help="just these; one that was never loaded is missing whole."
         " Default: every resource in load_windows, but for what np6-source robots has asked",
     )
     what.add_argument("--fill", action="store_true", help="load just what is missing")
     what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
-    add_id_options(parser)
+    add_id_options(
+        parser,
+        what="Ids to look at beside those in load_windows, and those of which it has digests only.",
+    )
     add_pipeline_options(parser)
     add_output_options(parser)
 
@@ -77,19 +99,43 @@ def run(options: argparse.Namespace) -> int:
     asked = _asked_span(options)
     if options.resources:
         check_resources(options.resources)
+    ids = given_ids(options)
     with looking(options) as pipeline:
-        found = find_gaps(pipeline, asked, options)
-    console = Output(quiet=options.quiet)
-    if not found:
-        console.print("Nothing is missing.")
-        return DONE
+        check_speaks_sql(pipeline, "gaps")
+        found = find_gaps(pipeline, asked, options.resources, ids)
+        if options.fill or any(name.startswith("target_") for name in ids):
+            _check_policy(pipeline)
+    if found and not options.json:
+        _print_gaps(found, options)
+    if found and options.fill:
+        return _fill(found, ids, options)
+    if options.json:
+        status = FOUND if found else DONE
+        print_document("gaps", status, options, {"missing": _as_json(found), "load": None})
+    elif not found:
+        Output(quiet=options.quiet).print("Nothing is missing.")
+    return FOUND if found else DONE
+
+
+def _print_gaps(found: Sequence[Gap], options: argparse.Namespace) -> None:
     table = Table("resource", "id", "missing from", "to (exclusive)")
     for column in table.columns[:2]:
         column.overflow = "fold"  # a name that is cut names nothing
     for gap in found:
         table.add_row(gap.resource, gap.scope_id, iso(gap.window.start), iso(gap.window.end))
-    console.print(table)
-    return fill_all(found, options) if options.fill else FOUND
+    Output(quiet=options.quiet).print(table)
+
+
+def _as_json(found: Iterable[Gap]) -> list[dict[str, str | None]]:
+    return [
+        {
+            "resource": gap.resource,
+            "id": gap.scope_id or None,
+            "start": iso(gap.window.start),
+            "end": iso(gap.window.end),
+        }
+        for gap in found
+    ]
 
 
 def _asked_span(options: argparse.Namespace) -> Window:
@@ -99,17 +145,27 @@ def _asked_span(options: argparse.Namespace) -> Window:
     return Window(start, end)
 
 
-def find_gaps(pipeline: dlt.Pipeline, asked: Window, options: argparse.Namespace) -> list[Gap]:
-    """What the options ask for and the ledger does not cover.
+def find_gaps(
+    pipeline: dlt.Pipeline,
+    asked: Window,
+    resources: Sequence[str] | None,
+    ids: Mapping[str, Sequence[str]],
+) -> list[Gap]:
+    """What is asked for and the ledger does not cover.
+
+    Args:
+        pipeline: Where the ledger is.
+        asked: The span that should be covered.
+        resources: Look at these; None: at all that the ledger has.
+        ids: Ids of ``resources`` that the ledger may not have, by parameter.
 
     Raises:
         NothingLoaded: The ledger is not there or empty.
     """
-    covered = _under_present_labels(coverage_of(pipeline), options)
-    _check_policy(pipeline, options)
-    if options.resources:
-        covered = {key: spans for key, spans in covered.items() if key[0] in options.resources}
-        for key in _asked_scopes(options):
+    covered = _under_present_labels(coverage_of(pipeline), ids)
+    if resources:
+        covered = {key: spans for key, spans in covered.items() if key[0] in resources}
+        for key in _asked_scopes(resources, ids):
             covered.setdefault(key, [])
     else:
         covered = {key: spans for key, spans in covered.items() if not is_of_marks(pipeline, *key)}
@@ -122,41 +178,30 @@ def coverage_of(pipeline: dlt.Pipeline) -> dict[tuple[str, str], list[Window]]:
     Raises:
         NothingLoaded: The database, the dataset or the ledger is not there, or the ledger is empty.
     """
-    file = duckdb_file(pipeline)
-    where = f"dataset {pipeline.dataset_name} of {file or pipeline.destination.destination_name}"
-    if file is not None and not file.exists():
-        raise NothingLoaded(f"Nothing was ever loaded here: there is no file {file}.")
-    with pipeline.sql_client() as client:
-        if not client.has_dataset():
-            near = did_you_mean(str(pipeline.dataset_name), _datasets(client))
-            raise NothingLoaded(f"Nothing was ever loaded here: there is no {where}{near}.")
+    check_there(pipeline)
     pipeline.sync_destination()
     covered = coverage(pipeline)
     if not covered:
-        raise NothingLoaded(f"Nothing was ever loaded here: no load into {where} was completed.")
+        raise NothingLoaded(
+            f"Nothing was ever loaded here: no load into {shown_dataset(pipeline)} was completed."
+        )
     return covered
 
 
-def _datasets(client: SqlClientBase[Any]) -> list[str]:
-    rows = client.execute_sql("SELECT schema_name FROM information_schema.schemata") or []
-    return [str(name) for (name,) in rows]
-
-
-def _check_policy(pipeline: dlt.Pipeline, options: argparse.Namespace) -> None:
+def _check_policy(pipeline: dlt.Pipeline) -> None:
     """Refuses to look for, or load, what the dataset has under another policy.
 
     Raises:
         SettingError: Contacts would not be found, or what is filled would be stored otherwise.
     """
-    if options.fill or any(name.startswith("target_") for name in given_ids(options)):
-        check_policy(recorded_policies(pipeline), configured_privacy().recorded, "np6")
+    check_policy(recorded_policies(pipeline), configured_privacy().recorded, "np6")
 
 
 def _under_present_labels(
-    covered: dict[tuple[str, str], list[Window]], options: argparse.Namespace
+    covered: Mapping[tuple[str, str], Sequence[Window]], ids: Mapping[str, Sequence[str]]
 ) -> dict[tuple[str, str], list[Window]]:
     """The coverage, in which contacts that are given have the labels that a load gives them now."""
-    ids, privacy = given_ids(options), configured_privacy()
+    privacy = configured_privacy()
     present = {
         (endpoint.name, former): label_of(one, endpoint, privacy.label_key)
         for endpoint in ENDPOINTS
@@ -172,10 +217,12 @@ def _under_present_labels(
     return found
 
 
-def _asked_scopes(options: argparse.Namespace) -> Iterable[tuple[str, str]]:
-    ids, key = given_ids(options), label_key()
+def _asked_scopes(
+    resources: Sequence[str], ids: Mapping[str, Sequence[str]]
+) -> Iterable[tuple[str, str]]:
+    key = label_key()
     for endpoint in ENDPOINTS:
-        if endpoint.name not in options.resources:
+        if endpoint.name not in resources:
             continue
         if endpoint.ids is None:
             yield endpoint.name, ""
@@ -187,30 +234,92 @@ def _asked_scopes(options: argparse.Namespace) -> Iterable[tuple[str, str]]:
                 yield endpoint.name, label_of(scope_id, endpoint, key)
 
 
-def fill_all(found: Iterable[Gap], options: argparse.Namespace) -> int:
-    """Loads every gap; returns the exit status of the first that is not whole."""
+def _fill(
+    found: Sequence[Gap], ids: Mapping[str, Sequence[str]], options: argparse.Namespace
+) -> int:
+    """Loads every gap, each as a backfill, and says once what came of it.
+
+    Raises:
+        SettingError: One cannot be loaded with these options; nothing is.
+    """
+    # Refuses what cannot be used before anything starts.
+    wanted = [_arguments_of(gap, ids, options.base_url) for gap in found]
     analysts = for_analysts(options)
     pipeline = open_pipeline(options)
     analysts.check(pipeline)
-    status = DONE
-    for gap in found:
-        before = rows_now(pipeline)
-        report = fill(pipeline, gap, options, analysts)
-        if not options.quiet:
-            print_report(report, loaded(report, pipeline, before))
-        print_failures(report)
-        status = status or status_of(report)
-    analysts.make_copy(pipeline)
+    # The command ends between windows by itself; dlt would drop what is complete (dlt 1.31).
+    os.environ["RUNTIME__INTERCEPT_SIGNALS"] = "false"
+    before = rows_now(pipeline)
+    total = LoadReport()
+    sources: list[DltSource] = []
+    with ExitStack() as stack:
+        if not (options.quiet or options.json):
+            # What was loaded before a failure that ends the command is said all the same.
+            stack.callback(lambda: _print_filled(total, found, loaded(total, pipeline, before)))
+            stack.enter_context(progress.shown(lambda: metrics_of(sources[-1:])))
+        signal_received = stack.enter_context(ending_between_windows())
+        for gap, arguments in zip(found, wanted, strict=True):
+
+            def next_source(
+                gap: Gap = gap, arguments: dict[str, Any] = arguments, **smaller: Any
+            ) -> DltSource:
+                wanted = arguments | {"stop_when": signal_received} | smaller
+                sources.append(make_source([gap.resource], **wanted))
+                return sources[-1]
+
+            done = load(
+                pipeline,
+                next_source,
+                signal_received,
+                views=analysts.views,
+                materialize=analysts.materialize,
+            )
+            total = added(total, done)
+            if total.stopped:
+                break
+        analysts.make_copy(pipeline)
+    status = SIGNALLED + signal_received() if total.stopped else status_of(total)
+    if options.json:
+        result = result_of(total, loaded(total, pipeline, before))
+        print_document(
+            "gaps",
+            status,
+            pipeline,
+            {"missing": _as_json(found), "load": result},
+            problems(total),
+            sum(total.windows.values()),
+            sum(one.get("bytes", 0) for one in metrics_of(sources).values()),
+            account_of(sources[-1]) if sources else None,
+        )
+    else:
+        print_failures(total)
     return status
 
 
-def fill(
-    pipeline: dlt.Pipeline, gap: Gap, options: argparse.Namespace, analysts: ForAnalysts
-) -> LoadReport:
-    """Loads one gap as a backfill.
+def _print_filled(total: LoadReport, found: Sequence[Gap], done: Loaded) -> None:
+    gaps = "1 gap" if len(found) == 1 else f"{len(found):,} gaps"
+    windows = sum(total.windows.values())
+    if not windows:
+        Output().print(f"Nothing of {gaps} was loaded.")
+    elif total.failures or total.stopped:
+        Output().print(f"Part of {gaps} is loaded: {events_of(done)}.")
+    else:
+        Output().print(f"{gaps} loaded: {events_of(done)}.")
+
+
+def _arguments_of(
+    gap: Gap, ids: Mapping[str, Sequence[str]], base_url: str | None
+) -> dict[str, Any]:
+    """What ``np6_source`` is called with to load a gap.
+
+    Args:
+        gap: The gap.
+        ids: The ids that were given, by parameter.
+        base_url: Root of the API; None: as configured.
 
     Raises:
-        SettingError: The ledger has only a digest of the id, and the id was not given.
+        SettingError: The ledger has only a digest of the id, and the id was not given; or the
+            resource is not in the catalogue.
     """
     endpoint = next((e for e in ENDPOINTS if e.name == gap.resource), None)
     if endpoint is None:
@@ -218,10 +327,15 @@ def fill(
             f"{gap.resource} is not in the catalogue: fill it with np6_source(endpoints=…, start=…,"
             " end=…) where its Endpoint is known"
         )
-    ids: dict[str, list[str]] = {}
+    arguments: dict[str, Any] = {
+        "start": gap.window.start,
+        "end": gap.window.end,
+        "on_error": "keep",
+        "largest_load": CHECKPOINT,
+    }
     label, classification = of_scope_key(gap.scope_id)
     if isinstance(endpoint.ids, str):
-        candidates = [label, *given_ids(options).get(endpoint.ids, ())]
+        candidates = [label, *ids.get(endpoint.ids, ())]
         key = label_key()
         by_label = {
             known: one
@@ -231,21 +345,10 @@ def fill(
         if label not in by_label:
             option = "--" + endpoint.ids.replace("_", "-")
             raise SettingError(f"{gap.resource}: give {option}; {label} is only a digest")
-        ids[endpoint.ids] = [by_label[label]]
-    arguments = {"base_url": options.base_url} if options.base_url else {}
+        arguments[endpoint.ids] = [by_label[label]]
+    if base_url:
+        arguments["base_url"] = base_url
     if endpoint.takes_classification:
         # Whatever is configured: what is missing is of this class.
         arguments["classification"] = classification
-    return load(
-        pipeline,
-        lambda: make_source(
-            [gap.resource],
-            start=gap.window.start,
-            end=gap.window.end,
-            on_error="keep",
-            **ids,
-            **arguments,
-        ),
-        views=analysts.views,
-        materialize=analysts.materialize,
-    )
+    return arguments

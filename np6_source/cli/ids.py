@@ -35,7 +35,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIGEST",
         help="what to look up, as it was shown; default: list every id with its digest",
     )
-    add_id_options(parser)
+    add_id_options(
+        parser,
+        OF_CONTACTS,
+        "The ids to look among: those that your loads take.",
+    )
     add_output_options(parser)
 
 
@@ -44,6 +48,11 @@ def run(options: argparse.Namespace) -> int:
     configure_logging(options)
     by_digest = _by_digest(given_ids(options))
     wanted = list(by_digest) if options.digest is None else [_digest(d) for d in options.digest]
+    if label_key() is None and any(digest.startswith(KEYED) for digest in wanted):
+        raise SettingError(
+            f"A digest that begins with {KEYED} is made with a secret: configure pii_key here"
+            " as for the load"
+        )
     unknown = [digest for digest in wanted if digest not in by_digest]
     status = FAILED if unknown else DONE
     if options.json:
@@ -68,7 +77,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _by_digest(ids: dict[str, list[str]]) -> dict[str, tuple[str, int]]:
-    """Each personal id, with its place in the list it was given in, by its digest.
+    """Each personal id, with its number in the list it was given in, by its digests.
+
+    Where a policy is configured, rows and messages of the time before it have another digest.
 
     Raises:
         SettingError: No such ids were given.
@@ -79,12 +90,16 @@ def _by_digest(ids: dict[str, list[str]]) -> dict[str, tuple[str, int]]:
         label: (one, number)
         for kind in OF_CONTACTS
         for number, one in enumerate(ids.get(kind, ()), start=1)
-        if (label := label_of(one, by_kind[kind], key)) != one
+        for each in dict.fromkeys((key, None))
+        if (label := label_of(one, by_kind[kind], each)) != one
     }
     if not found:
         kinds = [kind for kind in OF_CONTACTS if key or kind != "target_ids"]
         options = " or ".join("--" + kind.replace("_", "-") for kind in kinds)
-        raise SettingError(f"Give the ids that you load by: {options}, for instance @ids.txt")
+        raise SettingError(
+            f"Give the ids to look among, those that your loads take: {options}, for instance"
+            " @ids.txt (a file, one id a line). A digest cannot be turned back without them."
+        )
     return found
 
 

@@ -12,21 +12,20 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import dlt
-from dlt.destinations.exceptions import DatabaseException, DestinationConnectionError
 from dlt.extract import DltSource
 
-from ..dataset_lock import to_read
+from ..dataset_lock import DatasetBusy, in_database_or_file, patience, to_read
 from ..endpoints import ENDPOINTS
 from ..errors import SettingError
 from ..extract.selection import account_of
 from ..loading import load
-from ..reloading import plan_reload
-from ..settings import moment_ms
+from ..reloading import Reload, plan_reload
+from ..settings import at_least_one, moment_ms
 from ..windows import SECOND
 from . import progress, report
 from .alarms_of_load import FAIL_ON, alarms_of_load, problem_of
@@ -35,7 +34,10 @@ from .destination import open_pipeline
 from .document import print_document
 from .for_analysts import add_analysts_options, for_analysts
 from .options import (
+    CHECKPOINT,
     DATES,
+    RESOURCES,
+    Names,
     Parser,
     add_id_options,
     add_output_options,
@@ -54,10 +56,13 @@ PROGRESS_BARS = ("tqdm", "enlighten", "alive_progress")
 """dlt's progress bars, each a package of that name."""
 SUMMARY = "load what is new, incrementally"
 EPILOG = f"""\
+{RESOURCES}
+
 {DATES}
-Exit status 0: everything asked for is loaded. 1: something failed. 2: an option or setting cannot
-be used. 3: an alarm that --fail-on names. 75: try again later. 130, 143: ended by a signal. What is
-complete is loaded whatever it is."""
+
+Exit status 0: everything asked for is loaded. 1: something failed. 2: an option or setting cannot \
+be used. 3: an alarm that --fail-on names. 75: try again later. 130, 143: ended by a signal. What \
+is complete is loaded whatever it is."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -79,13 +84,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--resources",
         nargs="+",
+        action=Names,
         metavar="NAME",
-        help="just these resources; default: actions_events, actions_reactivities, and those"
-        " whose ids are given",
+        help="just these resources, side by side or with commas between; default: those whose ids"
+        " are given, else actions_events and actions_reactivities",
     )
     what.add_argument(
         "--dimensions",
         nargs="+",
+        action=Names,
         metavar="NAME",
         help="names for ids as well: actions, categories, campaigns, …; all: those of the whole"
         " account, and by id those whose ids are given",
@@ -93,7 +100,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--account",
         metavar="TEXT",
-        help="what the names' column account says, where several accounts share a dataset",
+        help="text for the column account of the names' tables, where several accounts share a"
+        " dataset",
     )
     what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
     what.add_argument(
@@ -108,9 +116,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--checkpoint",
         type=int,
-        default=1_000_000,
+        default=CHECKPOINT,
         metavar="EVENTS",
-        help="commit a load package after so many events (%(default)s)",
+        help=f"commit a load package after so many events ({CHECKPOINT:,})",
     )
     add_id_options(parser)
     add_pipeline_options(parser)
@@ -122,8 +130,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"alarms about what was loaded that end the command with status {FOUND} (%(default)s);"
         " they are printed in any case",
     )
-    add_output_options(parser)
-    parser.add_argument(
+    add_output_options(parser).add_argument(
         "--progress",
         choices=("log", "none", *PROGRESS_BARS),
         default="log",
@@ -148,6 +155,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs the load; returns the exit status."""
     configure_logging(options)
     check_names()
+    at_least_one(options.checkpoint, "--checkpoint")
     progress_bar = _progress_bar(options)
     analysts = for_analysts(options)
     if options.reload and options.end is not None:
@@ -182,11 +190,21 @@ def run(options: argparse.Namespace) -> int:
             return _nothing_to_do(options, f"start={options.start} lies in the future")
         pipeline = open_pipeline(options, progress_bar)
         analysts.check(pipeline)
-        before = _rows_before(pipeline)
+        before = report.rows_now(pipeline)
         if options.reload and not options.yes:
-            _ask(pipeline, make_source(options.resources, **arguments), options.start)
+            in_turn = partial(in_database_or_file, wait=patience(signal_received))
+            source = make_source(options.resources, **arguments)
+            try:
+                with to_read(pipeline, in_turn):
+                    pipeline.sync_destination()
+                    planned = plan_reload(pipeline, source, options.start)
+            except DatasetBusy:
+                if signal_received():
+                    return SIGNALLED + signal_received()
+                raise
+            _ask(planned)
         if _shows_lines(options):
-            stack.enter_context(progress.shown(lambda: _metrics(sources[-1:])))
+            stack.enter_context(progress.shown(lambda: report.metrics_of(sources[-1:])))
         done = load(
             pipeline,
             next_source,
@@ -212,7 +230,7 @@ def run(options: argparse.Namespace) -> int:
             report.result_of(done, what),
             [*report.problems(done), *map(problem_of, on)],
             sum(done.windows.values()),
-            sum(one.get("bytes", 0) for one in _metrics(sources).values()),
+            sum(one.get("bytes", 0) for one in report.metrics_of(sources).values()),
             account_of(sources[-1]) if sources else None,
         )
         return status
@@ -227,7 +245,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _nothing_to_do(options: argparse.Namespace, why: str) -> int:
     if options.json:
-        print_document("load", DONE, result={"nothing_to_do": why})
+        print_document("load", DONE, options, result={"nothing_to_do": why})
     elif not options.quiet:
         Output().print(f"Nothing to do: {why}.")
     return DONE
@@ -249,36 +267,16 @@ def _now_ms() -> int:
     return int(time.time() * SECOND)
 
 
-def _rows_before(pipeline: dlt.Pipeline) -> dict[str, int] | None:
-    """What is there; None where it cannot be known, which is for the load to say."""
-    try:
-        return report.rows_now(pipeline)
-    except (DestinationConnectionError, DatabaseException):
-        return None
-
-
-def _metrics(sources: Sequence[DltSource]) -> dict[str, dict[str, Any]]:
-    """The metrics of all resources of all sources."""
-    return {
-        f"{name}{'' if number == 0 else f' {number}'}": dict(resource.custom_metrics)
-        for number, source in enumerate(sources)
-        for name, resource in source.selected_resources.items()
-    }
-
-
 def _shows_lines(options: argparse.Namespace) -> bool:
     return options.progress == "log" and not options.quiet and not options.json
 
 
-def _ask(pipeline: dlt.Pipeline, source: DltSource, start: str | None) -> None:
+def _ask(planned: Reload) -> None:
     """Says what a reload does and asks whether to begin; an empty dataset is not worth a question.
 
     Raises:
         SettingError: The answer is not yes, or there is nobody to ask.
     """
-    with to_read(pipeline):
-        pipeline.sync_destination()
-        planned = plan_reload(pipeline, source, start)
     if not planned.spans and not any(planned.rows.values()):
         return
     print(planned, file=sys.stderr)

@@ -11,7 +11,12 @@ from typing import Any
 
 import dlt
 from dlt.common.schema import Schema
-from dlt.destinations.exceptions import DatabaseUndefinedRelation
+from dlt.destinations.exceptions import (
+    DatabaseException,
+    DatabaseUndefinedRelation,
+    DestinationConnectionError,
+)
+from dlt.extract import DltSource
 from rich.table import Table
 
 from ..destinations import kind_of_destination
@@ -46,6 +51,7 @@ class Loaded:
         new: Events that were not there before; None likewise.
         complete_until: Up to where each resource is complete, milliseconds since the epoch.
         where: The dataset and where it is.
+        resources: How many resources loaded anything.
     """
 
     written: int
@@ -53,6 +59,7 @@ class Loaded:
     new: int | None
     complete_until: Mapping[str, int]
     where: str
+    resources: int = 1
 
 
 @dataclass(frozen=True)
@@ -85,8 +92,40 @@ class FailureGroup:
         return f"{self.kind}: {self.problem}{ids} in {resources}. {self.advice}"
 
 
+def metrics_of(sources: Sequence[DltSource]) -> dict[str, dict[str, Any]]:
+    """The metrics of all resources of all sources."""
+    return {
+        f"{name}{'' if number == 0 else f' {number}'}": dict(resource.custom_metrics)
+        for number, source in enumerate(sources)
+        for name, resource in source.selected_resources.items()
+    }
+
+
+def added(one: LoadReport, other: LoadReport) -> LoadReport:
+    """Two invocations as one; backfills, which have no cursor."""
+    return LoadReport(
+        rows=one.rows + other.rows,
+        windows=one.windows + other.windows,
+        failures=[*one.failures, *other.failures],
+        packages=one.packages + other.packages,
+        seconds=one.seconds + other.seconds,
+        stopped=one.stopped or other.stopped,
+    )
+
+
 def rows_now(pipeline: dlt.Pipeline) -> dict[str, int] | None:
-    """Rows of each table of events or names; None where the destination would read them all."""
+    """Rows of each table of events or names.
+
+    None where the destination would read them all, or cannot be asked, which is for the load to
+    say.
+    """
+    try:
+        return _counted(pipeline)
+    except (DestinationConnectionError, DatabaseException):
+        return None
+
+
+def _counted(pipeline: dlt.Pipeline) -> dict[str, int] | None:
     if kind_of_destination(pipeline) not in COUNTS_AT_ONCE:
         return None
     file = duckdb_file(pipeline)
@@ -124,6 +163,7 @@ def loaded(report: LoadReport, pipeline: dlt.Pipeline, before: Mapping[str, int]
         rows=rows,
         new=new,
         complete_until=dict(report.cursors),
+        resources=sum(1 for count in report.windows.values() if count),
         where=f"{pipeline.dataset_name} of {_shown(duckdb_file(pipeline)) or destination}",
     )
 
@@ -132,21 +172,19 @@ def print_report(report: LoadReport, done: Loaded) -> None:
     """Prints what an invocation did: one line where nothing is new."""
     console = Output()
     complete = _complete(done.complete_until)
-    if not sum(report.windows.values()) and not report.failures:
+    windows = sum(report.windows.values())
+    if not windows:
         console.print(
-            f"Nothing to do: what was asked for is loaded. {complete}.".removesuffix(" .")
+            f"Nothing was loaded into {done.where}."
+            if report.failures
+            else f"Nothing to do: what was asked for is loaded. {complete}.".removesuffix(" .")
         )
         return
-    if done.new == 0 and not report.failures:
+    if done.new == 0:
         here = f"{(done.rows or {}).get(EVENTS.name, 0):,} events in {done.where}"
         console.print(f"Nothing new. {f'{complete}; ' if complete else ''}{here}.")
         return
-    if done.new is None:
-        console.print(f"{done.written:,} events written into {done.where}, new or read again.")
-    else:
-        again = max(0, done.written - done.new)
-        also = f", {again:,} read again" if again else ""
-        console.print(f"{done.new:,} new events{also}, in {done.where}.")
+    console.print(f"{events_of(done)}.")
     if done.rows and done.new:
         rows = Table("table", "rows now")
         rows.columns[1].justify = "right"
@@ -161,8 +199,17 @@ def print_report(report: LoadReport, done: Loaded) -> None:
             resources.add_row(name, iso(until))
         console.print(resources)
     packages = _count(report.packages, "load package")
-    windows = _count(sum(report.windows.values()), "window")
-    console.print(f"{packages}, {windows}, {report.seconds:.1f} seconds.")
+    console.print(f"{packages}, {_count(windows, 'window')}, {report.seconds:.1f} seconds.")
+
+
+def events_of(done: Loaded) -> str:
+    """How many events an invocation wrote, and where."""
+    if done.new is None:
+        return f"{done.written:,} events written into {done.where}, new or read again"
+    again = max(0, done.written - done.new)
+    why = " in the overlap or through several resources" if done.resources > 1 else ""
+    also = f", {again:,} read again{why}" if again else ""
+    return f"{_count(done.new, 'new event')}{also}, in {done.where}"
 
 
 def grouped(failures: Sequence[Mapping[str, Any]]) -> list[FailureGroup]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from np6_source.sandbox import Sandbox
+from np6_source.sandbox import Fault, Sandbox
 from np6_source.windows import SECOND, Window, gaps
 
 ALL = "actions_events"
@@ -54,7 +55,8 @@ class TestGaps:
         unicity = "targets_events_hits_by_unicity"
         address = "person1@example.com"
         options = {"action_ids": ["000AA1"], "target_unicities": [address]}
-        warehouse.run(source_of(sandbox, ALL, by_id, unicity, window=6 * 3600, **options))
+        resources = (ALL, by_id, unicity)
+        warehouse.load(lambda: source_of(sandbox, *resources, window=6 * 3600, **options))
         state = warehouse.state()
         nothing = self.gaps(command_line, warehouse, sandbox)
         assert (nothing.returncode, nothing.stdout.strip()) == (0, "Nothing is missing.")
@@ -77,6 +79,11 @@ class TestGaps:
             command_line, warehouse, sandbox, "--fill", "--target-unicities", address
         )
         assert filled.returncode == 0, filled.stderr
+        # 6 events of each of two resources: those by id are the same.
+        summary = filled.stdout.splitlines()[-1]
+        assert summary.startswith("3 gaps loaded: 6 new events, ")
+        assert "Nothing new" not in filled.stdout
+        assert filled.stdout.count("new events") == 1
         assert warehouse.contents() == before
         assert warehouse.state() == state
         span = Window(at("03-01"), at("03-02T12:00"))
@@ -86,6 +93,65 @@ class TestGaps:
         day = ("2024-03-01T00:00:00Z", "2024-03-01T06:00:00Z")
         assert ("/actions/events", *day) in asked
         assert {(start, end) for _, start, end in asked} == {day}
+
+    def test_nothing_is_loaded_where_one_gap_cannot_be(
+        self, command_line: Any, warehouse: Any, sandbox: Sandbox, source_of: TMake
+    ) -> None:
+        unicity = "targets_events_hits_by_unicity"
+        options = {"target_unicities": ["person1@example.com"], "end": "2024-03-01T12:00:00Z"}
+        warehouse.run(source_of(sandbox, ALL, unicity, **options))
+        sandbox.requests.clear()
+        refused = self.gaps(command_line, warehouse, sandbox, "--fill")
+        assert refused.returncode == 2
+        assert "give --target-unicities" in refused.stderr
+        assert sandbox.requests == []
+
+    def test_a_gap_that_cannot_be_loaded_is_summed_up_with_those_that_were(
+        self, command_line: Any, warehouse: Any, sandbox: Sandbox, source_of: TMake
+    ) -> None:
+        by_id = "action_events_activations"
+        options = {"action_ids": ["000AA1"], "end": "2024-03-01T12:00:00Z"}
+        warehouse.run(source_of(sandbox, ALL, by_id, **options))
+        with sandbox.faults.during(Fault("status", 403, path="/actions/000AA1/events/activations")):
+            filled = self.gaps(command_line, warehouse, sandbox, "--fill")
+        assert filled.returncode == 1
+        assert filled.stdout.splitlines()[-1].startswith("Part of 2 gaps is loaded: 24 new events")
+        assert filled.stderr.count("Forbidden: ") == 1
+        still = self.gaps(command_line, warehouse, sandbox, "--json")
+        document = json.loads(still.stdout)
+        assert (still.returncode, document["exit_status"]) == (3, 3)
+        assert document["result"] == {
+            "missing": [
+                {
+                    "resource": by_id,
+                    "id": "000AA1",
+                    "start": "2024-03-01T12:00:00Z",
+                    "end": "2024-03-02T12:00:00Z",
+                }
+            ],
+            "load": None,
+        }
+        done = json.loads(self.gaps(command_line, warehouse, sandbox, "--json", "--fill").stdout)
+        assert (done["exit_status"], done["result"]["load"]["events_new"]) == (0, 0)
+        assert done["result"]["load"]["windows"] == {by_id: done["requests"]}
+        whole = json.loads(self.gaps(command_line, warehouse, sandbox, "--json").stdout)
+        assert (whole["exit_status"], whole["result"]) == (0, {"missing": [], "load": None})
+
+    def test_ids_on_standard_input_say_what_to_load(
+        self, command_line: Any, warehouse: Any, sandbox: Sandbox, source_of: TMake
+    ) -> None:
+        unicity = "targets_events_hits_by_unicity"
+        addresses = ["person1@example.com", "person2@example.com"]
+        options = {"target_unicities": addresses, "end": "2024-03-01T12:00:00Z"}
+        warehouse.run(source_of(sandbox, unicity, **options))
+        ended = command_line.run(
+            *("-m np6_source", "gaps", *self.SPAN, *command_line.where(warehouse), "--fill"),
+            *("--resources", unicity, "--target-unicities", "-", "--base-url", sandbox.url),
+            stdin="\n".join(addresses),
+            SOURCES__NP6__API_KEY=sandbox.key,
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert "2 gaps loaded: 0 new events" in ended.stdout
 
     def test_a_resource_that_was_never_loaded_is_missing_whole_where_it_is_asked_for(
         self, command_line: Any, warehouse: Any, sandbox: Sandbox, source_of: TMake
@@ -161,10 +227,22 @@ class TestGaps:
         schemas = {name for (name,) in warehouse.query("SELECT schema_name FROM duckdb_schemas()")}
         assert "nq6" not in schemas
 
+    def test_files_have_no_ledger_to_ask(self, command_line: Any, warehouse: Any) -> None:
+        for words in (["gaps", *self.SPAN], ["status"]):
+            ended = command_line.run(
+                "-m np6_source",
+                *words,
+                *("--destination", "filesystem", "--pipelines-dir", str(warehouse.pipelines_dir)),
+                DESTINATION__FILESYSTEM__BUCKET_URL=str(warehouse.folder / "lake"),
+            )
+            assert (ended.returncode, ended.stdout) == (2, "")
+            (line,) = ended.stderr.splitlines()
+            assert f"{words[0]} reads load_windows in a database, and --destination files" in line
+
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            (("--resources", "action_events"), "No resource action_events (did you mean"),
+            (("--resources", "action_events"), "no resource action_events (did you mean"),
             (("--start", "2024-03-03"), "--start 2024-03-03 must be before --end"),
             (("--start", "tomorrow"), "--start='tomorrow' is not an ISO date"),
         ],

@@ -173,6 +173,8 @@ class TestLoad:
         document = json.loads(refused.stdout)
         assert list(document) == DOCUMENT_KEYS
         assert (refused.returncode, document["exit_status"], document["result"]) == (2, 2, None)
+        named = (document["pipeline"], document["destination"], document["dataset"])
+        assert named == (warehouse.name, "duckdb", "np6")
         assert "nonsense" in document["problems"][0]["what"]
 
     def test_a_range_is_a_backfill_beside_the_cursor(self, call: TMake, warehouse: Any) -> None:
@@ -213,6 +215,7 @@ class TestLoad:
             ended = call(*START)
         assert ended.returncode == 1
         assert "BadAnswer: the body is a page of HTML or XML [actions_events" in ended.stderr
+        assert ended.stdout == f"Nothing was loaded into np6 of {warehouse.database}.\n"
         assert "Traceback" not in ended.stderr
         assert warehouse.ids() == []
 
