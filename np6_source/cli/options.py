@@ -81,8 +81,9 @@ class Names(argparse.Action):
         given = [one for value in values for part in value.split(",") if (one := part.strip())]
         if not given:
             parser.error(f"argument {option_string}: names nothing")
-        before = getattr(namespace, self.dest) or []
-        setattr(namespace, self.dest, list(dict.fromkeys([*before, *given])))
+        before = getattr(namespace, self.dest)
+        earlier = [] if before is self.default else before
+        setattr(namespace, self.dest, list(dict.fromkeys([*earlier, *given])))
 
 
 class Parser(argparse.ArgumentParser):

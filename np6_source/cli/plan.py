@@ -38,6 +38,7 @@ from .configuration import check_names
 from .document import Problem, print_document
 from .options import (
     DATES,
+    Names,
     add_id_options,
     add_output_options,
     configure_logging,
@@ -168,6 +169,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--resources",
         nargs="+",
+        action=Names,
         metavar="NAME",
         help="just these resources; default: those that a load takes",
     )

@@ -30,6 +30,7 @@ from .for_analysts import ForAnalysts, add_analysts_options, for_analysts
 from .gaps import coverage_of
 from .options import (
     DATES,
+    Names,
     add_output_options,
     add_pipeline_options,
     configure_logging,
@@ -90,11 +91,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--end", metavar="DATE", help="hits before this moment; default: up to the last"
     )
     what.add_argument(
-        "--action-ids", nargs="+", metavar="ID", help="hits of these actions; default: of all"
+        "--action-ids",
+        nargs="+",
+        action="extend",
+        metavar="ID",
+        help="hits of these actions; default: of all",
     )
     what.add_argument(
         "--target-ids",
         nargs="+",
+        action="extend",
         metavar="ID",
         help="ask about these contacts, whether or not hits of theirs are loaded; @FILE takes them"
         " from a file",
@@ -102,6 +108,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--classes",
         nargs="+",
+        action=Names,
         metavar="NAME",
         default=list(CLASSES),
         help=f"classes of robots; default: {' '.join(CLASSES)}. With one class only, hits without"

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from np6_source.__main__ import parse as parse_command
 from np6_source.cli.load import parse
 from np6_source.cli.options import ids_of
 from np6_source.endpoints import ENDPOINTS
@@ -206,6 +207,11 @@ class TestNames:
     def test_they_stand_side_by_side_or_with_commas_between(self, words: list[str]) -> None:
         options = parse(["--resources", *words, "--dimensions", "actions,campaigns"])
         assert (options.resources, options.dimensions) == (["a", "b"], ["actions", "campaigns"])
+
+    @pytest.mark.parametrize("words", [["mpp,gsr"], ["mpp", "gsr"], ["mpp", "--classes", "gsr"]])
+    def test_they_replace_what_is_taken_without_any(self, words: list[str]) -> None:
+        assert parse_command(["robots"]).classes == ["mpp", "gsr", "genericrobot"]
+        assert parse_command(["robots", "--classes", *words]).classes == ["mpp", "gsr"]
 
     def test_the_help_lists_every_resource_wrapped(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
