@@ -314,6 +314,9 @@ def configure_logging(options: argparse.Namespace) -> None:
         return
     handler = OncePerCause(sys.stderr)
     handler.addFilter(lambda record: not getattr(record, "in_metrics", False))
+    if getattr(options, "quiet", False):
+        # What is tried again has not failed.
+        handler.addFilter(lambda record: not hasattr(record, "cause"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     dlts.addFilter(is_news)
     # How many requests action_ids=all means is told before they are sent.

@@ -107,6 +107,12 @@ class TestLoad:
         assert ended.stdout.startswith("Nothing was loaded into np6 of ")
         assert ended.stdout.count("\n") == 1
 
+    def test_quiet_leaves_out_what_is_tried_again(self, call: TMake) -> None:
+        ended = call(DOWN, *START, "--end", "2024-03-02", "--quiet")
+        assert (ended.returncode, ended.stdout) == (1, "")
+        (failure,) = ended.stderr.splitlines()
+        assert failure.startswith("Unreachable: no connection to the API")
+
     def test_debug_shows_each_attempt(self, call: TMake) -> None:
         ended = call(DOWN, *START, "--end", "2024-03-02", "--debug")
         for attempt in range(1, 5):
