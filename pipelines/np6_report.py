@@ -138,8 +138,13 @@ def _(blue, green, grey, orange, alt, ask, chosen, mo):
             "sent": row["sent"],
             "delivered": whole,
             **{
-                f"{name.replace('_', ' ')} %": round(100 * row[name] / whole, 1) if whole else None
-                for name in ("opened", "opened_with_robots", "clicked", "clicked_with_robots")
+                title: round(100 * row[name] / whole, 1) if whole else None
+                for title, name in {
+                    "opened %": "opened",
+                    "opened + robots %": "opened_with_robots",
+                    "clicked %": "clicked",
+                    "clicked + robots %": "clicked_with_robots",
+                }.items()
             },
         }
 
@@ -252,7 +257,7 @@ def _(blue, orange, alt, ask, chosen, mo, titled):
                 ),
             ),
             titled(
-                "Response curve: opened and clicked within hours of sending",
+                "Response curve: opened and clicked within hours, of messages at least as old",
                 curve,
                 lambda data: (
                     alt.Chart(data, width="container", height=220)

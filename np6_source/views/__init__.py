@@ -19,6 +19,7 @@ from dlt.destinations.exceptions import DatabaseException
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from ..destinations import kind_of_destination
+from ..dimensions import dimension_tables
 from ..errors import Np6Error, SettingError
 from ..schema import TABLES
 from . import messages_table
@@ -31,7 +32,7 @@ from .translation import ENDINGS, FUNCTIONS, Names, quoted, translated
 logger = logging.getLogger(__name__)
 
 REFRESHES_COLUMNS = frozenset(BASE_TABLES[REFRESHES])
-FORMAT = "1"
+FORMAT = "2"
 """Part of the fingerprint: another number where views are made in another way."""
 
 TMode = Literal["auto", "require", "off"]
@@ -246,7 +247,11 @@ def fingerprint(names: Names, materialized: bool = False) -> str:
     # _np6_refreshes comes and goes with the table.
     present = {table: sorted(names.present[table]) for table in names.present.keys() - {REFRESHES}}
     parts.append(sorted(present.items()))
-    parts.append([COMMON, OF_VIEW, [(c.name, c.description) for t in TABLES for c in t.columns]])
+    tables = [
+        (table.description, [(column.name, column.description) for column in table.columns])
+        for table in (*TABLES, *dimension_tables())
+    ]
+    parts.append([COMMON, OF_VIEW, tables])
     parts.append([FUNCTIONS[names.dialect], ENDINGS.get(names.dialect)])
     digest.update(repr(parts).encode())
     return digest.hexdigest()[:16]
@@ -314,8 +319,9 @@ def _creates(place: _Place, wanted: str, materialized: bool) -> Iterator[str]:
     for view in views():
         columns = {name: column.comment for name, column in described(view).items()}
         yield from place.catalog.describing(view.name, columns)
-    for table in TABLES:
+    for table in (*TABLES, *dimension_tables()):
         if present := place.names.present.get(table.name):
+            yield from place.catalog.describing_table(table.name, table.description)
             columns = {c.name: c.description for c in table.columns if c.name in present}
             yield from place.catalog.describing(table.name, columns)
 

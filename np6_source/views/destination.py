@@ -51,6 +51,10 @@ class Catalog(Protocol):
         """Statements that describe the columns of a view or table."""
         ...
 
+    def describing_table(self, table: str, description: str) -> Iterable[str]:
+        """Statements that describe a table."""
+        ...
+
     def unmarking(self) -> Iterable[str]:
         """Statements that forget the views."""
         ...
@@ -103,6 +107,11 @@ class CommentedCatalog:
             name = quoted([self.names.column(column)], self.names.dialect)
             comment = literal(description, self.names.dialect)
             yield f"COMMENT ON COLUMN {self._full(relation)}.{name} IS {comment}"
+
+    def describing_table(self, table: str, description: str) -> Iterable[str]:
+        """See ``Catalog``."""
+        comment = literal(description, self.names.dialect)
+        yield f"COMMENT ON TABLE {self._full(table)} IS {comment}"
 
     def unmarking(self) -> Iterable[str]:
         """See ``Catalog``: comments go with their views."""
@@ -174,6 +183,10 @@ class RegisteredCatalog:
         return ()
 
     def describing(self, relation: str, columns: Mapping[str, str]) -> Iterable[str]:
+        """See ``Catalog``: none, their dialects differ."""
+        return ()
+
+    def describing_table(self, table: str, description: str) -> Iterable[str]:
         """See ``Catalog``: none, their dialects differ."""
         return ()
 

@@ -9,8 +9,11 @@ import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import dlt
+from dlt.destinations.exceptions import DatabaseException
+from dlt.destinations.sql_client import SqlClientBase
 
 from ..destinations import kind_of_destination
 from ..errors import Np6Error, SettingError
@@ -45,6 +48,8 @@ def check_publishing(pipeline: dlt.Pipeline, target: Path) -> Path:
 def publish(pipeline: dlt.Pipeline, target: Path) -> None:
     """Puts a whole state of a pipeline's DuckDB file beside it, under another name, by rename.
 
+    dlt's staging schemas stay out of the copy.
+
     Who has the copy open goes on reading the state they opened; who opens it anew sees the new one.
 
     Args:
@@ -64,17 +69,41 @@ def publish(pipeline: dlt.Pipeline, target: Path) -> None:
         with pipeline.sql_client() as client:
             client.execute_sql("FORCE CHECKPOINT")
             _copy(source, temporary)
+            _leave_staging_out(client, temporary)
         # What a reader who wrote left beside the copy belongs to the copy that goes.
         target.with_name(f"{target.name}.wal").unlink(missing_ok=True)
         os.replace(temporary, target)
         _sync_folder(target.absolute().parent)
-    except OSError as error:
+    except (OSError, DatabaseException) as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        why, *_ = str(getattr(error, "strerror", None) or error).splitlines()
         raise PublishingFailed(
-            f"{target} could not be written ({error.strerror or error}); the copy before it, if"
+            f"{target} could not be written ({why}); the copy before it, if"
             " any, is as it was. Everything is loaded: run this again, or with another --publish."
         ) from error
+
+
+def _leave_staging_out(client: SqlClientBase[Any], copy: Path) -> None:
+    """Drops dlt's staging schemas from a copy: they are in the way of who looks for tables."""
+    dataset = str(client.dataset_name)
+    found = client.execute_sql(
+        "SELECT schema_name FROM duckdb_schemas() WHERE database_name = current_database()"
+        " AND (schema_name IN (%s, %s) OR starts_with(schema_name, %s))",
+        client.staging_dataset_name,
+        f"{dataset}_staging",
+        f"{dataset}_staging_of_",
+    )
+    if not found:
+        return
+    file = str(copy.absolute()).replace("'", "''")
+    client.execute_sql(f"ATTACH '{file}' AS np6_copy")
+    for (name,) in found:
+        client.execute_sql(f"DROP SCHEMA np6_copy.{client.escape_column_name(name)} CASCADE")
+    client.execute_sql("FORCE CHECKPOINT np6_copy")
+    client.execute_sql("DETACH np6_copy")
+    with copy.open("rb+") as written:
+        os.fsync(written.fileno())
 
 
 def _copy(source: Path, target: Path) -> None:

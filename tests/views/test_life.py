@@ -13,6 +13,7 @@ import pytest
 
 from np6_source import views
 from np6_source.sandbox import Sandbox
+from np6_source.schema import EVENTS, HITS, LOAD_WINDOWS
 from tests.support import Warehouse, at, event
 
 NAMES = {view.name for view in views.views()}
@@ -65,6 +66,16 @@ def test_a_view_that_was_dropped_is_made_again(pipeline: dlt.Pipeline) -> None:
 
     assert views.make(pipeline).changed
     assert len(query(pipeline, "SELECT * FROM data_quality")) == 11
+
+
+def test_data_quality_counts_ids_that_stand_twice(pipeline: dlt.Pipeline) -> None:
+    views.make(pipeline)
+    twice = "SELECT count_found, count_of FROM data_quality WHERE check_name LIKE '%twice'"
+    assert query(pipeline, twice) == [(0, 2)]
+
+    query(pipeline, "INSERT INTO events SELECT * FROM events WHERE id = 'event-00001'")
+
+    assert query(pipeline, twice) == [(1, 3)]
 
 
 def test_they_change_with_the_columns_that_are_there(pipeline: dlt.Pipeline) -> None:
@@ -153,6 +164,13 @@ def test_views_and_columns_are_described_in_the_destination(pipeline: dlt.Pipeli
         ("Whether a person opened it",)
     ]
     assert query(pipeline, sql.format("events", "id")) == [("The event's uuid",)]
+    of_table = (
+        "SELECT comment FROM duckdb_tables() WHERE schema_name = 'np6' AND table_name = '{}'"
+        if pipeline.destination.destination_type.endswith("duckdb")
+        else "SELECT obj_description('{}'::regclass, 'pg_class')"
+    )
+    for table in (EVENTS, HITS, LOAD_WINDOWS):
+        assert query(pipeline, of_table.format(table.name)) == [(table.description,)]
 
 
 def test_a_renamed_and_attached_file_has_them(

@@ -111,6 +111,28 @@ def test_what_a_writing_reader_left_does_not_spoil_the_new_copy(
     assert Warehouse(tmp_path, database=target).query("SELECT count(*) FROM np6.messages") == [(1,)]
 
 
+def test_the_copy_has_the_tables_and_views_and_no_staging(
+    loaded: Warehouse, tmp_path: Path
+) -> None:
+    schemas = "SELECT schema_name FROM duckdb_schemas() WHERE NOT internal ORDER BY 1"
+    loaded.execute(
+        "CREATE SCHEMA np6_staging_of_0a1b",
+        "CREATE TABLE np6_staging_of_0a1b.actions AS SELECT 1 AS id",
+        "CREATE SCHEMA np6_own",
+        "CREATE TABLE np6_own.mine AS SELECT 1 AS id",
+    )
+    target = tmp_path / "analysts' own.duckdb"
+
+    publish(loaded.pipeline, target)
+
+    copy = Warehouse(tmp_path, database=target)
+    names = {name for (name,) in copy.query(schemas)} - {"main"}
+    assert names == {"np6", "np6_own"}
+    assert copy.query("SELECT count(*) FROM np6.messages") == [(1,)]
+    assert "np6_staging_of_0a1b" in {name for (name,) in loaded.query(schemas)}
+    assert list(tmp_path.glob("analysts*")) == [target]
+
+
 @pytest.mark.parametrize("target", ["events.duckdb", "nowhere/x.duckdb", "pipelines"])
 def test_files_that_cannot_be_published_to(loaded: Warehouse, target: str) -> None:
     with pytest.raises(SettingError, match=r"^publish: "):
