@@ -5,6 +5,7 @@ Unlike the figures of each view these go across views and base tables, as people
 
 from __future__ import annotations
 
+import runpy
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import dlt
 import pytest
 
-from tests.support import Warehouse
+from tests.support import ROOT, Warehouse
 from tests.views.accounts import Story, activation, in_campaigns
 from tests.views.figures import get, rate
 from tests.views.reading import load
@@ -282,3 +283,55 @@ def test_the_answer_is_that_of_the_served_events(
 
 def plain(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def links_of_demo(served: Served) -> dict[Any, tuple[int, int]]:
+    found: dict[Any, list[int]] = defaultdict(lambda: [0, 0])
+    for event in served.hits():
+        link = event["source"]["detail"]["link"]
+        if link["type"] == "redirection":
+            found[link.get("label")][0] += event["id"] not in served.robots
+            found[link.get("label")][1] += 1
+    return {label: (people, every) for label, (people, every) in found.items()}
+
+
+def domains_of_demo(served: Served) -> dict[Any, tuple[Any, ...]]:
+    email = {m for m in served.messages if served.messages[m][0]["source"]["type"] == "email"}
+    found = {}
+    for one in {domain(m, served) for m in served.sent & email}:
+        sent = {m for m in served.sent & email if domain(m, served) == one}
+        bounced = len(sent - served.delivered)
+        found[one] = (len(sent), bounced, round(100 * bounced / len(sent), 1))
+    return found
+
+
+def readers_of_demo(served: Served) -> dict[int, tuple[int, ...]]:
+    """The account is of last year: nobody has read within two weeks."""
+    sent = Counter(served.contact(message) for message in served.sent)
+    bounced = Counter(served.contact(m) for m in served.messages if served.first(m, "bounce"))
+    contacts = {contact for contact in sent if sent[contact] > bounced[contact]}
+    readers = {served.contact(m) for m in served.messages if served.of_people(m, "open")}
+    return {len(contacts): (0, len(contacts & readers), len(contacts - readers))}
+
+
+DEMO = runpy.run_path(str(ROOT / "pipelines" / "demo.py"))["QUESTIONS"]
+
+
+@pytest.mark.parametrize(
+    ("question", "compute"),
+    [
+        ("Which links were clicked?", links_of_demo),
+        ("Which domains reject us?", domains_of_demo),
+        ("Who no longer reads?", readers_of_demo),
+    ],
+)
+def test_the_demo_answers_what_was_served(
+    told: tuple[dlt.Pipeline, Served], question: str, compute: Callable[[Served], TAnswer]
+) -> None:
+    pipeline, served = told
+    expected = compute(served)
+    with pipeline.sql_client() as client:
+        rows = [tuple(row) for row in client.execute_sql(DEMO[question]) or ()]
+
+    assert len(rows) == min(5, len(expected))
+    assert {row[0]: row[1:] for row in rows}.items() <= expected.items()
