@@ -1,4 +1,4 @@
-"""The progress of a resource's scopes in dlt's resource state, and dlt's cursor beside it."""
+"""The progress of a resource's scopes in dlt's resource state. Pure, over the state."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-import dlt
-
 from ..endpoints import Endpoint
 from ..ledger import scope_key
-from ..windows import to_datetime
 from .progress import BACKFILLS, PLACES, Progress, ScopeRun
 from .span_loader import TProbes
 
@@ -82,7 +79,6 @@ class SavedProgress:
         after: Reached,
         runs: Iterable[ScopeRun],
         endpoint: Endpoint,
-        cursor: dlt.sources.incremental[Any],
     ) -> int | None:
         """Moves the progress to the end of what was handed on; dlt commits it with that.
 
@@ -90,11 +86,10 @@ class SavedProgress:
             after: How far the run has got.
             runs: Its scopes.
             endpoint: The operation.
-            cursor: dlt's incremental, which moves along; not with a backfill.
 
         Returns:
-            Up to where the whole resource is complete; None where a scope has no progress yet, and
-            for a backfill.
+            Up to where the whole resource is complete, milliseconds since the epoch; None where a
+            scope has no progress yet, and for a backfill.
         """
         for key, progress in after.progress.items():
             self._places[key] = progress.to_state()
@@ -110,7 +105,6 @@ class SavedProgress:
         if not known or not all(known):
             return None
         until: int = min(entry["until"] for entry in known if entry)
-        cursor.advance(to_datetime(until))
         return until
 
     def _forget_backfill(self) -> None:
