@@ -8,13 +8,11 @@ from __future__ import annotations
 import copy
 import inspect
 import io
-import logging
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import dlt
 import pyarrow as pa
@@ -31,16 +29,31 @@ from dlt.common.json import json
 from dlt.common.metrics import DataWriterMetrics
 from dlt.common.pipeline import PipelineContext
 from dlt.common.runtime import signals
+from dlt.common.schema.typing import MERGE_DISPOSITION_HINTS
+from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
+from dlt.common.storages.load_package import (
+    ParsedLoadJobFileName,
+    commit_load_package_state,
+    load_package_state,
+)
 from dlt.common.versioned_state import compress_state, decompress_state
+from dlt.destinations.job_impl import FinalizedLoadJobWithFollowupJobs, FollowupJobRequestImpl
 from dlt.extract import DltResource
+from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 from dlt.extract.extractors import ImportFileMeta
 from dlt.extract.incremental import Incremental, IncrementalResourceWrapper
 from dlt.extract.items import DataItemWithMeta, TableNameMeta
+from dlt.extract.items_transform import MetricsItem
 from dlt.normalize.configuration import ItemsNormalizerConfiguration
 from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.state_sync import generate_pipeline_state_version_hash
 from dlt.pipeline.trace import save_trace
+
+from .redaction import without_rows
+
+if TYPE_CHECKING:
+    from dlt.common.destination.client import FollowupJobRequest, LoadJob
 
 STAGING_LAYOUT = "staging_dataset_name_layout"
 """Field of a destination's configuration that names its staging dataset (dlt 1.31)."""
@@ -131,6 +144,89 @@ def cursor_of(resource: DltResource) -> Incremental[Any] | None:
     return next((value for value in defaults if isinstance(value, Incremental)), None)
 
 
+def transformers_of(resource: str) -> list[str]:
+    """The selected transformers of a resource, while its source is extracted (dlt 1.31)."""
+    edges = dlt.current.source().resources.selected_dag
+    return sorted({child for parent, child in edges if parent == resource and child != parent})
+
+
+def extracted_resources() -> frozenset[str]:
+    """The resources that the source being extracted goes through, transformers' too (dlt 1.31)."""
+    return frozenset(found.name for found in dlt.current.source().resources.extracted)
+
+
+def is_limit_reached(resource: DltResource) -> bool:
+    """Whether ``add_limit`` has ended a resource; dlt then closes its generator (dlt 1.31)."""
+    return resource.limit is not None and resource.limit.exhausted
+
+
+class _LastOfItsWindows(TableNameMeta):
+    """Marks a batch that is the last of its windows."""
+
+    __slots__ = ("handed_on",)
+
+    def __init__(self, table_name: str, handed_on: Callable[[], None]) -> None:
+        super().__init__(table_name)
+        self.handed_on = handed_on
+
+
+def last_of_its_windows(rows: Any, table: str, handed_on: Callable[[], None]) -> DataItemWithMeta:
+    """A batch that tells when dlt has taken it; ``dlt.mark`` has nothing that does (dlt 1.31).
+
+    Args:
+        rows: The batch.
+        table: Name of its table.
+        handed_on: To be called once ``add_limit`` has let the batch pass, see ``HandedOn``.
+    """
+    return DataItemWithMeta(_LastOfItsWindows(table, handed_on), rows)
+
+
+class HandedOn(MetricsItem):
+    """The last step of a resource: tells which batches dlt's ``add_limit`` let pass."""
+
+    placement_affinity = 1.2
+    """After dlt's limit, which has 1.1 (dlt 1.31)."""
+
+    def __init__(self) -> None:
+        super().__init__(self._tell)
+
+    @staticmethod
+    def _tell(_items: Any, meta: Any, _metrics: dict[str, Any]) -> None:
+        if isinstance(meta, _LastOfItsWindows):
+            meta.handed_on()
+
+
+MERGE_OPTIONS: Mapping[str, str] = MERGE_DISPOSITION_HINTS
+"""The hint in a table's schema for each option of a merge disposition (dlt 1.31)."""
+
+DLTS_OWN_HINTS = frozenset({"x-normalizer", *MERGE_OPTIONS.values()})
+"""Hints whose names begin with ``x-`` that are no adapter's (dlt 1.31)."""
+
+
+def hints_of(resource: DltResource) -> dict[str, Any] | None:
+    """The resource-wide hints, as a table's schema; None where a function of the row gives them.
+
+    dlt 1.31 raises for those ``DataItemRequiredForDynamicTableHints``.
+    """
+    try:
+        return dict(resource.compute_table_schema())
+    except DataItemRequiredForDynamicTableHints:
+        return None
+
+
+def hints_of_table(resource: DltResource, table: str) -> dict[str, Any]:
+    """The hints of one of a resource's tables: its variant's, or the resource-wide ones.
+
+    ``TableNameMeta`` chooses the variant (dlt 1.31).
+    """
+    return dict(resource.compute_table_schema(meta=TableNameMeta(table)))
+
+
+def is_variant(hints: Mapping[str, Any]) -> bool:
+    """Whether ``hints_of_table`` found a variant of the table's own (dlt 1.31)."""
+    return "variant_name" in hints
+
+
 def captured_by(resource: DltResource) -> Mapping[str, Any]:
     """The variables that the function of a resource took from where it was made.
 
@@ -159,6 +255,83 @@ def configuration_files() -> list[str]:
         for provider in Container()[PluggableRunContext].providers.providers
         for file in getattr(provider, "present_locations", ())
     ]
+
+
+def current_load_id() -> str | None:
+    """The load package that is being made; None where a source is read without loading."""
+    try:
+        return dlt.current.load_package_state()["load_id"]
+    except CurrentLoadPackageStateNotAvailable:
+        return None
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """What the load package that is being made takes away before its rows arrive.
+
+    Attributes:
+        mode: The ``refresh`` that was asked for, if one was.
+        tables: The tables that are dropped or emptied, by their names in the destination.
+    """
+
+    mode: str | None
+    tables: frozenset[str]
+
+
+def current_refresh() -> Refresh:
+    """The refresh of the load package that is being made, as its state has it (dlt 1.31).
+
+    ``dropped_tables`` and ``truncated_tables`` hold tables' schemas.
+    """
+    try:
+        state: Any = dlt.current.load_package_state()["state"]
+    except CurrentLoadPackageStateNotAvailable:
+        return Refresh(None, frozenset())
+    tables = (
+        table["name"]
+        for kind in ("dropped_tables", "truncated_tables")
+        for table in state.get(kind, ())
+    )
+    return Refresh(state.get("refresh"), frozenset(tables))
+
+
+def note_in_package(key: str) -> None:
+    """Sets a mark in the state of the load package that is being loaded, at once (dlt 1.31)."""
+    state: Any = load_package_state()["state"]
+    if not state.get(key):
+        state[key] = True
+        commit_load_package_state()
+
+
+def sql_job(table: str, statements: Iterable[str]) -> FollowupJobRequest:
+    """A job of the load package that runs statements once the files before it are done.
+
+    dlt 1.31 reads the statements of a ``.sql`` file one by one, each up to a semicolon at the end
+    of a line.
+
+    Args:
+        table: Name of the table in the destination.
+        statements: SQL, none with a semicolon at its end.
+    """
+    file = ParsedLoadJobFileName(table, ParsedLoadJobFileName.new_file_id(), 0, "sql")
+    job = FollowupJobRequestImpl(file.file_name())
+    job._save_text_file(";\n".join(statements))
+    return job
+
+
+def file_of_later_job(file_path: str) -> LoadJob:
+    """The job of a file that has nothing to do itself, as a later one reads it (dlt 1.31)."""
+    return FinalizedLoadJobWithFollowupJobs.from_file_path(file_path)
+
+
+def has_parquet(file_path: str) -> bool:
+    """Whether a load package's file is Parquet, by its name (dlt 1.31)."""
+    return ParsedLoadJobFileName.parse(file_path).file_format == "parquet"
+
+
+def keys_of(table: Any) -> list[str]:
+    """The primary key of a prepared table's schema, by the names in the destination (dlt 1.31)."""
+    return get_columns_names_with_prop(table, "primary_key")
 
 
 WINDOWS = "np6_windows"
@@ -211,6 +384,11 @@ def ran_out_of_memory(error: BaseException) -> bool:
     return "out of memory" in str(error).lower()
 
 
+def has_one_dataset(pipeline: dlt.Pipeline) -> bool:
+    """Whether all sources of a pipeline load into the same dataset (dlt 1.31)."""
+    return bool(pipeline.config.use_single_dataset)
+
+
 def do_not_restore(pipeline: dlt.Pipeline) -> None:
     """Makes a pipeline read no state from its destination and write none to it.
 
@@ -224,7 +402,7 @@ def with_staging_layout(destination: AnyDestination, layout: str) -> AnyDestinat
 
     Args:
         destination: The destination, which stays as it is.
-        layout: The name; ``%s`` stands for the dataset.
+        layout: The name; ``%s`` is the dataset.
 
     Returns:
         The copy; the destination itself where it has no staging dataset (dlt 1.31).
@@ -310,17 +488,6 @@ def before_each_commit(pipeline: dlt.Pipeline, check: Callable[[], None]) -> Ite
         del destination.client
 
 
-OF_ROWS = (
-    # PostgreSQL quotes the whole row, and the key of one.
-    (re.compile(r"(Failing row contains |VALUES )\([^\n]*"), r"\1(...)"),
-    (re.compile(r"(Key \([^)\n]*\)=)\([^\n]*\)"), r"\1(...)"),
-    # DuckDB and others quote the value that they cannot take.
-    (re.compile(r"(?i)((?:convert|cast|invalid|input|type|value)\b[^'\"\n]*)'[^\n]*'"), r"\1'...'"),
-    (re.compile(r"[^\s@'\"<>(),;:/]+@[^\s@'\"<>(),;:/]+"), "...@..."),
-)
-"""What of a destination's message comes from a row, and what stays of it."""
-
-
 def where_configured(field: str, value: str, *sections: str) -> str | None:
     """Where dlt's configuration has a value for a field, in words for a message.
 
@@ -359,35 +526,6 @@ def is_stop_requested() -> bool:
     resource waits nobody does.
     """
     return signals.was_signal_received()
-
-
-def without_rows(text: str) -> str:
-    """A destination's message without what it quotes of a row: addresses, values."""
-    for pattern, kept in OF_ROWS:
-        text = pattern.sub(kept, text)
-    return text
-
-
-class _WithoutRows(logging.Filter):
-    """Takes from a log record what a destination quotes of a row that it refuses."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Lets every record pass, changed."""
-        record.msg, record.args = without_rows(record.getMessage()), ()
-        if record.exc_info:
-            trace = logging.Formatter().formatException(record.exc_info)
-            record.exc_text = without_rows(trace)
-        return True
-
-
-def keep_rows_out_of_logs() -> None:
-    """Lets dlt's log quote nothing of rows, in this process from now on.
-
-    dlt 1.31 logs the messages of failed load jobs as the destination gives them.
-    """
-    logger = logging.getLogger("dlt")
-    if not any(isinstance(found, _WithoutRows) for found in logger.filters):
-        logger.addFilter(_WithoutRows())
 
 
 @contextmanager

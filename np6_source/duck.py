@@ -11,16 +11,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import dlt.destinations
-from dlt.common.schema.utils import get_columns_names_with_prop
-from dlt.common.storages.load_package import (
-    ParsedLoadJobFileName,
-    commit_load_package_state,
-    load_package_state,
-)
 from dlt.common.utils import uniq_id
 from dlt.destinations.impl.duckdb.duck import DuckDbClient
-from dlt.destinations.job_impl import FinalizedLoadJobWithFollowupJobs, FollowupJobRequestImpl
 
+from .dlt_internals import file_of_later_job, has_parquet, keys_of, note_in_package, sql_job
 from .tables.merge import MERGE, statements_from
 
 if TYPE_CHECKING:
@@ -77,14 +71,10 @@ class DirectClient(DuckDbClient):
         self, table: PreparedTableSchema, file_path: str, load_id: str, restore: bool = False
     ) -> LoadJob:
         """The job for a file; one that is merged directly waits for the others of its table."""
-        is_parquet = ParsedLoadJobFileName.parse(file_path).file_format == "parquet"
-        if not (is_parquet and self._merges_directly(table)):
+        if not (has_parquet(file_path) and self._merges_directly(table)):
             return super().create_load_job(table, file_path, load_id, restore)
-        state: dict[str, Any] = cast("Any", load_package_state()["state"])
-        if not state.get(WITHOUT_STAGING):
-            state[WITHOUT_STAGING] = True
-            commit_load_package_state()
-        return FinalizedLoadJobWithFollowupJobs.from_file_path(file_path)
+        note_in_package(WITHOUT_STAGING)
+        return file_of_later_job(file_path)
 
     def create_table_chain_completed_followup_jobs(
         self,
@@ -111,16 +101,13 @@ class DirectClient(DuckDbClient):
         statements = statements_from(
             source=f"read_parquet([{', '.join(map(_literal, files))}], union_by_name = true)",
             target=self.sql_client.make_qualified_table_name(name),
-            key=get_columns_names_with_prop(cast("Any", table), "primary_key"),
+            key=keys_of(table),
             by=how["by"],
             in_range_of_time=how["in_range_of_time"],
             tombstones=how["tombstones"],
             stale=f"np6_stale_{uniq_id()}",
         )
-        file = ParsedLoadJobFileName(name, ParsedLoadJobFileName.new_file_id(), 0, "sql")
-        job = FollowupJobRequestImpl(file.file_name())
-        job._save_text_file(";\n".join(statements))
-        return job
+        return sql_job(name, statements)
 
 
 def _literal(path: str) -> str:

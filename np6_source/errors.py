@@ -31,6 +31,7 @@ passes from a worker process to the one that waits for it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -201,6 +202,25 @@ class Incomplete(Np6Error):
 
     def __str__(self) -> str:
         return f"{self.what}: " + "; ".join(failure["message"] for failure in self.failures)
+
+
+def listed(items: Sequence[str], most: int = 5, separator: str = ", ") -> str:
+    """Texts for a message: the first of them, and how many more there are.
+
+    >>> listed(["a", "b"]), listed(["a", "b", "c"], most=2)
+    ('a, b', 'a, b and 1 more')
+    """
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return separator.join(items[:most]) + more
+
+
+def scope_name(resource: str, scope: str) -> str:
+    """A resource for a message, with the id where there is one.
+
+    >>> scope_name("actions_events", ""), scope_name("action_events_bounces", "000PE4")
+    ('actions_events', 'action_events_bounces id 000PE4')
+    """
+    return f"{resource} id {scope}" if scope else resource
 
 
 def failure_metrics(failure: RequestFailed) -> dict[str, Any]:

@@ -31,16 +31,16 @@ from .dataset_lock import DatasetBusy, TTurn, in_database_or_file, lock_file, pa
 from .dimensions import dimension_tables
 from .dlt_internals import (
     forget_package,
-    keep_rows_out_of_logs,
     keeping_rows_out_of_errors,
     ran_out_of_memory,
     windows_of_pending,
 )
 from .duck import is_begun_without_staging
-from .errors import AlreadyRunning, Np6Error
+from .errors import AlreadyRunning, Np6Error, listed, scope_name
 from .isolation import has_given_lock, keep_apart
 from .ledger import note_not_loaded
 from .persons.erasing import finish as finish_erasures
+from .redaction import keep_rows_out_of_logs
 from .reloading import (
     ask_first,
     begin,
@@ -320,16 +320,15 @@ def abandon(pipeline: dlt.Pipeline, why: str) -> None:
     packages = windows_of_pending(pipeline)
     pipeline.abort_packages()
     for load_id, windows in packages.items():
-        spans = "; ".join(
-            f"{resource}{f' id {scope}' if scope else ''} {Window(start, end)}"
-            for resource, scope, start, end in windows[:5]
-        )
+        spans = [
+            f"{scope_name(resource, scope)} {Window(start, end)}"
+            for resource, scope, start, end in windows
+        ]
         logger.warning(
-            "%s; its package %s is extracted again, or counts as not loaded: %s%s",
+            "%s; its package %s is extracted again, or counts as not loaded: %s",
             why,
             load_id,
-            spans or "no window",
-            f" and {len(windows) - 5} more" if len(windows) > 5 else "",
+            listed(spans, separator="; ") or "no window",
         )
         note_not_loaded(pipeline, load_id, windows)
 

@@ -3,19 +3,65 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dlt
 import pytest
+from dlt.common.configuration.container import Container
+from dlt.common.destination.client import HasFollowupJobs
+from dlt.common.pipeline import PipelineContext
 from dlt.common.runtime import signals
+from dlt.common.storages.load_package import ParsedLoadJobFileName
+from dlt.destinations.impl.postgres.configuration import PostgresClientConfiguration
+from dlt.extract import DltResource
+from dlt.load.configuration import LoaderConfiguration
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 from np6_source.dlt_internals import (
+    DEFAULT_STAGING_LAYOUT,
+    DLTS_OWN_HINTS,
+    MERGE_OPTIONS,
+    STAGING_LAYOUT,
+    HandedOn,
+    Refresh,
+    active_pipeline,
+    around_load_step,
+    before_each_commit,
+    begun_packages,
     captured_by,
+    configured_staging_layout,
+    current_load_id,
+    current_refresh,
+    cursor_of,
+    do_not_restore,
+    extracted_resources,
+    fails_with_its_jobs,
+    file_of_later_job,
+    forget_package,
+    given_staging_layout,
+    has_one_dataset,
+    has_parquet,
+    hints_of,
+    hints_of_table,
+    is_limit_reached,
     is_stop_requested,
+    is_variant,
+    last_of_its_windows,
+    note_windows,
     pending_packages,
+    set_around_load_step,
+    sql_job,
     state_on_disk,
+    transformers_of,
     where_configured,
+    windows_of_pending,
+    with_staging_layout,
 )
+from tests.support import Warehouse
 
 
 class TestWhereConfigured:
@@ -30,7 +76,7 @@ class TestWhereConfigured:
         assert where_configured("some_field", "another", "sources", "np6") is None
 
     def test_a_value_of_the_active_pipeline_alone_is_found(
-        self, warehouse: Any, monkeypatch: pytest.MonkeyPatch
+        self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert warehouse.pipeline.pipeline_name == "np6_test"
         monkeypatch.setenv("NP6_TEST__SOURCES__NP6__SOME_FIELD", "a value")
@@ -46,7 +92,7 @@ def test_a_signal_that_dlt_has_received_is_seen() -> None:
     assert not is_stop_requested()
 
 
-def test_a_package_is_pending_from_its_extraction_to_its_load(warehouse: Any) -> None:
+def test_a_package_is_pending_from_its_extraction_to_its_load(warehouse: Warehouse) -> None:
     pipeline = warehouse.pipeline
     folder = Path(pipeline.working_dir)
     assert pending_packages(folder / "nowhere") == pending_packages(folder) == []
@@ -60,7 +106,7 @@ def test_a_package_is_pending_from_its_extraction_to_its_load(warehouse: Any) ->
 
 
 def test_the_state_is_read_from_the_folder(
-    warehouse: Any, serve: Any, source_of: Any, event: Any, at: Any
+    warehouse: Warehouse, serve: Any, source_of: Any, event: Any, at: Any
 ) -> None:
     folder = warehouse.pipelines_dir / warehouse.name
     assert state_on_disk(folder) == {}
@@ -75,3 +121,268 @@ def test_what_a_resource_was_made_of_survives_its_copies(raw_server: Any, source
         captured_by(source.resources["actions_events"])
     )
     assert {"dimension", "scope_ids", "session"} <= set(captured_by(source.resources["actions"]))
+
+
+class TestResources:
+    @pytest.fixture
+    def rows(self) -> DltResource:
+        resource: DltResource = dlt.resource(
+            [[{"id": 1}], [{"id": 2}], [{"id": 3}]], name="rows", primary_key="id"
+        )
+        return resource
+
+    def test_its_hints_are_known_and_those_of_a_table_by_its_variant(
+        self, rows: DltResource
+    ) -> None:
+        rows.apply_hints(
+            table_name="other",
+            create_table_variant=True,
+            columns={"extra": {"data_type": "text"}},
+            additional_table_hints={"x-of-an-adapter": 1},
+        )
+        whole, other = hints_of(rows), hints_of_table(rows, "other")
+        assert whole is not None
+        assert whole["columns"]["id"]["primary_key"]
+        assert not is_variant(whole)
+        assert is_variant(other)
+        assert other["columns"]["extra"]["data_type"] == "text"
+        assert other["x-of-an-adapter"] == 1
+        assert not is_variant(hints_of_table(rows, "not_declared"))
+
+    def test_hints_by_a_function_of_the_row_are_told_apart(self, rows: DltResource) -> None:
+        rows.apply_hints(table_name=lambda row: str(row["id"]))
+        assert hints_of(rows) is None
+
+    def test_every_hint_of_dlts_own_that_looks_like_an_adapters_is_known(
+        self, rows: DltResource
+    ) -> None:
+        options = {"strategy": "delete-insert", "destination_scope": "id > 1"}
+        assert set(options) <= set(MERGE_OPTIONS)
+        rows.apply_hints(write_disposition={"disposition": "merge", **options})
+        hints = hints_of(rows)
+        assert hints is not None
+        found = {name for name in hints if name.startswith("x-")}
+        assert {MERGE_OPTIONS[option] for option in options} <= found <= DLTS_OWN_HINTS
+
+    def test_a_batch_tells_when_it_has_passed_the_limit_and_not_before(
+        self, warehouse: Warehouse
+    ) -> None:
+        told: list[int] = []
+
+        @dlt.resource(name="rows")
+        def read() -> Iterator[Any]:
+            for number in (1, 2, 3):
+                yield last_of_its_windows([{"id": number}], "rows", partial(told.append, number))
+
+        resource = read().add_step(HandedOn()).add_limit(2)
+        warehouse.run(resource)
+        assert told == [1, 2]
+        assert warehouse.query("SELECT id FROM np6.rows ORDER BY id") == [(1,), (2,)]
+
+    def test_a_limit_is_seen_when_the_generator_is_closed(self, warehouse: Warehouse) -> None:
+        seen: list[bool] = []
+
+        @dlt.resource(name="rows")
+        def read() -> Iterator[Any]:
+            resource = dlt.current.resource()
+            try:
+                for number in (1, 2, 3):
+                    yield {"id": number}
+            finally:
+                seen.append(is_limit_reached(resource))
+
+        warehouse.run(read().add_limit(2))
+        warehouse.run(read())
+        assert seen == [True, False]
+
+    def test_transformers_of_a_resource_are_seen_while_it_is_extracted(
+        self, warehouse: Warehouse
+    ) -> None:
+        seen: list[Any] = []
+
+        @dlt.source(name="seeing")
+        def source() -> Any:
+            @dlt.resource(name="rows", selected=False)
+            def read() -> Iterator[Any]:
+                seen.append((transformers_of("rows"), extracted_resources()))
+                yield {"id": 1}
+
+            return read, dlt.transformer(lambda row: row, name="made_of_rows", data_from=read)
+
+        warehouse.run(source())
+        assert seen == [(["made_of_rows"], {"rows", "made_of_rows"})]
+
+    def test_the_incremental_of_a_parameter_is_found_before_the_resource_starts(self) -> None:
+        cursor = dlt.sources.incremental[int]("id", initial_value=5)
+
+        @dlt.resource(name="rows")
+        def read(after: dlt.sources.incremental[int] = cursor) -> Iterator[Any]:
+            yield {"id": after.start_value}
+
+        found = cursor_of(read())
+        assert found is not None
+        assert found.initial_value == 5
+        assert cursor_of(dlt.resource([{"id": 1}], name="none")) is None
+
+
+class TestPackages:
+    def test_it_has_an_id_only_while_it_is_made(self, warehouse: Warehouse) -> None:
+        seen: list[str | None] = []
+
+        @dlt.resource(name="rows")
+        def read() -> Iterator[Any]:
+            seen.append(current_load_id())
+            yield {"id": 1}
+
+        assert list(read()) == [{"id": 1}]
+        pipeline = warehouse.run(read())
+        assert seen == [None, pipeline.last_trace.last_load_info.loads_ids[0]]
+
+    @pytest.mark.parametrize("mode", ["drop_sources", "drop_resources", "drop_data"])
+    def test_what_a_refresh_takes_away_is_known(self, warehouse: Warehouse, mode: Any) -> None:
+        seen: list[Refresh] = []
+
+        @dlt.resource(name="rows")
+        def read() -> Iterator[Any]:
+            seen.append(current_refresh())
+            yield {"id": 1}
+
+        assert list(read()) == [{"id": 1}]
+        warehouse.run(read())
+        warehouse.run(read(), refresh=mode)
+        nothing = Refresh(None, frozenset())
+        assert seen == [nothing, nothing, Refresh(mode, frozenset({"rows"}))]
+
+    def test_what_was_noted_of_it_is_known_until_it_is_loaded(self, warehouse: Warehouse) -> None:
+        windows = [("actions_events", "", 1, 2)]
+
+        @dlt.resource(name="rows")
+        def read() -> Iterator[Any]:
+            note_windows(windows)
+            yield {"id": 1}
+
+        pipeline = warehouse.pipeline
+        assert windows_of_pending(pipeline) == {}
+        pipeline.extract(read())
+        assert list(windows_of_pending(pipeline).values()) == [windows]
+        pipeline.normalize()
+        assert list(windows_of_pending(pipeline).values()) == [windows]
+        assert begun_packages(pipeline) == []
+        info = pipeline.load()
+        assert windows_of_pending(pipeline) == {}
+        folder = Path(info.load_packages[0].package_path)
+        assert folder.is_dir()
+        forget_package(pipeline, info.loads_ids[0])
+        assert not folder.exists()
+
+    def test_a_package_of_which_a_job_began_is_told_apart(self, warehouse: Warehouse) -> None:
+        pipeline = warehouse.pipeline
+        pipeline.extract([{"id": 1}], table_name="rows")
+        pipeline.normalize()
+        (load_id,) = pipeline.list_normalized_load_packages()
+        assert begun_packages(pipeline) == []
+        packages = pipeline._get_load_storage().normalized_packages
+        packages.start_job(load_id, Path(packages.list_new_jobs(load_id)[0]).name)
+        assert begun_packages(pipeline) == [load_id]
+
+
+def test_one_dataset_for_all_sources_is_dlts_default(warehouse: Warehouse) -> None:
+    pipeline = warehouse.pipeline
+    assert has_one_dataset(pipeline)
+    pipeline.config.use_single_dataset = False
+    assert not has_one_dataset(pipeline)
+
+
+def test_failed_jobs_fail_their_package_unless_configured_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert fails_with_its_jobs() == LoaderConfiguration.raise_on_failed_jobs
+    monkeypatch.setenv("LOAD__RAISE_ON_FAILED_JOBS", "false")
+    assert not fails_with_its_jobs()
+
+
+def test_a_staging_dataset_gets_another_name_on_a_copy_of_the_destination() -> None:
+    destination = dlt.destinations.postgres("postgresql://nobody@127.0.0.1/none")
+    own = with_staging_layout(destination, "%s_mine")
+    assert given_staging_layout(destination) is None
+    assert given_staging_layout(own) == "%s_mine"
+    assert configured_staging_layout(destination) == DEFAULT_STAGING_LAYOUT
+    default = PostgresClientConfiguration.staging_dataset_name_layout
+    assert default == DEFAULT_STAGING_LAYOUT
+    vectors = dlt.destinations.lancedb()
+    assert STAGING_LAYOUT not in vectors.spec.get_resolvable_fields()
+    assert with_staging_layout(vectors, "%s_mine") is vectors
+
+
+def test_a_context_is_around_the_load_step_of_a_run_and_can_be_exchanged(
+    warehouse: Warehouse,
+) -> None:
+    said: list[str] = []
+
+    def saying(name: str) -> Any:
+        @contextmanager
+        def around(pipeline: dlt.Pipeline) -> Iterator[None]:
+            said.append(f"{name} before")
+            yield
+            said.append(f"{name} after")
+
+        return around
+
+    pipeline = warehouse.pipeline
+    assert around_load_step(pipeline) is None
+    set_around_load_step(pipeline, saying("first"))
+    second = saying("second")
+    set_around_load_step(pipeline, second)
+    assert around_load_step(pipeline) is second
+    pipeline.run([{"id": 1}], table_name="rows")
+    assert said == ["second before", "second after"]
+
+
+def test_each_merge_is_checked_before_its_commit(warehouse: Warehouse) -> None:
+    resource = dlt.resource([{"id": 1}], name="rows", primary_key="id", write_disposition="merge")
+    warehouse.run(resource)
+    checks: list[str] = []
+
+    def lost() -> None:
+        checks.append("checked")
+        raise RuntimeError("the lock is lost")
+
+    pipeline = warehouse.pipeline
+    changed = dlt.resource(
+        [{"id": 1, "new": 2}], name="rows", primary_key="id", write_disposition="merge"
+    )
+    pipeline.extract(changed)
+    pipeline.normalize()
+    with before_each_commit(pipeline, lost), pytest.raises(PipelineStepFailed, match="lock"):
+        pipeline.load()
+    assert checks
+    assert "client" not in vars(pipeline.destination)
+
+
+def test_a_pipeline_that_is_not_restored_writes_no_state(warehouse: Warehouse) -> None:
+    pipeline = warehouse.pipeline
+    do_not_restore(pipeline)
+    pipeline.run([{"id": 1}], table_name="rows")
+    tables = warehouse.query("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'np6'")
+    assert ("rows",) in tables
+    assert ("_dlt_pipeline_state",) not in tables
+
+
+def test_jobs_of_our_own_are_files_as_dlt_reads_them(tmp_path: Path) -> None:
+    job = sql_job("events", ["DELETE FROM a", "INSERT INTO a SELECT 1"])
+    file = Path(job.new_file_path())
+    parsed = ParsedLoadJobFileName.parse(file.name)
+    assert (parsed.table_name, parsed.file_format) == ("events", "sql")
+    assert file.read_text() == "DELETE FROM a;\nINSERT INTO a SELECT 1"
+    assert has_parquet(str(tmp_path / "events.abc.0.parquet"))
+    assert not has_parquet(str(tmp_path / "events.abc.0.insert_values"))
+    later = file_of_later_job(str(tmp_path / "events.abc.0.parquet"))
+    assert later.state() == "completed"
+    assert isinstance(later, HasFollowupJobs)
+
+
+def test_the_active_pipeline_is_the_one_that_was_made_last(warehouse: Warehouse) -> None:
+    pipeline = warehouse.pipeline
+    assert active_pipeline() is pipeline
+    Container()[PipelineContext].deactivate()
+    assert active_pipeline() is None

@@ -34,8 +34,8 @@ MAY_KNOW_DLT = {
 
 FOLDERS: dict[str, set[str]] = {
     "events": {"schema", "windows"},
-    "api": {*FACTS, "dlt_internals"} - {"schema", "destinations"},
-    "tables": {*FACTS, "dlt_internals", "lake", "dataset_lock"},
+    "api": {*FACTS, "dlt_internals", "redaction"} - {"schema", "destinations"},
+    "tables": {*FACTS, "dlt_internals", "redaction", "lake", "dataset_lock"},
     "extract": {
         *(*FACTS, "dlt_internals", "api", "events", "tables", "ledger", "lake"),
         *("isolation", "reloading", "dataset_lock", "erasures"),

@@ -7,9 +7,8 @@ from typing import Any
 
 import dlt
 import pyarrow as pa
-from dlt.extract.items import DataItemWithMeta, TableNameMeta
-from dlt.extract.items_transform import MetricsItem
 
+from ..dlt_internals import last_of_its_windows
 from ..schema import TABLES
 from ..tables.naming import filled, name_of
 
@@ -31,35 +30,6 @@ def tables_not_yet_there(imported: Collection[str] = ()) -> Iterator[Any]:
     for table in TABLES:
         if name_of(table, schema) not in there and table.name not in imported:
             yield dlt.mark.with_table_name(table.arrow_schema.empty_table(), table.name)
-
-
-class LastOfItsWindows(TableNameMeta):
-    """Marks the last batch of its windows.
-
-    Attributes:
-        handed_on: To be called once dlt has taken the batch.
-    """
-
-    __slots__ = ("handed_on",)
-
-    def __init__(self, table_name: str, handed_on: Callable[[], None]) -> None:
-        super().__init__(table_name)
-        self.handed_on = handed_on
-
-
-class HandedOn(MetricsItem):
-    """The last step of a resource: tells which batches dlt's ``add_limit`` let pass."""
-
-    placement_affinity = 1.2
-    """Behind dlt's limit, which has 1.1 (dlt 1.31)."""
-
-    def __init__(self) -> None:
-        super().__init__(self._tell)
-
-    @staticmethod
-    def _tell(_items: Any, meta: Any, _metrics: dict[str, Any]) -> None:
-        if isinstance(meta, LastOfItsWindows):
-            meta.handed_on()
 
 
 class GatheredTables:
@@ -93,6 +63,6 @@ class GatheredTables:
         for name in names:
             rows = pa.concat_tables(waiting.pop(name))
             if handed_on is not None and name == names[-1]:
-                yield DataItemWithMeta(LastOfItsWindows(name, handed_on), rows)
+                yield last_of_its_windows(rows, name, handed_on)
             else:
                 yield dlt.mark.with_table_name(rows, name)

@@ -11,10 +11,15 @@ from typing import Any
 
 import dlt
 from dlt.common.schema import Schema
-from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 
-from ..dlt_internals import fails_with_its_jobs
-from ..errors import SettingError
+from ..dlt_internals import (
+    current_refresh,
+    extracted_resources,
+    fails_with_its_jobs,
+    has_one_dataset,
+    transformers_of,
+)
+from ..errors import SettingError, listed, scope_name
 from ..ledger import coverage
 from ..schema import EVENTS
 from ..tables.naming import filled, name_of, names
@@ -71,8 +76,7 @@ def check_transformers(resource: str) -> None:
     Raises:
         SettingError: There is one.
     """
-    edges = dlt.current.source().resources.selected_dag
-    found = sorted({child for parent, child in edges if parent == resource and child != parent})
+    found = transformers_of(resource)
     if found:
         raise SettingError(
             f"{resource}: the rows of transformer {', '.join(found)} would land in the tables of"
@@ -83,19 +87,7 @@ def check_transformers(resource: str) -> None:
 
 def is_emptied(schema: Schema) -> bool:
     """Whether the load package that is being made drops or empties the events' table."""
-    try:
-        package: Any = dlt.current.load_package_state()["state"]
-    except CurrentLoadPackageStateNotAvailable:
-        return False
-    return name_of(EVENTS, schema) in _emptied(package)
-
-
-def _emptied(package: Any) -> set[str]:
-    return {
-        table["name"]
-        for kind in ("dropped_tables", "truncated_tables")
-        for table in package.get(kind, ())
-    }
+    return name_of(EVENTS, schema) in current_refresh().tables
 
 
 def check_refresh(resource: str, starts: Mapping[str, int], has_end: bool) -> None:
@@ -110,15 +102,12 @@ def check_refresh(resource: str, starts: Mapping[str, int], has_end: bool) -> No
     Raises:
         SettingError: Events of other resources would be gone for good.
     """
-    try:
-        package: Any = dlt.current.load_package_state()["state"]
-    except CurrentLoadPackageStateNotAvailable:
-        return  # Somebody looks at the source's rows without loading them.
-    gone = _emptied(package)
+    refresh = current_refresh()
+    gone = set(refresh.tables)
     schema = dlt.current.source_schema()
     if gone.isdisjoint(names(schema)):
         return
-    refreshed = {extracted.name for extracted in dlt.current.source().resources.extracted}
+    refreshed = extracted_resources()
     kept = sorted(set(filled(schema)) - gone)
     others = sorted(
         name
@@ -132,7 +121,7 @@ def check_refresh(resource: str, starts: Mapping[str, int], has_end: bool) -> No
             else f"{', '.join(kept)} would stay"
         )
         raise SettingError(
-            f"{resource}: refresh={package.get('refresh')!r} would empty tables that the resources"
+            f"{resource}: refresh={refresh.mode!r} would empty tables that the resources"
             f" share, but {because}. Nothing was changed. Take refresh='drop_sources', which"
             " forgets every resource, or select all resources that were ever loaded. To read a"
             " range again without dropping anything, load it with start=... and end=...."
@@ -140,15 +129,15 @@ def check_refresh(resource: str, starts: Mapping[str, int], has_end: bool) -> No
     shared = sorted(_schemas_beside(schema, gone))
     if shared:
         raise SettingError(
-            f"{resource}: refresh={package.get('refresh')!r} would empty tables that"
+            f"{resource}: refresh={refresh.mode!r} would empty tables that"
             f" {', '.join(shared)} has loaded events into as well. Nothing was changed. Give each"
             " account a dataset of its own: a pipeline each, or use_single_dataset=false."
         )
     lost = _not_read_again(resource, starts, schema)
     if lost or has_end:
-        shown = "; ".join(lost[:5]) + ("; …" if len(lost) > 5 else "")
+        shown = listed(lost, separator="; ")
         raise SettingError(
-            f"{resource}: refresh={package.get('refresh')!r} would empty tables and not load again"
+            f"{resource}: refresh={refresh.mode!r} would empty tables and not load again"
             " what this or another pipeline has loaded into them:"
             f" {shown or 'what is after end'}. Nothing was changed. Select all resources and ids,"
             " with the earliest start and no end; or take"
@@ -166,7 +155,7 @@ def _not_read_again(resource: str, starts: Mapping[str, int], schema: Schema) ->
         if name == resource and first is not None:
             is_read = scope in starts and starts[scope] <= first
         if first is not None and not is_read:
-            lost.append(f"{name}{f' id {scope}' if scope else ''} from {iso(first)}")
+            lost.append(f"{scope_name(name, scope)} from {iso(first)}")
     return lost
 
 
@@ -191,7 +180,7 @@ def check_tables(resource: str) -> None:
 def _schemas_beside(schema: Schema, gone: set[str]) -> set[str]:
     """Other schemas of the pipeline that have loaded into the same tables of the same dataset."""
     pipeline = dlt.current.pipeline()
-    if not pipeline.config.use_single_dataset:
+    if not has_one_dataset(pipeline):
         return set()
     return {
         name

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from ..errors import EarlierStart, RequestContext
+from ..errors import EarlierStart, RequestContext, scope_name
 from ..windows import Window, gaps, iso
 from .progress import Progress, as_proven
 
@@ -35,10 +35,9 @@ def proven_progress(
     kept = as_proven(progress, windows or ())
     if kept != progress:
         logger.warning(
-            "%s%s: the state says complete up to %s, the destination proves it up to %s only"
+            "%s: the state says complete up to %s, the destination proves it up to %s only"
             " (load_windows): what came after is read again.",
-            resource,
-            f" id {label}" if label else "",
+            scope_name(resource, label),
             iso(progress.complete_until),
             iso(kept.complete_until),
         )

@@ -20,14 +20,21 @@ import pyarrow as pa
 from dlt.extract import DltResource
 
 from ..destinations import destination_of
-from ..dlt_internals import ImportedTable, imported, note_windows
+from ..dlt_internals import (
+    HandedOn,
+    ImportedTable,
+    current_load_id,
+    imported,
+    is_limit_reached,
+    note_windows,
+)
 from ..endpoints import Endpoint
 from ..lake import KEEPS_COPIES, keeps_copies
 from ..ledger import scope_key
 from ..reloading import note_package
 from ..tables.declaration import declare_tables
 from ..windows import SECOND, Pace, to_datetime
-from .batches import GatheredTables, HandedOn, tables_not_yet_there
+from .batches import GatheredTables, tables_not_yet_there
 from .chosen_actions import TScopeIds
 from .completed import CompletedSpans
 from .failures import RunFailures
@@ -43,7 +50,7 @@ from .metrics import RunMetrics
 from .progress import Scope, ScopeRun
 from .saved_progress import Reached, SavedProgress, reached
 from .scopes import ScopePlan, TRunKey, new_coverage, run_key, take_over_labels
-from .session import ExtractSession, Tools, load_id
+from .session import ExtractSession, Tools
 from .span_loader import SpanLoader, TProbes
 from .spool import TableFile
 from .times import RunTimes
@@ -140,9 +147,9 @@ class ResourceRun:
             yield from self._run()
         except GeneratorExit:
             # dlt closes the generator where a limit is reached, and where the run has failed.
-            limit = self._resource.limit
+            is_limited = is_limit_reached(self._resource)
             is_whole = self._saved is not None and self._saved.is_whole
-            if limit is not None and limit.exhausted and self._times.is_backfill and not is_whole:
+            if is_limited and self._times.is_backfill and not is_whole:
                 self._failures.note_incomplete("add_limit")
             raise
 
@@ -194,7 +201,7 @@ class ResourceRun:
         start, end = self._times.span()
         former = take_over_labels(self._endpoint, self._scope_ids, self._session, self._state)
         if not is_backfill:
-            note_package(dlt.current.source_state(), load_id())
+            note_package(dlt.current.source_state(), current_load_id())
         self._saved = SavedProgress(self._state, (start, end) if is_backfill else None)
         if self._saved and not is_backfill:
             check_tables(name)
@@ -228,7 +235,8 @@ class ResourceRun:
             self._metrics,
             self._witness,
             self._probes,
-            load_id() or "not loaded",  # Somebody looks at the source's rows without loading them.
+            # There is none where somebody looks at the source's rows without loading them.
+            current_load_id() or "not loaded",
             takes_tombstones,
         )
         starts = {
@@ -303,10 +311,11 @@ class ResourceRun:
     def _move(self, after: Reached) -> None:
         """Moves the progress to the end of what was handed on; dlt commits it with that."""
         assert self._saved is not None
-        until = self._saved.move(after, self._runs.values(), self._endpoint, self._cursor)
+        until = self._saved.move(after, self._runs.values(), self._endpoint)
         if not self._times.is_backfill:
             self._witness.save(self._state)
         if until is not None:
+            self._cursor.advance(to_datetime(until))
             self._metrics.note_complete_until(until)
 
     def _if_limited(self) -> Callable[[], None] | None:

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import dlt
 import pyarrow as pa
-from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 
 from ..api.client import Client
 from ..api.server_clock import ServerClock
 from ..dataset_lock import in_database_or_file, patience, to_read
 from ..dimensions import Dimension
-from ..dlt_internals import is_stop_requested
+from ..dlt_internals import current_load_id, is_stop_requested
 from ..endpoints import Endpoint
 from ..erasures import read, suppression_of
 from ..errors import RequestFailed, SettingError
@@ -106,9 +105,10 @@ class ExtractSession:
     def tools(self) -> Iterator[Tools]:
         """Opens the tools, and closes them when the last user leaves."""
         with self._lock:
-            if self._users == 0 and (load_id() is None or load_id() != self._load_id):
+            load_id = current_load_id()
+            if self._users == 0 and (load_id is None or load_id != self._load_id):
                 keep_apart(dlt.current.pipeline())
-                self._begin(load_id())
+                self._begin(load_id)
                 self._check_policy()
                 self._read_erasures()
             self._users += 1
@@ -297,11 +297,3 @@ class ExtractSession:
         """Whether the run has loaded as many events as it may."""
         largest = self.settings.largest_load
         return largest is not None and self.loaded_events >= largest
-
-
-def load_id() -> str | None:
-    """The load package that is being extracted; None where a source is read without loading."""
-    try:
-        return dlt.current.load_package_state()["load_id"]
-    except CurrentLoadPackageStateNotAvailable:
-        return None

@@ -13,15 +13,20 @@ from typing import Any
 
 import dlt
 from dlt.common.schema import Schema
-from dlt.common.schema.typing import MERGE_DISPOSITION_HINTS, TTableFormat
+from dlt.common.schema.typing import TTableFormat
 from dlt.extract import DltResource
-from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
-from dlt.extract.items import TableNameMeta
 
 from ..destinations import Destination, destination_of
-from ..dlt_internals import keep_rows_out_of_logs
+from ..dlt_internals import (
+    DLTS_OWN_HINTS,
+    MERGE_OPTIONS,
+    hints_of,
+    hints_of_table,
+    is_variant,
+)
 from ..errors import SettingError
 from ..lake import check_format
+from ..redaction import keep_rows_out_of_logs
 from ..schema import TABLES, Table
 from . import hints
 from .merge import TName
@@ -60,7 +65,7 @@ def declare_tables(
     for table in TABLES:
         own = hints.table_hints(table, destination.kind, timestamps_are_final, name)
         _let_later_columns_be_null(schema, own)
-        given = resource.compute_table_schema(meta=TableNameMeta(table.name))
+        given = hints_of_table(resource, table.name)
         columns = {
             name: column for name, column in whole["columns"].items() if name in own["columns"]
         }
@@ -69,7 +74,7 @@ def declare_tables(
             for hint, value in _layout(whole).items()
             if _is_about(value, own["columns"])
         }
-        if "variant_name" in given:
+        if is_variant(given):
             # A source may be run again, to another destination: what is there then is ours.
             _check_disposition(resource, given, hints.dispositions(table, names_in_sql(schema)))
             columns |= given["columns"]
@@ -88,7 +93,7 @@ def declare_tables(
             schema_contract=whole.get("schema_contract"),
             table_format=table_format,
         )
-        declared = resource.compute_table_schema(meta=TableNameMeta(table.name))
+        declared = hints_of_table(resource, table.name)
         _check_format(resource, declared.get("file_format"), preferred, destination)
         _check_contract(resource, schema, declared)
     return table_format
@@ -115,11 +120,10 @@ def names_in_sql(schema: Schema) -> TName:
 
 def _layout(given: Mapping[str, Any]) -> dict[str, Any]:
     """The hints about a whole table that adapters give, as ``additional_table_hints``."""
-    dlts_own = {"x-normalizer", *MERGE_DISPOSITION_HINTS.values()}
     return {
         hint: value
         for hint, value in given.items()
-        if (hint.startswith("x-") and not hint.startswith("x-np6-") and hint not in dlts_own)
+        if (hint.startswith("x-") and not hint.startswith("x-np6-") and hint not in DLTS_OWN_HINTS)
         or hint == "description"
     }
 
@@ -130,14 +134,14 @@ def _is_about(value: Any, columns: Mapping[str, Any]) -> bool:
 
 
 def _hints_of_the_resource(resource: DltResource) -> dict[str, Any]:
-    try:
-        return dict(resource.compute_table_schema())
-    except DataItemRequiredForDynamicTableHints:
+    found = hints_of(resource)
+    if found is None:
         raise SettingError(
             f"{resource.name}: apply_hints with a function of the row cannot be used, rows come as"
             " Arrow tables. Name one of the tables:"
             " apply_hints(table_name='events', create_table_variant=True, ...)"
-        ) from None
+        )
+    return found
 
 
 def _check_resource(resource: DltResource, whole: Mapping[str, Any]) -> None:
@@ -177,9 +181,7 @@ def _check_disposition(
         own: The table's write dispositions, as ``table_hints`` gives them.
     """
     disposition = given.get("write_disposition")
-    merge_hints = {
-        option: given[hint] for option, hint in MERGE_DISPOSITION_HINTS.items() if hint in given
-    }
+    merge_hints = {option: given[hint] for option, hint in MERGE_OPTIONS.items() if hint in given}
     for known in own:
         options = dict(known) if isinstance(known, dict) else {"disposition": known}
         foreign = merge_hints.items() - {"strategy": "delete-insert", **options}.items()

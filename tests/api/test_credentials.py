@@ -26,10 +26,10 @@ from np6_source import np6_source
 from np6_source.api.body import BodyInMemory
 from np6_source.api.client import Client, WindowRequest
 from np6_source.api.credentials import MaskedKey, checked_base_url, checked_key, key_origin
-from np6_source.api.log_filter import CHATTY, hide_ids
 from np6_source.api.server_clock import ServerClock
 from np6_source.endpoints import Endpoint
 from np6_source.errors import RequestFailed, SettingError, WindowTooLarge
+from np6_source.redaction import URL_LOGGERS, keep_ids_out_of_logs
 from np6_source.settings import ClientSettings
 from np6_source.windows import Window
 
@@ -371,7 +371,7 @@ class TestLogs:
         assert "somebody.private" not in caplog.text
 
     def test_it_is_installed_once(self) -> None:
-        hide_ids()
-        before = [list(logging.getLogger(name).filters) for name in CHATTY]
-        hide_ids()
-        assert [list(logging.getLogger(name).filters) for name in CHATTY] == before
+        keep_ids_out_of_logs()
+        before = [list(logging.getLogger(name).filters) for name in URL_LOGGERS]
+        keep_ids_out_of_logs()
+        assert [list(logging.getLogger(name).filters) for name in URL_LOGGERS] == before

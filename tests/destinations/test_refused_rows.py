@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from np6_source.dlt_internals import without_rows
 from np6_source.loading import load
+from np6_source.redaction import without_rows
 from tests.destinations.stores import PostgresStore, Store
 from tests.support import at, event
 
