@@ -25,7 +25,7 @@ from dlt.extract import DltResource, DltSource
 from .dataset_lock import TTurn, in_database_or_file
 from .destinations import destination_of
 from .dlt_internals import cursor_of, do_not_restore
-from .errors import Incomplete, SettingError
+from .errors import Incomplete, SettingError, listed, scope_name
 from .ledger import coverage, of_scope_key, scope_key
 from .robots import is_of_marks
 from .runs import failures
@@ -171,7 +171,7 @@ def ask_first(pipeline: dlt.Pipeline, source: DltSource, reload: Reload) -> None
         reload: What will be read again.
 
     Raises:
-        Incomplete: The API did not answer for something; nothing was changed. An id that NP6 does
+        Incomplete: Something could not be requested; nothing was changed. An id that NP6 does
             not know is no reason.
     """
     if reload.start is None:
@@ -330,7 +330,7 @@ def _remove_old(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) 
     """
     proven = coverage(pipeline, source, packages=intent["packages"])
     unproven = [
-        f"{resource}{f' id {scope}' if scope else ''} {gap}"
+        f"{scope_name(resource, scope)} {gap}"
         for resource, scopes in intent["spans"].items()
         for scope, (first, last) in scopes.items()
         for gap in _unproven(first, last, intent["start"], proven.get((resource, scope), []))
@@ -338,11 +338,10 @@ def _remove_old(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) 
     were_read = {resource for (resource, _), windows in proven.items() if windows}
     unproven += [name for name in intent["resources"] if name not in were_read]
     if unproven:
-        shown = "; ".join(unproven[:5]) + ("; …" if len(unproven) > 5 else "")
         logger.warning(
             "The reload is through, but did not read %s again: no row was removed. Reload again"
             " with all ids, or leave it: what was read again is in the tables.",
-            shown,
+            listed(unproven, separator="; "),
         )
         return
     schema = pipeline.schemas[source]

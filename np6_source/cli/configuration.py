@@ -50,7 +50,7 @@ class UnreadName:
 
     Attributes:
         name: The name.
-        where: It, with where it stands.
+        where: It, with where it was found.
         meant: How the parameter is written that it resembles; None: it resembles none.
     """
 

@@ -22,7 +22,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
 from .. import duck, lake
-from ..dataset_lock import in_database_or_file, to_read
+from ..dataset_lock import duckdb_file, in_database_or_file, to_read
 from ..errors import SettingError
 from .document import DEFAULT_DESTINATION
 from .nearest import did_you_mean
@@ -90,10 +90,8 @@ def open_pipeline(options: argparse.Namespace, progress: Any = None) -> dlt.Pipe
             " this user may write to with --pipelines-dir"
         ) from None
     _check_characters(Path(pipeline.pipelines_dir), "'%", "dlt's working folder", "--pipelines-dir")
-    client = pipeline.destination_client()
-    _check_dataset(client, options.dataset)
-    if isinstance(client.config, DuckDbClientConfiguration):
-        file = Path(client.config.credentials.database)
+    _check_dataset(pipeline.destination_client(), options.dataset)
+    if (file := duckdb_file(pipeline)) is not None:
         _check_file(file, options.dataset)
         _warn_of_other_folder(pipeline, file)
     return pipeline
@@ -179,14 +177,6 @@ def shown_dataset(pipeline: dlt.Pipeline) -> str:
 def _datasets(client: SqlClientBase[Any]) -> list[str]:
     rows = client.execute_sql("SELECT schema_name FROM information_schema.schemata") or []
     return [str(name) for (name,) in rows]
-
-
-def duckdb_file(pipeline: dlt.Pipeline) -> Path | None:
-    """The file of a pipeline into a DuckDB file; None for any other destination."""
-    config = pipeline.destination_client().config
-    if not isinstance(config, DuckDbClientConfiguration):
-        return None
-    return Path(config.credentials.database)
 
 
 def _destination(options: argparse.Namespace) -> Any:

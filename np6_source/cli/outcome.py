@@ -1,4 +1,4 @@
-"""From what happened to an exit status and a sentence: the only place that maps errors.
+"""From what happened to an exit status and a sentence: errors are mapped nowhere else.
 
 | status | meaning |
 |---|---|

@@ -19,13 +19,14 @@ from dlt.destinations.exceptions import (
 from dlt.extract import DltSource
 from rich.table import Table
 
+from ..dataset_lock import duckdb_file
 from ..destinations import kind_of_destination
 from ..dimensions import dimension_tables
+from ..errors import listed
 from ..loading import LoadReport
 from ..schema import EVENT_TABLES, EVENTS
 from ..tables.naming import name_of
 from ..windows import iso
-from .destination import duckdb_file
 from .document import Problem
 from .outcome import DONE, FAILED, TRY_AGAIN_LATER, Output
 
@@ -290,9 +291,7 @@ def _complete(until: Mapping[str, int]) -> str:
 
 
 def _some(names: Sequence[str], what: str) -> str:
-    shown = ", ".join(names[:IDS_SHOWN])
-    more = f" and {len(names) - IDS_SHOWN:,} more" if len(names) > IDS_SHOWN else ""
-    return f"{_count(len(names), what)} ({shown}{more})"
+    return f"{_count(len(names), what)} ({listed(names, IDS_SHOWN)})"
 
 
 def _count(number: int, what: str) -> str:

@@ -149,7 +149,7 @@ def _print(found: Status, now: int) -> None:
 
 
 def _lines(found: Status) -> Iterator[tuple[str, str]]:
-    """What stands below the table."""
+    """The lines below the table."""
     if found.types:
         types = (f"{name or 'none'} {count:,}" for name, count in found.types.items())
         yield "types", f"{', '.join(types)} in 7 days"

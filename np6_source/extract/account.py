@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import SettingError
+from ..errors import SettingError, listed
 
 ACCOUNT, WITNESS = "account", "witness"
 """Keys of the source's state, and of a resource's: an event by which its account is known again."""
@@ -126,5 +126,4 @@ def refuse_unproven_key(known: Account, resource: str) -> None:
 
 
 def _names(identities: Iterable[tuple[str, str]]) -> str:
-    shown = sorted(f"{agency}/{customer}" for agency, customer in identities)
-    return ", ".join(shown[:3]) + (" and others" if len(shown) > 3 else "")
+    return listed(sorted(f"{agency}/{customer}" for agency, customer in identities), most=3)

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from ..dimensions import ACTIONS, DIMENSIONS
 from ..endpoints import ENDPOINTS
-from ..errors import RequestFailed
+from ..errors import RequestFailed, listed
 from .chosen_actions import ChosenActions
 from .description import DescriptionRequest, load_rows
 
@@ -105,11 +105,8 @@ def ids_of(
     gone = sorted(set(known) - set(found))
     if gone:
         session.say_once(
-            f"action_ids={str(chosen)!r} does not mean these actions any more: {_shown(gone)}."
-            " Their events stay, they keep their progress, and they are asked no more."
+            f"action_ids={str(chosen)!r} does not mean these actions any more:"
+            f" {listed(gone, most=10)}. Their events stay, they keep their progress, and they are"
+            " asked no more."
         )
     return found
-
-
-def _shown(ids: list[str]) -> str:
-    return ", ".join(ids[:10]) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")

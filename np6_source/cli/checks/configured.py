@@ -19,7 +19,7 @@ KEY = "sources.np6.api_key"
 
 
 def check_versions() -> Step:
-    """The versions of what a load stands on."""
+    """The versions of what a load depends on."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("dlt", "duckdb", "pyarrow"))
     what = f"np6-source {installed_version()}, {packages}, Python {platform.python_version()}"
     return Step("versions", Finding(what))

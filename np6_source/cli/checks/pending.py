@@ -12,7 +12,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
 
 from ...dlt_internals import pending_packages, state_on_disk
-from ...errors import SettingError
+from ...errors import SettingError, listed, scope_name
 from ...extract.account import ACCOUNT, Account, check_base_url
 from ...extract.policy import check_policy, policies_in_state
 from ...extract.progress import PLACES, Progress, as_proven
@@ -132,12 +132,11 @@ def compare(progress: Mapping[tuple[str, str], Progress], covered: TCoverage) ->
         if (proven := as_proven(one, covered.get(key, ()))) != one
     }
     if ahead:
-        shown = ", ".join(
-            f"{resource}{f' {label}' if label else ''} ({iso(says)}, proven {iso(until)})"
-            for (resource, label), (says, until) in list(ahead.items())[:SHOWN]
-        )
-        more = f" and {len(ahead) - SHOWN} more" if len(ahead) > SHOWN else ""
-        what = f"the state is ahead of the ledger: {shown}{more}"
+        scopes = [
+            f"{scope_name(resource, label)} ({iso(says)}, proven {iso(until)})"
+            for (resource, label), (says, until) in ahead.items()
+        ]
+        what = f"the state is ahead of the ledger: {listed(scopes, SHOWN)}"
         return Finding(what, "warning", "The next load goes back by itself and reads it again.")
     if not progress:
         return Finding("no state on this machine; the next load takes it from the destination")

@@ -17,9 +17,10 @@ from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
+from ...dataset_lock import duckdb_file
 from ...destinations import kind_of_destination
 from ...windows import SECOND
-from ..destination import duckdb_file, looking
+from ..destination import looking
 from ..outcome import TRY_AGAIN_LATER, outcome_of
 from .findings import Finding, Step
 
