@@ -1,6 +1,6 @@
-"""How things stand: how far every resource has got, what came, what is wrong. No request is made.
+"""The status of a dataset: how far each resource has got, what came, what is wrong.
 
-Everything comes from ``load_windows`` and dlt's own records. Nothing is changed.
+Everything comes from ``load_windows`` and dlt's own records; nothing is requested or changed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ResourceStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """How things stand.
+    """The status of a dataset.
 
     Attributes:
         resources: By name.
@@ -79,7 +79,7 @@ def status(
     resources: Sequence[str] | None = None,
     pending: Iterable[str] = (),
 ) -> Status:
-    """How things stand.
+    """The status of a dataset.
 
     Args:
         pipeline: A pipeline into the dataset whose schemas and state are those of the dataset.

@@ -127,7 +127,7 @@ def _read(
         if is_empty_array(file):
             if dimension.ids is None:
                 logger.warning(
-                    "The response is an empty array, which is taken for no answer: %s keeps"
+                    "The response is an empty array, which is ignored: %s keeps"
                     " what the last load brought. [%s]",
                     dimension.table.name,
                     context,

@@ -33,7 +33,7 @@ class EventFacts:
         accounts: Agency and customer of the events' identities.
         type_counts: Events by type; unknown types included, and ``""`` for none.
         distinct_count: Different ids among the events inside the window. They are counted batch by
-            batch; a response is in order of time, so that events of one id stand side by side.
+            batch; a response is in order of time, so that events of one id follow each other.
         earliest: Timestamp of the first event inside the window, milliseconds since the epoch; None
             where there is none.
         latest: Timestamp of the last.
@@ -105,7 +105,7 @@ class EventFacts:
         return [Window(start, end) for start, end, empty in ends if empty > least and start < end]
 
     def parts(self, window: Window) -> tuple[list[Window], bool]:
-        """Two windows in place of one, cut between its events, so that each holds some of them.
+        """Two windows that replace one, cut between its events, so that each holds some of them.
 
         Returns:
             The windows, and whether they hold the events of the response. Not where all of these

@@ -20,7 +20,7 @@ WITH names AS (
     UNION ALL
     SELECT 'events of an unknown type' AS check_name
     UNION ALL
-    SELECT 'event ids that stand twice' AS check_name
+    SELECT 'event ids that occur twice' AS check_name
 ),
 
 of_messages AS (
@@ -87,7 +87,7 @@ SELECT
         WHEN 'events without a contact id' THEN e.without_contact
         WHEN 'hits marked as robots' THEN h.robots
         WHEN 'events of an unknown type' THEN e.of_unknown_type
-        WHEN 'event ids that stand twice' THEN e.twice
+        WHEN 'event ids that occur twice' THEN e.twice
     END AS count_found,
     CASE n.check_name
         WHEN 'sent messages whose activation is not loaded' THEN m.sent

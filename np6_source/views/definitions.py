@@ -60,7 +60,7 @@ def views() -> tuple[View, ...]:
 
 
 def tables_of(query: exp.Select) -> list[exp.Table]:
-    """The tables and views that a query reads, as they stand in it; CTEs are none."""
+    """The tables and views that a query reads, as it names them; CTEs are none."""
     named = {cte.alias for cte in query.find_all(exp.CTE)}
     return [table for table in query.find_all(exp.Table) if table.name not in named]
 

@@ -1,7 +1,7 @@
 """A view's query in a destination's dialect, with the destination's names.
 
-sqlglot translates between dialects; what it gets wrong is replaced here. Three functions stand in
-the files for what has no common form: ``UTC_DAY(t)``, ``SECONDS_BETWEEN(a, b)`` and ``NOW_UTC()``.
+sqlglot translates between dialects; what it gets wrong is replaced here. The files use three
+functions for what has no common form: ``UTC_DAY(t)``, ``SECONDS_BETWEEN(a, b)`` and ``NOW_UTC()``.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ ENDINGS: Mapping[str, str] = {
     # Rows that a LEFT JOIN does not find are NULL, not empty texts.
     "clickhouse": " SETTINGS join_use_nulls = 1",
 }
-"""What stands at the end of a view's query."""
+"""The end of a view's query."""
 
 EVERYWHERE: Mapping[str, frozenset[str]] = {
     LOADS: frozenset(BASE_TABLES[LOADS]),
@@ -147,7 +147,7 @@ def _table(path: list[str]) -> exp.Table:
 
 
 def _source(name: str, alias: exp.Expression | None, names: Names) -> exp.Expression:
-    """What is read in a table's place: it, or a query with the columns it should have."""
+    """What is read as a table: it, or a query with the columns it should have."""
     columns = BASE_TABLES.get(name)
     present = names.present.get(name)
     if columns is None or (present is not None and present >= columns.keys()):

@@ -271,7 +271,7 @@ class TestNewerNames:
         described.describe("actions", [])
         warehouse.run(source_of(sandbox, "actions"))
         assert len(warehouse.rows("actions")) == 3
-        assert "empty array, which is taken for no answer: actions keeps" in caplog.text
+        assert "empty array, which is ignored: actions keeps" in caplog.text
 
     @pytest.mark.parametrize(
         "fault",

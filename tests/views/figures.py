@@ -702,7 +702,7 @@ def quality(
             count(events, lambda e: e["type"] not in KNOWN),
             len(events),
         ),
-        "event ids that stand twice": (0, len(events)),
+        "event ids that occur twice": (0, len(events)),
     }
     return [
         {"check_name": name, "count_found": found, "count_of": of}
