@@ -11,6 +11,7 @@ from dlt.common.pipeline import get_dlt_pipelines_dir
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
 
+from ...dataset_lock import duckdb_file
 from ...dlt_internals import pending_packages, state_on_disk
 from ...errors import SettingError, listed, scope_name
 from ...extract.account import ACCOUNT, Account, check_base_url
@@ -20,7 +21,7 @@ from ...extract.selection import session_of
 from ...ledger import TCoverage, recorded_policies
 from ...windows import iso
 from ..configuration import configured_privacy
-from ..destination import duckdb_file, looking
+from ..destination import looking
 from ..gaps import coverage_of
 from ..outcome import NothingLoaded
 from .findings import Finding, Step, skipped
