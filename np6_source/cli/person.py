@@ -10,6 +10,7 @@ from typing import Any
 
 import dlt
 
+from ..dataset_lock import duckdb_file
 from ..dlt_internals import pending_packages
 from ..errors import SettingError
 from ..persons.access import all_about
@@ -18,7 +19,7 @@ from ..persons.erasing import LEFT
 from ..persons.finding import find
 from .checks.pending import working_dir
 from .configuration import CONTROLLER, check_names, configured_privacy
-from .destination import duckdb_file, looking
+from .destination import looking
 from .document import document_of, print_document
 from .for_analysts import SECTION
 from .gaps import coverage_of

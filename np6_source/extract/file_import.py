@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import dlt
 from dlt.extract import DltResource
-from dlt.extract.items import TableNameMeta
 
-from ..dlt_internals import hands_items_on_at_once, package_parquet
+from ..dlt_internals import (
+    HandedOn,
+    current_load_id,
+    hands_items_on_at_once,
+    hints_of_table,
+    package_parquet,
+)
 from ..schema import EXECUTION_DATA_TABLE, ROBOTS, TABLES
 from ..tables.naming import name_of
-from .batches import HandedOn
-from .session import load_id
 from .spool import Importing
 
 
@@ -30,7 +33,7 @@ def importing(resource: DltResource, takes_tombstones: bool) -> Importing | None
         None: nothing is loaded, or somebody wants the rows: a step, a limit or a thread of the
         host's, or a contract under which dlt discards columns or rows.
     """
-    if load_id() is None or not hands_items_on_at_once(resource, HandedOn):
+    if current_load_id() is None or not hands_items_on_at_once(resource, HandedOn):
         return None
     if _is_under_contract(resource):
         return None
@@ -49,5 +52,5 @@ def _is_under_contract(resource: DltResource) -> bool:
         set(schema.resolve_contract_settings_for_table(name_of(table, schema), declared).values())
         != {"evolve"}
         for table in TABLES
-        for declared in [resource.compute_table_schema(meta=TableNameMeta(table.name))]
+        for declared in [hints_of_table(resource, table.name)]
     )
