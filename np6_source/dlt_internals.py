@@ -29,7 +29,7 @@ from dlt.common.json import json
 from dlt.common.metrics import DataWriterMetrics
 from dlt.common.pipeline import PipelineContext
 from dlt.common.runtime import signals
-from dlt.common.schema.typing import MERGE_DISPOSITION_HINTS
+from dlt.common.schema.typing import MERGE_DISPOSITION_HINTS, TTableSchema
 from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.common.storages.load_package import (
@@ -214,12 +214,12 @@ def hints_of(resource: DltResource) -> dict[str, Any] | None:
         return None
 
 
-def hints_of_table(resource: DltResource, table: str) -> dict[str, Any]:
+def hints_of_table(resource: DltResource, table: str) -> TTableSchema:
     """The hints of one of a resource's tables: its variant's, or the resource-wide ones.
 
     ``TableNameMeta`` chooses the variant (dlt 1.31).
     """
-    return dict(resource.compute_table_schema(meta=TableNameMeta(table)))
+    return resource.compute_table_schema(meta=TableNameMeta(table))
 
 
 def is_variant(hints: Mapping[str, Any]) -> bool:
