@@ -17,7 +17,7 @@ from .api.credentials import (
     refuse_foreign_key,
 )
 from .dimensions import DIMENSIONS, wanted_dimensions
-from .dlt_internals import active_pipeline
+from .dlt_internals.pipelines import active_pipeline
 from .endpoints import ENDPOINTS, ID_ARGUMENTS, Endpoint, default_items_events
 from .errors import Np6Error, RequestFailed, SettingError, TryAgainLater
 from .extract.chosen_actions import ChosenActions

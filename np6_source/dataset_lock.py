@@ -30,7 +30,7 @@ from dlt.destinations.exceptions import DestinationConnectionError
 from filelock import FileLock, Timeout
 
 from .destinations import destination_of
-from .dlt_internals import before_each_commit
+from .dlt_internals.pipelines import before_each_commit
 from .errors import AlreadyRunning, Np6Error, SettingError
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ import dlt.destinations
 from dlt.common.utils import uniq_id
 from dlt.destinations.impl.duckdb.duck import DuckDbClient
 
-from .dlt_internals import file_of_later_job, has_parquet, keys_of, note_in_package, sql_job
+from .dlt_internals.jobs import file_of_later_job, has_parquet, keys_of, sql_job
+from .dlt_internals.packages import note_in_package
 from .tables.merge import MERGE, statements_from
 
 if TYPE_CHECKING:

@@ -27,15 +27,13 @@ from filelock import FileLock, Timeout
 
 from .dataset_lock import TTurn, duckdb_file, in_database_or_file
 from .destinations import destination_of
-from .dlt_internals import (
-    around_load_step,
-    begun_packages,
+from .dlt_internals.configuration import (
     configured_staging_layout,
-    do_not_restore,
     given_staging_layout,
-    set_around_load_step,
     with_staging_layout,
 )
+from .dlt_internals.packages import begun_packages
+from .dlt_internals.pipelines import around_load_step, do_not_restore, set_around_load_step
 from .errors import SettingError
 from .lake import check_writers
 

@@ -29,12 +29,8 @@ from filelock import Timeout
 
 from .dataset_lock import DatasetBusy, TTurn, in_database_or_file, lock_file, patience, to_read
 from .dimensions import dimension_tables
-from .dlt_internals import (
-    forget_package,
-    keeping_rows_out_of_errors,
-    ran_out_of_memory,
-    windows_of_pending,
-)
+from .dlt_internals.packages import forget_package, ran_out_of_memory, windows_of_pending
+from .dlt_internals.pipelines import keeping_rows_out_of_errors
 from .duck import is_begun_without_staging
 from .errors import AlreadyRunning, Np6Error, listed, scope_name
 from .isolation import has_given_lock, keep_apart

@@ -24,7 +24,8 @@ from dlt.extract import DltResource, DltSource
 
 from .dataset_lock import TTurn, in_database_or_file
 from .destinations import destination_of
-from .dlt_internals import cursor_of, do_not_restore
+from .dlt_internals.pipelines import do_not_restore
+from .dlt_internals.resources import cursor_of
 from .errors import Incomplete, SettingError, listed, scope_name
 from .ledger import coverage, of_scope_key, scope_key
 from .robots import is_of_marks

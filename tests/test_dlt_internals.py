@@ -21,45 +21,49 @@ from dlt.extract import DltResource
 from dlt.load.configuration import LoaderConfiguration
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from np6_source.dlt_internals import (
+from np6_source.dlt_internals.configuration import (
     DEFAULT_STAGING_LAYOUT,
-    DLTS_OWN_HINTS,
-    MERGE_OPTIONS,
     STAGING_LAYOUT,
-    HandedOn,
+    configured_staging_layout,
+    fails_with_its_jobs,
+    given_staging_layout,
+    where_configured,
+    with_staging_layout,
+)
+from np6_source.dlt_internals.jobs import file_of_later_job, has_parquet, sql_job
+from np6_source.dlt_internals.packages import (
     Refresh,
+    begun_packages,
+    current_load_id,
+    current_refresh,
+    forget_package,
+    note_windows,
+    pending_packages,
+    windows_of_pending,
+)
+from np6_source.dlt_internals.pipelines import (
     active_pipeline,
     around_load_step,
     before_each_commit,
-    begun_packages,
-    captured_by,
-    configured_staging_layout,
-    current_load_id,
-    current_refresh,
-    cursor_of,
     do_not_restore,
-    extracted_resources,
-    fails_with_its_jobs,
-    file_of_later_job,
-    forget_package,
-    given_staging_layout,
     has_one_dataset,
-    has_parquet,
+    is_stop_requested,
+    set_around_load_step,
+    state_on_disk,
+)
+from np6_source.dlt_internals.resources import (
+    DLTS_OWN_HINTS,
+    MERGE_OPTIONS,
+    HandedOn,
+    captured_by,
+    cursor_of,
+    extracted_resources,
     hints_of,
     hints_of_table,
     is_limit_reached,
-    is_stop_requested,
     is_variant,
     last_of_its_windows,
-    note_windows,
-    pending_packages,
-    set_around_load_step,
-    sql_job,
-    state_on_disk,
     transformers_of,
-    where_configured,
-    windows_of_pending,
-    with_staging_layout,
 )
 from tests.support import Warehouse
 

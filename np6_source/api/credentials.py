@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import AuthBase
 
-from ..dlt_internals import where_configured
+from ..dlt_internals.configuration import where_configured
 from ..errors import SettingError
 
 SECTIONS = ("sources", "np6")

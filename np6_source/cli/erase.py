@@ -9,7 +9,8 @@ from pathlib import Path
 import dlt
 
 from ..dataset_lock import duckdb_file, in_database_or_file
-from ..dlt_internals import forget_package, forget_trace
+from ..dlt_internals.packages import forget_package
+from ..dlt_internals.pipelines import forget_trace
 from ..errors import SettingError
 from ..events.privacy import Privacy
 from ..extract.spool import spool_folder

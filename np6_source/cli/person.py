@@ -11,7 +11,7 @@ from typing import Any
 import dlt
 
 from ..dataset_lock import duckdb_file
-from ..dlt_internals import pending_packages
+from ..dlt_internals.packages import pending_packages
 from ..errors import SettingError
 from ..persons.access import all_about
 from ..persons.dataset import opened

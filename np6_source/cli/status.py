@@ -15,7 +15,7 @@ from dlt.common.pipeline import get_dlt_pipelines_dir
 from rich.table import Table
 
 from ..alarms import duration
-from ..dlt_internals import pending_packages
+from ..dlt_internals.packages import pending_packages
 from ..errors import SettingError
 from ..status import ResourceStatus, Status, status
 from ..windows import SECOND, iso

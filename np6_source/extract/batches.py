@@ -8,7 +8,7 @@ from typing import Any
 import dlt
 import pyarrow as pa
 
-from ..dlt_internals import last_of_its_windows
+from ..dlt_internals.resources import last_of_its_windows
 from ..schema import TABLES
 from ..tables.naming import filled, name_of
 

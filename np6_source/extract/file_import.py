@@ -10,13 +10,9 @@ from __future__ import annotations
 import dlt
 from dlt.extract import DltResource
 
-from ..dlt_internals import (
-    HandedOn,
-    current_load_id,
-    hands_items_on_at_once,
-    hints_of_table,
-    package_parquet,
-)
+from ..dlt_internals.files import package_parquet
+from ..dlt_internals.packages import current_load_id
+from ..dlt_internals.resources import HandedOn, hands_items_on_at_once, hints_of_table
 from ..schema import EXECUTION_DATA_TABLE, ROBOTS, TABLES
 from ..tables.naming import name_of
 from .spool import Importing

@@ -12,13 +12,10 @@ from typing import Any
 import dlt
 from dlt.common.schema import Schema
 
-from ..dlt_internals import (
-    current_refresh,
-    extracted_resources,
-    fails_with_its_jobs,
-    has_one_dataset,
-    transformers_of,
-)
+from ..dlt_internals.configuration import fails_with_its_jobs
+from ..dlt_internals.packages import current_refresh
+from ..dlt_internals.pipelines import has_one_dataset
+from ..dlt_internals.resources import extracted_resources, transformers_of
 from ..errors import SettingError, listed, scope_name
 from ..ledger import coverage
 from ..schema import EVENTS

@@ -20,14 +20,9 @@ import pyarrow as pa
 from dlt.extract import DltResource
 
 from ..destinations import destination_of
-from ..dlt_internals import (
-    HandedOn,
-    ImportedTable,
-    current_load_id,
-    imported,
-    is_limit_reached,
-    note_windows,
-)
+from ..dlt_internals.files import ImportedTable, imported
+from ..dlt_internals.packages import current_load_id, note_windows
+from ..dlt_internals.resources import HandedOn, is_limit_reached
 from ..endpoints import Endpoint
 from ..lake import KEEPS_COPIES, keeps_copies
 from ..ledger import scope_key

@@ -8,7 +8,7 @@ from dlt.extract import DltResource, DltSource
 
 from ..api.client import ApiRequest
 from ..dimensions import Dimension
-from ..dlt_internals import captured_by
+from ..dlt_internals.resources import captured_by
 from ..endpoints import Endpoint
 from ..windows import Window
 from .chosen_actions import ChosenActions, TScopeIds

@@ -19,7 +19,8 @@ from ..api.client import Client
 from ..api.server_clock import ServerClock
 from ..dataset_lock import in_database_or_file, patience, to_read
 from ..dimensions import Dimension
-from ..dlt_internals import current_load_id, is_stop_requested
+from ..dlt_internals.packages import current_load_id
+from ..dlt_internals.pipelines import is_stop_requested
 from ..endpoints import Endpoint
 from ..erasures import read, suppression_of
 from ..errors import RequestFailed, SettingError

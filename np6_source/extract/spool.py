@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from ..dlt_internals import PackageParquet
+from ..dlt_internals.files import PackageParquet
 
 IN_MEMORY = 16 * 1024 * 1024
 """Bytes of tables that wait in memory; what is larger waits in files."""

@@ -20,7 +20,7 @@ import dlt
 
 from ..dataset_lock import TTurn, duckdb_file, in_database_or_file
 from ..destinations import kind_of_destination
-from ..dlt_internals import changed_state
+from ..dlt_internals.pipelines import changed_state
 from ..erasures import TABLE, column, created, listed, qualified
 from ..events.suppression import personal_columns
 from ..schema import (

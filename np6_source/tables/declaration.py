@@ -17,7 +17,7 @@ from dlt.common.schema.typing import TTableFormat
 from dlt.extract import DltResource
 
 from ..destinations import Destination, destination_of
-from ..dlt_internals import (
+from ..dlt_internals.resources import (
     DLTS_OWN_HINTS,
     MERGE_OPTIONS,
     hints_of,

@@ -9,7 +9,7 @@ from typing import Any
 import dlt
 import pytest
 
-from np6_source.dlt_internals import ImportedTable
+from np6_source.dlt_internals.files import ImportedTable
 from np6_source.extract import spool
 from np6_source.sandbox import Sandbox
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 import dlt
 
 from ...api.credentials import MaskedKey, checked_key, key_origin, refuse_foreign_key
-from ...dlt_internals import configuration_files
+from ...dlt_internals.configuration import configuration_files
 from ...errors import SettingError
 from ..configuration import unread_names
 from ..document import installed_version

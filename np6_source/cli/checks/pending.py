@@ -12,7 +12,8 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
 
 from ...dataset_lock import duckdb_file
-from ...dlt_internals import pending_packages, state_on_disk
+from ...dlt_internals.packages import pending_packages
+from ...dlt_internals.pipelines import state_on_disk
 from ...errors import SettingError, listed, scope_name
 from ...extract.account import ACCOUNT, Account, check_base_url
 from ...extract.policy import check_policy, policies_in_state

@@ -1,0 +1,154 @@
+"""Load packages: which are pending, what they are for, what they take away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dlt
+from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
+from dlt.common.storages.load_package import (
+    commit_load_package_state,
+    load_package_state,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+def forget_package(pipeline: dlt.Pipeline, load_id: str) -> None:
+    """Removes the files of a loaded package, for which dlt has no public way (dlt 1.31)."""
+    pipeline._get_load_storage().delete_loaded_package(load_id)
+
+
+def begun_packages(pipeline: dlt.Pipeline) -> list[str]:
+    """The pending packages of which a job has begun: something of them may be in staging.
+
+    The storages' folders are named as in dlt 1.31.
+    """
+    storage = pipeline._get_load_storage()
+    if not storage.is_storage_ready():
+        return []
+    packages = storage.normalized_packages
+    return [
+        load_id
+        for load_id in packages.list_packages()
+        if packages.list_started_jobs(load_id)
+        or packages.get_load_package_jobs(load_id)["completed_jobs"]
+    ]
+
+
+def pending_packages(folder: Path) -> list[str]:
+    """The load packages in a pipeline's folder that are extracted and not loaded.
+
+    Read from the names of folders, as dlt 1.31 has them: a pipeline that is opened may write.
+
+    Args:
+        folder: The pipeline's own, which need not be there.
+    """
+    stages = ("normalize/extracted", "load/normalized")
+    found = {
+        package.name
+        for stage in stages
+        for package in (folder / stage).glob("*")
+        if package.is_dir()
+    }
+    return sorted(found)
+
+
+def current_load_id() -> str | None:
+    """The load package that is being made; None where a source is read without loading."""
+    try:
+        return dlt.current.load_package_state()["load_id"]
+    except CurrentLoadPackageStateNotAvailable:
+        return None
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """What the load package that is being made takes away before its rows arrive.
+
+    Attributes:
+        mode: The ``refresh`` that was asked for, if one was.
+        tables: The tables that are dropped or emptied, by their names in the destination.
+    """
+
+    mode: str | None
+    tables: frozenset[str]
+
+
+def current_refresh() -> Refresh:
+    """The refresh of the load package that is being made, as its state has it (dlt 1.31).
+
+    ``dropped_tables`` and ``truncated_tables`` hold tables' schemas.
+    """
+    try:
+        state: Any = dlt.current.load_package_state()["state"]
+    except CurrentLoadPackageStateNotAvailable:
+        return Refresh(None, frozenset())
+    tables = (
+        table["name"]
+        for kind in ("dropped_tables", "truncated_tables")
+        for table in state.get(kind, ())
+    )
+    return Refresh(state.get("refresh"), frozenset(tables))
+
+
+def note_in_package(key: str) -> None:
+    """Sets a mark in the state of the load package that is being loaded, at once (dlt 1.31)."""
+    state: Any = load_package_state()["state"]
+    if not state.get(key):
+        state[key] = True
+        commit_load_package_state()
+
+
+WINDOWS = "np6_windows"
+"""Key of a load package's state: the windows that the package would prove."""
+
+
+def note_windows(windows: Sequence[tuple[str, str, int, int]]) -> None:
+    """Notes in the load package that is being extracted what it is for.
+
+    A package's state goes with it from step to step (dlt 1.31).
+
+    Args:
+        windows: Resource, scope as the ledger stores it, start and end in milliseconds since the
+            epoch.
+    """
+    try:
+        state: Any = dlt.current.load_package_state()["state"]
+    except CurrentLoadPackageStateNotAvailable:
+        return  # Somebody looks at the source's rows without loading them.
+    state.setdefault(WINDOWS, []).extend([*window] for window in windows)
+
+
+def windows_of_pending(
+    pipeline: dlt.Pipeline,
+) -> dict[str, list[tuple[str, str, int, int]]]:
+    """What ``note_windows`` noted in the packages that are extracted and not loaded, by load id."""
+    found: dict[str, list[tuple[str, str, int, int]]] = {}
+    load, normalize = pipeline._get_load_storage(), pipeline._get_normalize_storage()
+    storages = []
+    if normalize.is_storage_ready():
+        storages.append(normalize.extracted_packages)
+    if load.is_storage_ready():
+        storages.append(load.normalized_packages)
+    for packages in storages:
+        for load_id in packages.list_packages():
+            state: Any = packages.get_load_package_state(load_id)
+            found[load_id] = [
+                (resource, scope, start, end)
+                for resource, scope, start, end in state.get(WINDOWS, ())
+            ]
+    return found
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether a destination had no memory for a load package.
+
+    dlt gives the message of the job's error (1.31): "Out of Memory Error" is DuckDB's, "out of
+    memory" PostgreSQL's.
+    """
+    return "out of memory" in str(error).lower()
