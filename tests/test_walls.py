@@ -132,3 +132,44 @@ def test_no_module_imports_itself_through_others() -> None:
 @pytest.mark.parametrize("folder", sorted(FOLDERS))
 def test_every_folder_of_the_rules_is_there(folder: str) -> None:
     assert (PACKAGE / folder / "__init__.py").exists()
+
+
+KNOWS_DLTS_INSIDE = {"dlt_internals", "lake", "duck"}
+"""What is reviewed when dlt is upgraded."""
+
+OF_DLT = {
+    "dlt",
+    *("dlt.destinations", "dlt.destinations.exceptions", "dlt.pipeline.exceptions", "dlt.extract"),
+    *("dlt.destinations.sql_client", "dlt.destinations.job_client_impl"),
+    "dlt.destinations.impl.filesystem.filesystem",
+    "dlt.destinations.impl.duckdb.configuration",
+    *("dlt.common.pipeline", "dlt.common.schema", "dlt.common.schema.typing"),
+    *("dlt.common.exceptions", "dlt.common.configuration", "dlt.common.configuration.exceptions"),
+    *("dlt.common.destination", "dlt.common.destination.client"),
+    *("dlt.common.destination.reference", "dlt.common.destination.exceptions"),
+    "dlt.common.runtime.slack",
+}
+"""Modules of dlt that every module may import: configuration, errors, clients, types."""
+
+
+def uses_of_dlts_inside() -> Iterator[tuple[str, str]]:
+    for file in FILES:
+        name = module_name(file)
+        if part(name) in KNOWS_DLTS_INSIDE:
+            continue
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            module = node.module if isinstance(node, ast.ImportFrom) and not node.level else None
+            if module and module.split(".")[0] == "dlt" and module not in OF_DLT:
+                yield name, module
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id in ("pipeline", "resource", "source", "destination")
+                and node.attr.startswith("_")
+                and not node.attr.startswith("__")
+            ):
+                yield name, f"{node.value.id}.{node.attr}"
+
+
+def test_what_dlt_does_not_promise_is_used_in_one_folder() -> None:
+    assert set(uses_of_dlts_inside()) == set()
