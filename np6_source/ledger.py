@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any
 
 import dlt
 import pyarrow as pa
@@ -20,7 +19,6 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
-from .api.client import ResponseFacts
 from .destinations import destination_of
 from .errors import SettingError
 from .schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, ROBOTS, Table
@@ -45,12 +43,6 @@ class Gap:
     scope_id: str
     window: Window
 
-
-TPurpose = Literal["load", "backfill"]
-"""What a response was read for."""
-
-PATHS_KEPT = 50
-"""Payload paths without a column that a row of the ledger names."""
 
 TCoverage = Mapping[tuple[str, str], list[Window]]
 """Covered windows by resource and ``scope_key``, as few as possible and in order."""
@@ -410,80 +402,6 @@ def note_not_loaded(
                 )
             except DatabaseUndefinedRelation:
                 return
-
-
-@dataclass(frozen=True)
-class WindowCounts:
-    """What a response holds, in numbers and names.
-
-    Attributes:
-        events: Events of the window.
-        distinct: Different ids among them.
-        outside: Events outside the requested span.
-        by_type: Events by type.
-        unmapped: Events with a value that has no column, by payload path.
-    """
-
-    events: int
-    distinct: int
-    outside: int
-    by_type: Mapping[str, int]
-    unmapped: Mapping[str, int]
-
-
-def ledger_row(
-    resource: str,
-    scope_label: str,
-    window: Window,
-    response: ResponseFacts,
-    counts: WindowCounts,
-    purpose: TPurpose,
-    load_id: str,
-    classification: str = "",
-    policy: str = "",
-) -> pa.Table:
-    """The row that proves a window.
-
-    Args:
-        resource: The resource.
-        scope_label: The id as the ledger stores it, empty for the account.
-        window: The span that is complete.
-        response: What is known of the response beside its body.
-        counts: What the response holds.
-        purpose: What it was read for.
-        load_id: The load package that commits the events and the row.
-        classification: The class of robots that was requested, if any.
-        policy: The policy for personal data, as ``Privacy.recorded``.
-    """
-    row = {
-        "resource": resource,
-        "scope_id": scope_label,
-        "classification": classification,
-        "window_start": to_datetime(window.start),
-        "window_end": to_datetime(window.end),
-        "requested_at": to_datetime(response.requested_at),
-        "event_count": counts.events,
-        "byte_count": response.byte_count,
-        "duration_ms": response.duration_ms,
-        "request_id": response.request_id,
-        "purpose": purpose,
-        "distinct_count": counts.distinct,
-        "outside_count": counts.outside,
-        "type_counts": _json(counts.by_type),
-        "unmapped_paths": _json(_most_frequent(counts.unmapped)),
-        "_dlt_load_id": load_id,
-        "policy": policy or None,
-    }
-    return pa.Table.from_pylist([row], schema=LOAD_WINDOWS.arrow_schema)
-
-
-def _json(counts: Mapping[str, int]) -> str:
-    return json.dumps(dict(sorted(counts.items())), ensure_ascii=False, separators=(",", ":"))
-
-
-def _most_frequent(paths: Mapping[str, int]) -> dict[str, int]:
-    most = sorted(paths.items(), key=lambda item: (-item[1], item[0]))
-    return dict(most[:PATHS_KEPT])
 
 
 def policies(pipeline: dlt.Pipeline, schema: Schema, must_be_known: bool) -> frozenset[str]:

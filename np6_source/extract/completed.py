@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from ..endpoints import Endpoint
 from ..lake import without_tombstones
-from ..ledger import WindowCounts, ledger_row, scope_key
+from ..ledger import scope_key
 from ..schema import LOAD_WINDOWS, ROBOTS
+from .ledger_row import ledger_row
 from .metrics import RunMetrics
 from .progress import ScopeRun
 from .robots import sure_marks, unsure_hits
@@ -107,15 +108,7 @@ class CompletedSpans:
         return ledger_row(
             self.endpoint.name,
             label,
-            part.window,
-            part.response,
-            WindowCounts(
-                contents.event_count,
-                facts.distinct_count,
-                contents.outside,
-                facts.type_counts,
-                contents.unmapped,
-            ),
+            part,
             "backfill" if self.times.is_backfill else "load",
             self.load_id,
             classification,
