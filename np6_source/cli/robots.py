@@ -38,7 +38,7 @@ from .options import (
     ids_of,
     make_source,
 )
-from .outcome import DONE, FAILED, SIGNALLED, Output
+from .outcome import DONE, FAILED, SIGNALLED, NothingLoaded, Output
 from .report import print_failures, problems, status_of
 
 SUMMARY = "ask NP6 which of the loaded hits are robots', and mark them"
@@ -192,8 +192,15 @@ def _to_ask(pipeline: dlt.Pipeline, options: argparse.Namespace) -> Unasked:
 
 
 def _span(options: argparse.Namespace, covered: TCoverage) -> Window:
-    """The period that is asked for, within what the ledger covers where it is open."""
+    """The period that is asked for, within what the ledger covers where it is open.
+
+    Raises:
+        NothingLoaded: It is open, and the ledger covers nothing.
+        SettingError: It ends before it begins.
+    """
     windows = [window for found in covered.values() for window in found]
+    if not windows and None in (options.start, options.end):
+        raise NothingLoaded("Nothing was ever loaded here: every load was given up.")
     start = (
         min(window.start for window in windows)
         if options.start is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ import dlt
 import pytest
 
 from np6_source.__main__ import main
+from np6_source.cli import robots
+from np6_source.cli.outcome import NothingLoaded
 from np6_source.robots import CLASSES, OPERATION
 from np6_source.sandbox import Sandbox
 from np6_source.sandbox.faults import Fault
@@ -271,3 +274,8 @@ def test_contacts_whose_request_fails_are_asked_again_by_the_next_call(dataset: 
     assert dataset.robots()[0] == 0
     assert {r.query["id"] for r in dataset.sandbox.requests} == {first}
     assert dataset.marks() == expected
+
+
+def test_where_every_load_was_given_up_nothing_is_asked() -> None:
+    with pytest.raises(NothingLoaded, match="every load was given up"):
+        robots._span(Namespace(start=None, end=None), {("actions_events", ""): []})
