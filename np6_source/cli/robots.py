@@ -148,8 +148,8 @@ def run(options: argparse.Namespace) -> int:
         console.print("Nothing to ask: NP6 was asked about all these hits.")
     else:
         console.print(
-            f"{len(found.contacts):,} contacts, {request_count:,} requests at least, for"
-            f" {found.span}."
+            f"{len(found.contacts):,} contact{'s' * (len(found.contacts) != 1)},"
+            f" {request_count:,} requests at least, for {found.span}."
         )
     if options.plan or found.span is None:
         if options.json:
