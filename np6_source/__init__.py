@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from .isolation import is_kept_apart, keep_apart
 from .runs import raise_if_incomplete
 from .settings import (
     ClientSettings,
+    Retention,
     Settings,
     TBadEvents,
     TMoment,
@@ -39,10 +41,12 @@ from .settings import (
     classes,
     ids,
     interval_between,
+    kept_from,
     moment_ms,
     one_of,
     span_ms,
 )
+from .windows import SECOND
 
 __all__ = [
     "ENDPOINTS",
@@ -104,6 +108,7 @@ def np6_source(
     pii: str | Mapping[str, str] | None = None,
     pii_key: dlt.TSecretStrValue | None = None,
     spool_dir: str | None = None,
+    retention: str | None = None,
 ) -> Iterator[DltResource]:
     """NP6 events, one resource per API operation, incremental on the event timestamp.
 
@@ -186,6 +191,9 @@ def np6_source(
             of text. Looked up by dlt under ``sources.np6``.
         spool_dir: Folder for responses while they are read, as NP6 sent them; one on a ``tmpfs``
             keeps them off the disk. None: the pipeline's folder.
+        retention: How long events are kept, such as ``25 months``, ``400 days`` or ``2 years``:
+            nothing older is requested. ``np6-source load`` and ``retain`` also remove what has
+            become older, see ``docs/privacy.md``. None: for ever.
 
     Returns:
         A dlt source.
@@ -201,9 +209,16 @@ def np6_source(
         1, at_least_one(concurrency, "concurrency") // at_least_one(workers, "workers")
     )
     one_of(bad_events, "bad_events", ("refuse", "keep"))
+    first = None if start is None else moment_ms(start, "start")
+    after = None if end is None else moment_ms(end, "end")
+    if first is not None and after is not None and first >= after:
+        raise SettingError(f"start={start!r} must be before end={end!r}")
+    kept = None if retention is None else Retention.parse(retention)
+    cutoff = None if kept is None else kept.cutoff(int(time.time() * SECOND))
     settings = Settings(
-        start=None if start is None else moment_ms(start, "start"),
-        end=None if end is None else moment_ms(end, "end"),
+        start=kept_from(first, after, cutoff),
+        end=after,
+        cutoff=cutoff,
         window=span_ms(window, "window", least=1),
         overlap=span_ms(overlap, "overlap"),
         settle=span_ms(settle, "settle"),
@@ -226,8 +241,6 @@ def np6_source(
         privacy=privacy_of(pii, pii_key),
         spool_dir=None if spool_dir is None else checked_folder(spool_dir, "spool_dir"),
     )
-    if settings.start is not None and settings.end is not None and settings.start >= settings.end:
-        raise SettingError(f"start={start!r} must be before end={end!r}")
     client = ClientSettings(
         base_url=checked_base_url(base_url),
         api_key=checked_key(api_key),

@@ -15,6 +15,7 @@ from .cli import (
     load,
     person,
     plan,
+    retain,
     robots,
     status,
     views,
@@ -35,6 +36,7 @@ COMMANDS = {
     "digest": digest,
     "erase": erase,
     "person": person,
+    "retain": retain,
 }
 """The modules of the commands, each with ``SUMMARY``, ``add_options`` and ``run``."""
 INTERNAL = {"documentation": documentation}

@@ -178,7 +178,7 @@ def _ledger_of(
         yield client.sql_client, name.lower() in map(str.lower, columns)
 
 
-def proven(pipeline: dlt.Pipeline, schema: Schema) -> TCoverage | None:
+def proven(pipeline: dlt.Pipeline, schema: Schema, cutoff: int | None = None) -> TCoverage | None:
     """What the destination proves to be loaded, for a run that goes on from earlier ones.
 
     One query, which returns a row per stretch without a gap. Where the ledger has events and the
@@ -189,6 +189,8 @@ def proven(pipeline: dlt.Pipeline, schema: Schema) -> TCoverage | None:
     Args:
         pipeline: The pipeline that is about to load.
         schema: The source's schema.
+        cutoff: Events published before it were removed by age, milliseconds since the epoch; None:
+            none were.
 
     Returns:
         The coverage; no window for a scope of which the ledger has no event. None where there is
@@ -198,7 +200,8 @@ def proven(pipeline: dlt.Pipeline, schema: Schema) -> TCoverage | None:
     if name_of(LOAD_WINDOWS, schema) not in filled(schema) or not speaks_sql(pipeline, schema):
         return None
     with _ledger_of(pipeline, schema, schema.name) as (client, has_classes):
-        found = _covered(client, schema, has_classes, _holds_its_rows(client, schema))
+        holds = _holds_its_rows(client, schema)
+        found = _covered(client, schema, has_classes, holds, cutoff=cutoff or 0)
         if found is None and _is_empty(client, schema, EVENTS):
             _forget(client, schema)
         return found or {}
@@ -264,6 +267,7 @@ def _covered(
     has_classes: bool,
     is_there: str | None = None,
     packages: Sequence[str] | None = None,
+    cutoff: int = 0,
 ) -> dict[tuple[str, str], list[Window]] | None:
     """The windows of complete packages, joined where they touch; None where a table was emptied.
 
@@ -300,12 +304,14 @@ def _covered(
         rows = client.execute_sql(query, schema.name, *(packages or ())) or []
     except DatabaseUndefinedRelation:
         return {}
-    if sum(int(row[5] or 0) for row in rows) and not all(row[6] for row in rows):
+    # Only windows that are kept whole say that there must be events.
+    kept = any(int(row[5] or 0) and to_ms(row[7]) >= cutoff for row in rows)
+    if kept and not all(row[6] for row in rows):
         return None
     covered: dict[tuple[str, str], list[Window]] = {}
     events: Counter[tuple[str, str]] = Counter()
     of_robots: set[tuple[str, str]] = set()
-    for resource, scope_id, classification, start, end, count, _ in rows:
+    for resource, scope_id, classification, start, end, count, *_ in rows:
         scope = (resource, scope_key(scope_id, classification))
         covered.setdefault(scope, []).append(Window(to_ms(start), to_ms(end)))
         events[scope] += int(count or 0)
@@ -320,7 +326,7 @@ def _covered(
 
 
 _ISLANDS = """
-SELECT r, s, c, MIN(b), MAX(e), SUM(n), {is_there} FROM (
+SELECT r, s, c, MIN(b), MAX(e), SUM(n), {is_there}, MAX(CASE WHEN n > 0 THEN b ELSE NULL END) FROM (
   SELECT r, s, c, b, e, n, SUM(begins) OVER (
     PARTITION BY r, s, c ORDER BY b, e ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS island
   FROM (

@@ -33,6 +33,7 @@ from .dlt_internals.packages import forget_package, ran_out_of_memory, windows_o
 from .dlt_internals.pipelines import keeping_rows_out_of_errors
 from .duck import is_begun_without_staging
 from .errors import AlreadyRunning, Np6Error, listed, scope_name
+from .extract.selection import session_of
 from .isolation import has_given_lock, keep_apart
 from .ledger import note_not_loaded
 from .persons.erasing import finish as finish_erasures
@@ -40,6 +41,7 @@ from .redaction import keep_rows_out_of_logs
 from .reloading import (
     ask_first,
     begin,
+    can_delete,
     from_its_start,
     intent_of,
     is_backfill,
@@ -49,12 +51,13 @@ from .reloading import (
 from .reloading import (
     finish as finish_reload,
 )
+from .removals import remove
 from .runs import failures, raise_if_incomplete, resource_metrics
 from .settings import TMoment
 from .tables.naming import filled, name_of, names
 from .upgrading import fill_noted_columns, note_new_columns
 from .views import TMode, after_load
-from .windows import Window
+from .windows import Window, iso
 
 __all__ = [
     "AlreadyRunning",
@@ -90,6 +93,7 @@ class LoadReport:
         packages: Load packages committed.
         seconds: How long it took.
         stopped: Whether it was asked to stop before it had caught up.
+        removed: Rows removed by retention, by table.
     """
 
     rows: Counter[str] = field(default_factory=Counter)
@@ -99,6 +103,7 @@ class LoadReport:
     packages: int = 0
     seconds: float = 0.0
     stopped: bool = False
+    removed: dict[str, int] = field(default_factory=dict)
 
 
 def load(
@@ -156,11 +161,13 @@ def load(
                     _begin_reload(pipeline, make_source, reload_start)
                 else:
                     _check_tables(pipeline)
-            _load_all(pipeline, make_source, stop_when, report, in_turn)
+            cutoff = _load_all(pipeline, make_source, stop_when, report, in_turn)
             if report.packages:
                 with (turn or in_turn)(pipeline):
                     fill_noted_columns(pipeline)
                     report.failures.extend(after_load(pipeline, views, materialize))
+            if cutoff is not None and report.packages:
+                _remove_old(pipeline, cutoff, report, turn or in_turn)
         except (DatasetBusy, PipelineStepFailed) as error:
             if not (stop_when() and _is_busy(error)):
                 raise
@@ -180,7 +187,7 @@ def _begin_reload(
     pipeline: dlt.Pipeline, make_source: Callable[..., DltSource], start: TMoment | None
 ) -> None:
     source = make_source()
-    planned = plan_reload(pipeline, source, start)
+    planned = plan_reload(pipeline, source, start, session_of(source).settings.cutoff)
     ask_first(pipeline, make_source(), planned)
     begin(pipeline, source, planned)
 
@@ -191,8 +198,12 @@ def _load_all(
     stop_when: Callable[[], object],
     report: LoadReport,
     in_turn: TTurn,
-) -> None:
-    """Loads checkpoint by checkpoint until nothing is left, and ends a reload."""
+) -> int | None:
+    """Loads checkpoint by checkpoint until nothing is left, and ends a reload.
+
+    Returns:
+        From when events are kept, by the source's retention, milliseconds since the epoch.
+    """
     smaller: dict[str, Any] = {}
     done: set[str] = set()
     while True:
@@ -220,6 +231,18 @@ def _load_all(
             break
     if not (report.stopped or any(f["kind"] != "NotFound" for f in report.failures)):
         finish_reload(pipeline, source, in_turn)
+    return session_of(source).settings.cutoff
+
+
+def _remove_old(pipeline: dlt.Pipeline, cutoff: int, report: LoadReport, turn: TTurn) -> None:
+    """Removes what retention does not keep, once a day."""
+    if not can_delete(pipeline):
+        logger.warning(
+            "retention: no rows can be removed from files; nothing older than %s is requested.",
+            iso(cutoff),
+        )
+        return
+    report.removed = dict(remove(pipeline, cutoff, turn).rows)
 
 
 def _smaller(

@@ -80,13 +80,19 @@ class Reload:
         return "\n".join(lines)
 
 
-def plan_reload(pipeline: dlt.Pipeline, source: DltSource, start: TMoment | None = None) -> Reload:
+def plan_reload(
+    pipeline: dlt.Pipeline,
+    source: DltSource,
+    start: TMoment | None = None,
+    cutoff: int | None = None,
+) -> Reload:
     """What ``load(reload=True)`` would do; changes nothing.
 
     Args:
         pipeline: The pipeline.
         source: The source as it would be loaded.
         start: From when. None: the earliest that the ledger or the pipeline's state knows.
+        cutoff: From when events are kept, milliseconds since the epoch; None: for ever.
 
     Raises:
         SettingError: Resources that are not selected have loaded into the same tables, or the
@@ -104,6 +110,8 @@ def plan_reload(pipeline: dlt.Pipeline, source: DltSource, start: TMoment | None
             " and end."
         )
     first = moment_ms(start, "start") if start is not None else min(firsts, default=None)
+    if first is not None:
+        first = max(first, cutoff or first)
     return Reload(first, selected, spans, _rows(pipeline, source.name))
 
 

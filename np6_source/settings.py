@@ -15,7 +15,7 @@ import pendulum
 
 from .errors import SettingError
 from .events.privacy import KEEP_ALL, Privacy
-from .windows import SECOND, to_ms
+from .windows import SECOND, iso, to_ms
 
 if TYPE_CHECKING:
     from dlt.common.schema.typing import TTableFormat
@@ -131,6 +131,7 @@ class Settings:
         account: What the column ``account`` of the dimensions says.
         privacy: What becomes of values about persons.
         spool_dir: Folder for temporary files, None: the pipeline's own.
+        cutoff: Events published before it are removed, and never requested; None: none are.
     """
 
     start: int | None
@@ -154,6 +155,7 @@ class Settings:
     account: str = ""
     privacy: Privacy = KEEP_ALL
     spool_dir: Path | None = None
+    cutoff: int | None = None
 
     def beginning(self, now: int) -> int:
         """Where a first load begins; in whole seconds unless ``start`` says otherwise.
@@ -163,12 +165,74 @@ class Settings:
         """
         if self.start is not None:
             return self.start
-        return now // SECOND * SECOND - int(DEFAULT_HISTORY.total_seconds()) * SECOND
+        first = now // SECOND * SECOND - int(DEFAULT_HISTORY.total_seconds()) * SECOND
+        return max(first, self.cutoff or 0)
 
     @property
     def is_backfill(self) -> bool:
         """Whether just the given range is loaded, and no cursor moves."""
         return self.start is not None and self.end is not None
+
+
+_SPAN = re.compile(r"(?P<count>[1-9][0-9]{0,3}) ?(?P<unit>day|week|month|year)s?")
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long events are kept.
+
+    Attributes:
+        count: How many units.
+        unit: ``days``, ``weeks``, ``months`` or ``years`` of the calendar.
+    """
+
+    count: int
+    unit: str
+
+    @classmethod
+    def parse(cls, text: str) -> Retention:
+        """The span of a text like ``25 months``.
+
+        Raises:
+            SettingError: It is none.
+        """
+        found = _SPAN.fullmatch(str(text).strip().lower())
+        if found is None:
+            raise SettingError(f"retention={text!r} is no span like 400 days, 25 months or 2 years")
+        return cls(int(found["count"]), f"{found['unit']}s")
+
+    def cutoff(self, now: int) -> int:
+        """Midnight, UTC, from which events are kept; it moves once a day.
+
+        Args:
+            now: The time, milliseconds since the epoch.
+
+        >>> Retention.parse("1 month").cutoff(to_ms(datetime(2024, 3, 31, 9, tzinfo=timezone.utc)))
+        1709164800000
+        """
+        today = pendulum.from_timestamp(now // SECOND).start_of("day")
+        return int(today.subtract(**{self.unit: self.count}).timestamp()) * SECOND
+
+
+def kept_from(start: int | None, end: int | None, cutoff: int | None) -> int | None:
+    """Where to begin so that nothing is requested that retention removes.
+
+    Args:
+        start: Where it was asked to begin, milliseconds since the epoch; None: nowhere.
+        end: Where it was asked to stop, None likewise.
+        cutoff: From when events are kept, None: for ever.
+
+    Raises:
+        SettingError: All that was asked for lies before the cutoff.
+    """
+    if cutoff is None:
+        return start
+    if end is not None and end <= cutoff:
+        raise SettingError(
+            f"end={iso(end)}: all of it lies before {iso(cutoff)}, and retention removes that."
+            " Nothing was requested."
+        )
+    return None if start is None else max(start, cutoff)
 
 
 def moment_ms(value: TMoment, name: str) -> int:

@@ -29,6 +29,7 @@ MAY_KNOW_DLT = {
         "dataset_lock",
     ),
     *("destinations", "reloading", "robots", "runs", "upgrading", "erasures", "persons"),
+    "removals",
 }
 """Folders and modules that may import dlt."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from ..errors import SettingError
 from ..events.digests import DigestKey
 from ..events.privacy import Privacy
 from ..extract.policy import key_of, privacy_of
+from ..settings import Retention
+from ..windows import SECOND
 from .for_analysts import SECTION, SETTINGS
 from .nearest import nearest
 
@@ -116,6 +119,19 @@ def contacts_are_stored() -> bool:
     pii: Any = dlt.config.get(f"{SECTION}.pii")
     privacy = privacy_of(pii, dlt.secrets.get(f"{SECTION}.pii_key"))
     return "contact_id" not in privacy.masked
+
+
+def configured_cutoff(retention: str | None = None) -> int | None:
+    """From when events are kept, milliseconds since the epoch; None: for ever.
+
+    Args:
+        retention: The span, None: as configured.
+
+    Raises:
+        SettingError: It is no span.
+    """
+    text = retention or dlt.config.get(f"{SECTION}.retention", str)
+    return None if text is None else Retention.parse(text).cutoff(int(time.time() * SECOND))
 
 
 def name_in_environment(name: str) -> str:

@@ -23,7 +23,7 @@ from ..robots import is_of_marks
 from ..settings import moment_ms
 from ..windows import Window, iso, merged
 from . import progress
-from .configuration import check_names, configured_privacy, label_key
+from .configuration import check_names, configured_cutoff, configured_privacy, label_key
 from .destination import check_speaks_sql, check_there, looking, open_pipeline, shown_dataset
 from .document import print_document
 from .for_analysts import for_analysts
@@ -102,16 +102,25 @@ def run(options: argparse.Namespace) -> int:
     ids = given_ids(options)
     with looking(options) as pipeline:
         check_speaks_sql(pipeline, "gaps")
-        found = find_gaps(pipeline, asked, options.resources, ids)
+        kept = _kept(asked)
+        found = [] if kept is None else find_gaps(pipeline, kept, options.resources, ids)
         if options.fill or any(name.startswith("target_") for name in ids):
             _check_policy(pipeline)
+    removed = None if kept == asked else iso(kept.start if kept else asked.end)
+    if removed is not None and not options.json:
+        Output(quiet=options.quiet).print(
+            f"Before {removed}: removed by retention, neither missing nor there."
+        )
     if found and not options.json:
         _print_gaps(found, options)
     if found and options.fill:
         return _fill(found, ids, options)
     if options.json:
         status = FOUND if found else DONE
-        print_document("gaps", status, options, {"missing": _as_json(found), "load": None})
+        result: dict[str, Any] = {"missing": _as_json(found), "load": None}
+        if removed is not None:
+            result["removed_before"] = removed
+        print_document("gaps", status, options, result)
     elif not found:
         Output(quiet=options.quiet).print("Nothing is missing.")
     return FOUND if found else DONE
@@ -136,6 +145,14 @@ def _as_json(found: Iterable[Gap]) -> list[dict[str, str | None]]:
         }
         for gap in found
     ]
+
+
+def _kept(asked: Window) -> Window | None:
+    """The part of a span that retention keeps; None: none of it."""
+    cutoff = configured_cutoff()
+    if cutoff is None or cutoff <= asked.start:
+        return asked
+    return Window(cutoff, asked.end) if cutoff < asked.end else None
 
 
 def _asked_span(options: argparse.Namespace) -> Window:

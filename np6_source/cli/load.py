@@ -22,7 +22,7 @@ from dlt.extract import DltSource
 from ..dataset_lock import DatasetBusy, in_database_or_file, patience, to_read
 from ..endpoints import ENDPOINTS
 from ..errors import SettingError
-from ..extract.selection import account_of
+from ..extract.selection import account_of, session_of
 from ..loading import load
 from ..reloading import Reload, plan_reload
 from ..settings import at_least_one, moment_ms
@@ -103,6 +103,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="text for the column account of the names' tables, where several accounts share a"
         " dataset",
     )
+    what.add_argument(
+        "--retention",
+        metavar="SPAN",
+        help="how long events are kept: 25 months, 400 days, 2 years; what is older is not asked"
+        " for, and removed after the load, once a day",
+    )
     what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
     what.add_argument(
         "--reload",
@@ -171,7 +177,7 @@ def run(options: argparse.Namespace) -> int:
         **given_ids(options),
     }
     # What is not given is left to dlt's configuration; None would be taken as given.
-    for name in ("start", "end", "base_url", "account"):
+    for name in ("start", "end", "base_url", "account", "retention"):
         if getattr(options, name) is not None:
             arguments[name] = getattr(options, name)
     if options.dimensions:
@@ -197,7 +203,8 @@ def run(options: argparse.Namespace) -> int:
             try:
                 with to_read(pipeline, in_turn):
                     pipeline.sync_destination()
-                    planned = plan_reload(pipeline, source, options.start)
+                    cutoff = session_of(source).settings.cutoff
+                    planned = plan_reload(pipeline, source, options.start, cutoff)
             except DatasetBusy:
                 if signal_received():
                     return SIGNALLED + signal_received()
@@ -236,6 +243,8 @@ def run(options: argparse.Namespace) -> int:
         return status
     if not options.quiet:
         report.print_report(done, what)
+        for table, count in done.removed.items():
+            Output().print(f"Removed by retention: {count:,} rows of {table}.")
     report.print_failures(done)
     for alarm in on:
         if alarm.severity == "error" or not options.quiet:

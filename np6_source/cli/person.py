@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
         with opened(pipeline, configured_privacy()) as data:
             found = all_about(data, find(data, values, options.all_of_address))
         result = found | {
-            "retention": None,
+            "retention": dlt.config.get(f"{SECTION}.retention", str),
             "copies": _copies(pipeline, options),
             "controller": dlt.config.get(f"{SECTION}.{CONTROLLER}", dict) or None,
         }

@@ -9,7 +9,7 @@ and functions; nothing here knows of dlt or HTTP.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..windows import Window
@@ -84,6 +84,18 @@ def of_cursor(progress: Progress | None, cursor: int, start: int) -> Progress | 
     if progress.complete_until == cursor:
         return progress
     return Progress(min(progress.start, cursor), cursor)
+
+
+def kept(progress: Progress | None, cutoff: int | None) -> Progress | None:
+    """The progress without the part of its history that retention removes.
+
+    Args:
+        progress: What the state says.
+        cutoff: From when events are kept, milliseconds since the epoch; None: for ever.
+    """
+    if progress is None or cutoff is None or progress.start >= cutoff:
+        return progress
+    return replace(progress, start=cutoff, complete_until=max(progress.complete_until, cutoff))
 
 
 def as_proven(progress: Progress, covered: Iterable[Window]) -> Progress:

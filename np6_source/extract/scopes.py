@@ -24,6 +24,7 @@ from .progress import (
     Progress,
     Scope,
     ScopeRun,
+    kept,
     least,
     least_advanced_first,
     of_cursor,
@@ -212,12 +213,13 @@ class ScopePlan:
         Raises:
             SettingError: There is none yet, and the run would end before it begins.
         """
-        progress = self.saved.of(key)
+        cutoff = self.session.settings.cutoff
+        progress = kept(self.saved.of(key), cutoff)
         if self.times.is_backfill:
             return self._proven(progress, key)
         if has_cursor:
             cursor = self.times.moment(self.times.cursor.start_value)
-            progress = of_cursor(progress, cursor, start)
+            progress = kept(of_cursor(progress, cursor, start), cutoff)
         progress = self._proven(progress, key)
         if progress is not None and self.starts_over:
             progress = Progress(progress.start, progress.start)

@@ -246,7 +246,9 @@ class ExtractSession:
             if not self._ledger:
                 pipeline = dlt.current.pipeline()
                 with self._to_read(pipeline):
-                    self._ledger.append(proven(pipeline, dlt.current.source_schema()))
+                    self._ledger.append(
+                        proven(pipeline, dlt.current.source_schema(), self.settings.cutoff)
+                    )
             return self._ledger[0]
 
     def clocks_differ(self) -> str | None:

@@ -15,7 +15,7 @@ import dlt
 
 from ..api.waits import pause
 from ..errors import RequestContext, SettingError, Stopped
-from ..settings import moment_ms
+from ..settings import kept_from, moment_ms
 from ..windows import SECOND, Window, iso
 from .session import ExtractSession
 
@@ -72,9 +72,10 @@ class RunTimes:
             SettingError: It is empty, or lies in the future.
             Stopped: The run was asked to stop meanwhile.
         """
+        cutoff = self.session.settings.cutoff
         start = self.moment(self.cursor.initial_value)
         if not self.is_backfill:
-            return start, self.horizon()
+            return max(start, cutoff or 0), self.horizon()
         end = self.moment(self.cursor.end_value)
         if start >= end:
             raise SettingError(
@@ -82,6 +83,7 @@ class RunTimes:
                 " that gives an interval of no length would load nothing and call it a success;"
                 " in Airflow 3 use CronDataIntervalTimetable."
             )
+        start = kept_from(start, end, cutoff) or start
         now = min(self.session.clock.now(), int(time.time() * SECOND))
         settle = self.session.settings.settle
         missing = end + settle - now

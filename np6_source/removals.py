@@ -1,0 +1,210 @@
+"""Rows that were removed by age: the table ``_np6_removals``, and the removing itself.
+
+Ledger rows stay, for they hold no person: what was loaded and then removed is neither missing nor
+there. Loads never ask for what lies before the cutoff, see ``settings.Retention``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import dlt
+from dlt.common.schema import Schema
+from dlt.destinations.exceptions import DatabaseUndefinedRelation
+from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.destinations.sql_client import SqlClientBase
+
+from .dataset_lock import TTurn, duckdb_file, in_database_or_file
+from .destinations import kind_of_destination
+from .errors import SettingError
+from .ledger import loaded_schema
+from .persons.duckdb_file import rewrite
+from .persons.erasing import make_messages_anew
+from .schema import EVENT_TABLES, REJECTED_EVENTS
+from .tables.naming import name_of
+from .views import forget_messages
+from .windows import to_datetime, to_ms
+
+logger = logging.getLogger(__name__)
+
+TABLE = "_np6_removals"
+
+OUT_OF_REACH: Mapping[str, str] = {
+    "duckdb": "copies and backups of the DuckDB file",
+    "postgres": "dead rows until VACUUM FULL, the write-ahead log, replicas and backups",
+}
+"""What removing does not reach, by destination; of others time travel and snapshots."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What was, or would be, removed.
+
+    Attributes:
+        cutoff: Rows of events published before it, milliseconds since the epoch.
+        rows: How many, by table.
+    """
+
+    cutoff: int
+    rows: Mapping[str, int]
+
+
+def to_remove(pipeline: dlt.Pipeline, cutoff: int) -> Removal:
+    """What lies before a cutoff; changes nothing.
+
+    Args:
+        pipeline: The pipeline, in sync with its destination.
+        cutoff: Milliseconds since the epoch.
+
+    Raises:
+        SettingError: Rows cannot be removed from the destination.
+    """
+    names, schema = loaded_schema(pipeline, None)
+    with _sql(pipeline, *names) as client:
+        rows = {}
+        for table, column in _dated():
+            path = client.make_qualified_table_name(name_of(table, schema))
+            name = client.escape_column_name(schema.naming.normalize_path(column))
+            try:
+                ((count,),) = (
+                    client.execute_sql(
+                        f"SELECT count(*) FROM {path} WHERE {name} < %s", to_datetime(cutoff)
+                    )
+                    or []
+                )
+            except DatabaseUndefinedRelation:
+                continue
+            if count:
+                rows[table.name] = int(count)
+        return Removal(cutoff, rows)
+
+
+def remove(pipeline: dlt.Pipeline, cutoff: int, turn: TTurn = in_database_or_file) -> Removal:
+    """Removes the rows of events published before a cutoff, and notes it, in one transaction.
+
+    A DuckDB file is then written anew; ``messages``, where it is a table, is made anew.
+
+    Args:
+        pipeline: The pipeline, in sync with its destination.
+        cutoff: Milliseconds since the epoch.
+        turn: Waits until this process may change the dataset.
+
+    Returns:
+        What was removed; no row where that cutoff, or a later one, was applied before.
+
+    Raises:
+        SettingError: Rows cannot be removed from the destination.
+        RewritingFailed: The DuckDB file cannot be written anew; the next call does it.
+    """
+    with turn(pipeline):
+        names, schema = loaded_schema(pipeline, None)
+        with _sql(pipeline, *names) as client:
+            done, is_rewritten = _last(client, schema)
+        if done is not None and done >= cutoff and is_rewritten:
+            return Removal(cutoff, {})
+        found = Removal(cutoff, {})
+        if done is None or done < cutoff:
+            found = to_remove(pipeline, cutoff)
+            forget_messages(pipeline)
+            with _sql(pipeline, *names) as client:
+                _remove(client, schema, found)
+        make_messages_anew(pipeline)
+        _finish(pipeline, schema, names)
+    return found
+
+
+def _remove(client: SqlClientBase[Any], schema: Schema, removal: Removal) -> None:
+    before = to_datetime(removal.cutoff)
+    supports = client.capabilities.supports_ddl_transactions
+    has_transactions = supports or client.capabilities.supports_transactions
+    transaction: Any = client.begin_transaction() if has_transactions else nullcontext()
+    with transaction:
+        client.execute_sql(_created(client, schema))
+        for table, column in _dated():
+            if table.name in removal.rows:
+                path = client.make_qualified_table_name(name_of(table, schema))
+                name = client.escape_column_name(schema.naming.normalize_path(column))
+                client.execute_sql(f"DELETE FROM {path} WHERE {name} < %s", before)
+        columns = ", ".join(
+            _column(n, client, schema) for n in ("cutoff", "removed_at", "row_counts")
+        )
+        client.execute_sql(
+            f"INSERT INTO {_path(client, schema)} ({columns}) VALUES (%s, %s, %s)",
+            *(before, datetime.now(timezone.utc), json.dumps(removal.rows, sort_keys=True)),
+        )
+
+
+def _finish(pipeline: dlt.Pipeline, schema: Schema, names: list[str]) -> None:
+    """Has the old values leave the files too, as far as the destination lets it; last of all."""
+    with _sql(pipeline, *names) as client:
+        rewritten = _column("rewritten_at", client, schema)
+        path = client.make_qualified_table_name_path(
+            schema.naming.normalize_tables_path(TABLE), quote=True
+        )
+        done = f"SET {rewritten} = %s WHERE {rewritten} IS NULL"
+        now = datetime.now(timezone.utc)
+        if duckdb_file(pipeline) is None:
+            client.execute_sql(f"UPDATE {_path(client, schema)} {done}", now)
+            return
+    moment = f"TIMESTAMPTZ '{now.isoformat()}'"
+    rewrite(pipeline, [f"UPDATE {{}}.{'.'.join(path[-2:])} {done.replace('%s', moment)}"])
+
+
+def out_of_reach(pipeline: dlt.Pipeline) -> str:
+    """What removing does not reach, in words."""
+    return OUT_OF_REACH.get(kind_of_destination(pipeline), "time travel, fail-safe and snapshots")
+
+
+def _dated() -> list[tuple[Any, str]]:
+    """The tables whose rows have an age, and the column that tells it."""
+    return [*((table, "timestamp") for table in EVENT_TABLES), (REJECTED_EVENTS, "window_end")]
+
+
+def _last(client: SqlClientBase[Any], schema: Schema) -> tuple[int | None, bool]:
+    """The latest cutoff that was applied, and whether all are gone from the files."""
+    cutoff, rewritten = (_column(name, client, schema) for name in ("cutoff", "rewritten_at"))
+    query = f"SELECT max({cutoff}), count(*) - count({rewritten}) FROM {_path(client, schema)}"
+    try:
+        ((latest, waiting),) = client.execute_sql(query) or []
+    except DatabaseUndefinedRelation:
+        return None, True
+    return (None if latest is None else to_ms(latest)), not waiting
+
+
+def _created(client: SqlClientBase[Any], schema: Schema) -> str:
+    kinds = {
+        "cutoff": "TIMESTAMP WITH TIME ZONE",
+        "removed_at": "TIMESTAMP WITH TIME ZONE",
+        "row_counts": "VARCHAR(2000)",
+        "rewritten_at": "TIMESTAMP WITH TIME ZONE",
+    }
+    columns = ", ".join(f"{_column(name, client, schema)} {kind}" for name, kind in kinds.items())
+    return f"CREATE TABLE IF NOT EXISTS {_path(client, schema)} ({columns})"
+
+
+def _path(client: SqlClientBase[Any], schema: Schema) -> str:
+    return client.make_qualified_table_name(schema.naming.normalize_tables_path(TABLE))
+
+
+def _column(name: str, client: SqlClientBase[Any], schema: Schema) -> str:
+    return client.escape_column_name(schema.naming.normalize_path(name))
+
+
+def _sql(pipeline: dlt.Pipeline, *names: str) -> Any:
+    """A connection to the dataset.
+
+    Raises:
+        SettingError: Rows cannot be removed from the destination.
+    """
+    if not isinstance(pipeline.destination_client(*names), SqlJobClientBase):
+        raise SettingError(
+            "retention: no rows can be removed from files. Loads do not ask for what is older; what"
+            " is there has to be removed by the storage's own rules."
+        )
+    return pipeline.sql_client(*names)
