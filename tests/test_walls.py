@@ -47,6 +47,7 @@ FOLDERS: dict[str, set[str]] = {
     },
     "views": {*FACTS, "deduplication"},
     "volume": {"windows"},
+    "assumptions": {"windows"},
     "sandbox": {"endpoints", "dimensions"},
 }
 """Which other parts of the package a folder may import. ``cli`` may import any but ``sandbox``."""
@@ -55,6 +56,7 @@ FOREIGN = {
     "events": {"dlt", "requests", "tenacity", "filelock", "pendulum"},
     "api": {"dlt", "duckdb", "pyarrow"},
     "views": {"duckdb", "pyarrow", "requests"},
+    "assumptions": {"dlt", "duckdb", "pyarrow", "requests", "tenacity"},
     "volume": {"dlt", "duckdb", "pyarrow", "requests", "tenacity"},
     "sandbox": {"dlt", "requests", "tenacity"},
 }

@@ -1,0 +1,561 @@
+"""A rule for each open question: what is asked for, and what the responses mean.
+
+A rule returns "confirmed" where it has seen events that would have shown the contrary, and "cannot
+tell" wherever it has not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..windows import DAY, SECOND, Window, iso
+from .control import AGE, Asking, Control, find_control, window_query
+from .facts import EVENTS, REACTIVITIES, SENDS, Asked, Seen, TResult, Verdict
+
+MINUTE = 60 * SECOND
+CANNOT_TELL: TResult = "cannot tell"
+WITNESSES_OF_SORT = 8
+WITNESSES_OF_END = 5
+WITNESSES_OF_IDENTITY = 15
+WITNESSES_OF_STAMPS = 8
+FEWEST_OF_TYPES = 20
+OLD_STAMP = 10 * MINUTE
+CAP_FROM = 1_000
+CAP_DAYS = 20
+CAP_BYTES = 4_000_000
+REFUSED = (400, 422)
+"""Statuses that say that a parameter is not understood."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What every rule may rest on.
+
+    Attributes:
+        asking: Asks.
+        now: The time, milliseconds since the epoch.
+        control: Known events of all types; None: there are none.
+        reactions: Known reactions, as ``/actions/events`` returns them; None: there are none.
+        filter_is_sure: Whether bounds are known to act on ``timestamp``.
+    """
+
+    asking: Asking
+    now: int
+    control: Control | None
+    reactions: Control | None
+    filter_is_sure: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """An open question.
+
+    Attributes:
+        name: As ``--only`` takes it.
+        assumed: What the connector assumes.
+        rule: Finds out.
+        needs_filter: Whether it makes sense only where bounds act on ``timestamp``.
+    """
+
+    name: str
+    assumed: str
+    rule: Callable[[Known, Question], Verdict]
+    needs_filter: bool = False
+
+    def verdict(
+        self,
+        result: TResult,
+        evidence: str,
+        meaning: str = "",
+        setting: tuple[str, Any] | None = None,
+    ) -> Verdict:
+        """A verdict on it."""
+        return Verdict(self.name, self.assumed, result, evidence, meaning, setting)
+
+    def no(self, evidence: str) -> Verdict:
+        """That it cannot be told."""
+        return self.verdict(CANNOT_TELL, evidence)
+
+
+def spread(events: Sequence[Seen], count: int = 3) -> list[Seen]:
+    """Some events, spread evenly over all, from the first third, the middle and the last."""
+    if len(events) <= count:
+        return list(events)
+    return [events[len(events) * (2 * n + 1) // (2 * count)] for n in range(count)]
+
+
+# --- Whether bounds act on ``timestamp`` ---
+
+
+def acts_on_timestamp(known: Known, question: Question) -> Verdict:
+    """Reactions lie around their timestamps, and not around their stamps."""
+    reactions = known.reactions
+    if reactions is None:
+        return question.no("no reactions were found")
+    old = [
+        one
+        for one in reactions.in_order()
+        if one.stamped_at is not None and one.timestamp - one.stamped_at >= OLD_STAMP
+    ]
+    old = sorted(old, key=lambda one: (one.stamped_at or 0, one.id))[:4]
+    if len(old) < 2:
+        return question.no("under 2 reactions whose stamp is 10 minutes away")
+    missing = 0
+    for one in old:
+        around = Window(_floor(one.timestamp) - MINUTE, _floor(one.timestamp) + MINUTE)
+        found = known.asking.ids(window_query(EVENTS, around), {one.id})
+        there = None if found is None else found.has(one.id)
+        if there is None:
+            return question.no("a response could not be used")
+        missing += not there
+    if missing > 1:
+        return question.verdict(
+            "contradicted",
+            f"{missing} of {len(old)} reactions are not around their own timestamp",
+            "a window returns other events than those published in it",
+        )
+    if missing:
+        return question.no("1 reaction was not found again")
+    return question.verdict("confirmed", f"{len(old)} old reactions, each around its timestamp")
+
+
+# --- Bounds ---
+
+
+def half_open(known: Known, question: Question) -> Verdict:
+    """``[t, t+5 s)`` has an event of t; ``[t-5 s, t)`` and ``[t+1 s, t+6 s)`` have not."""
+    pivots = [one for one in _events(known) if one.timestamp % SECOND == 0]
+    return _bounds(known, question, pivots, 5 * SECOND, SECOND, "on whole seconds")
+
+
+def to_the_millisecond(known: Known, question: Question) -> Verdict:
+    """``[t, t+1 ms)`` has an event of t; ``[t-1, t)`` and ``[t+1, t+2)`` have not."""
+    pivots = [one for one in _events(known) if 2 <= one.timestamp % SECOND <= 997]
+    return _bounds(known, question, pivots, 1, 1, "between seconds")
+
+
+def _bounds(
+    known: Known, question: Question, events: Sequence[Seen], width: int, step: int, where: str
+) -> Verdict:
+    pivots = spread(events)
+    if not pivots:
+        return question.no(f"no event {where}")
+    deviating: Counter[str] = Counter()
+    for one in pivots:
+        t = one.timestamp
+        spans = {
+            "its start is not inside": (Window(t, t + width), True),
+            "its end is inside": (Window(t - width, t), False),
+            "bounds are cut": (Window(t + step, t + step + width), False),
+        }
+        for what, (window, expected) in spans.items():
+            found = known.asking.ids(window_query(EVENTS, window), {one.id} if expected else ())
+            there = None if found is None else found.has(one.id)
+            if there is None:
+                return question.no("a response could not be used")
+            deviating[what] += there != expected
+    shown = [f"{what} ({count} of {len(pivots)})" for what, count in deviating.items() if count]
+    if shown:
+        return question.verdict(
+            "contradicted",
+            ", ".join(shown),
+            "events at the edges of windows may be missed: ask for wider ones",
+            ("widen_bounds", 60.0 if deviating["bounds are cut"] or step > 1 else 1.0),
+        )
+    return question.verdict("confirmed", f"{len(pivots)} events {where}, 3 requests each")
+
+
+def numbers_are_ms(known: Known, question: Question) -> Verdict:
+    """A bound that is a number is milliseconds since the epoch."""
+    window, inside, outside = _middle(known)
+    if not inside:
+        return question.no("no events were found")
+    asked = Asked(EVENTS, str(window.start), str(window.end))
+    response = known.asking.status(asked)
+    refused = response.status in REFUSED
+    if response.events is None and not refused:
+        return question.no("a response could not be used")
+    setting = ("timestamp_format", "iso")
+    if refused:
+        text = f"refused with {response.status}"
+        return question.verdict("contradicted", text, "send bounds as ISO 8601", setting)
+    far = [
+        one
+        for one in response.events or ()
+        if not window.start - MINUTE <= one.timestamp < window.end + MINUTE
+    ]
+    if len(far) > 1:
+        text = f"{len(far)} events from far outside the window"
+        return question.verdict("contradicted", text, "send bounds as ISO 8601", setting)
+    found = known.asking.ids(asked, inside)
+    if found is None:
+        return question.no("a response could not be used")
+    if found.ids & outside:
+        text = f"{len(found.ids & outside)} known events from outside the window"
+        return question.verdict("contradicted", text, "send bounds as ISO 8601", setting)
+    if not found.is_whole:
+        return question.no("the response was cut")
+    if not found.ids >= inside:
+        in_seconds = Asked(EVENTS, str(window.start // SECOND), str(window.end // SECOND))
+        also = known.asking.ids(in_seconds, inside)
+        unit = "they are seconds" if also and also.ids >= inside else "they are something else"
+        text = f"{len(inside - found.ids)} known events are missing; {unit}"
+        return question.verdict("contradicted", text, "send bounds as ISO 8601", setting)
+    if not outside:
+        return question.no("no known event outside the window")
+    return question.verdict(
+        "confirmed", f"{len(inside)} events inside, none of {len(outside)} outside"
+    )
+
+
+def offsets_count(known: Known, question: Question) -> Verdict:
+    """A bound with ``+02:00`` is two hours earlier in UTC."""
+    return _written(known, question, lambda ms: iso(ms + 2 * 3600 * SECOND)[:-1] + "+02:00")
+
+
+def naive_is_utc(known: Known, question: Question) -> Verdict:
+    """A bound without offset is UTC."""
+    return _written(known, question, lambda ms: iso(ms)[:-1])
+
+
+def _written(known: Known, question: Question, text: Callable[[int], str]) -> Verdict:
+    window, inside, _ = _middle(known)
+    if not inside:
+        return question.no("no events were found")
+    asked = Asked(EVENTS, text(window.start), text(window.end))
+    response = known.asking.status(asked)
+    meaning = "nothing relies on it: bounds are sent with Z"
+    if response.status in REFUSED:
+        return question.verdict("contradicted", f"refused with {response.status}", meaning)
+    found = known.asking.ids(asked, inside)
+    if found is None or (not found.is_whole and not found.ids >= inside):
+        return question.no("a response could not be used")
+    if not found.ids & inside:
+        text_ = f"{len(inside)} known events are not there"
+        return question.verdict("contradicted", text_, meaning)
+    if not found.ids >= inside:
+        return question.no("some known events are not there")
+    return question.verdict("confirmed", f"{len(inside)} known events are there")
+
+
+def _middle(known: Known) -> tuple[Window, set[str], set[str]]:
+    """Five whole seconds around the middle event, known ids inside as ISO bounds show, and others.
+
+    Which events are inside is asked for, not computed: other rules judge bounds.
+    """
+    events = _events(known)
+    if not events or known.control is None:
+        return Window(0, 1), set(), set()
+    start = _floor(events[len(events) // 2].timestamp) - 2 * SECOND
+    window = Window(start, start + 5 * SECOND)
+    found = known.asking.ids(window_query(EVENTS, window), known.control.inside(window))
+    if found is None or not found.is_whole:
+        return window, set(), set()
+    ids = set(known.control.events)
+    return window, ids & found.ids, ids - found.ids
+
+
+# --- Order, types, identity ---
+
+
+def sorted_as_asked(known: Known, question: Question) -> Verdict:
+    """``sort=asc`` ascends and ``sort=desc`` descends."""
+    control = known.control
+    if control is None or len({one.timestamp for one in _events(known)}) < WITNESSES_OF_SORT:
+        return question.no(f"events at under {WITNESSES_OF_SORT} times")
+    asked = Asked(EVENTS, iso(control.window.start), iso(control.window.end), "desc")
+    response = known.asking.status(asked)
+    if response.events is None:
+        return question.no("a response could not be used")
+    moments = [one.timestamp for one in response.events]
+    if len(set(moments)) < WITNESSES_OF_SORT:
+        return question.no("the response was too short")
+    wrong = [] if control.is_ordered else ["asc"]
+    wrong += [] if moments == sorted(moments, reverse=True) else ["desc"]
+    if wrong:
+        text = f"events are in another order with sort={' and '.join(wrong)}"
+        return question.verdict("contradicted", text, "nothing relies on it")
+    return question.verdict("confirmed", f"{len(moments)} events, both ways")
+
+
+def mixed_has_sends(known: Known, question: Question) -> Verdict:
+    """``/actions/events`` returns executions, activations and cancellations, too."""
+    control, reactions = known.control, known.reactions
+    sends = [one for one in known.asking.mixed.values() if one.type in SENDS]
+    if sends:
+        kinds = sorted({str(one.type) for one in sends})
+        return question.verdict("confirmed", f"{len(sends)} sends ({', '.join(kinds)})")
+    if control is None or len(control.events) < FEWEST_OF_TYPES or reactions is None:
+        return question.no(f"under {FEWEST_OF_TYPES} events")
+    stamped = [one for one in reactions.in_order() if one.stamped_at is not None]
+    tried = 0
+    for one in spread(stamped, 4):
+        made = _floor(one.stamped_at or 0)
+        response = known.asking.status(
+            window_query(EVENTS, Window(made - 2 * MINUTE, made + 5 * MINUTE))
+        )
+        if response.events is None:
+            return question.no("a response could not be used")
+        if any(event.type in SENDS for event in response.events):
+            return question.verdict("confirmed", "sends when the messages of reactions were made")
+        tried += response.is_whole
+    if tried < 3 or not known.filter_is_sure:
+        return question.no("too few reactions that name their send")
+    return question.verdict(
+        "contradicted",
+        f"no send among {len(known.asking.mixed)} events, nor at {tried} times of sends",
+        "give action_ids: executions, activations and cancellations come per action",
+    )
+
+
+def end_bounds_reactions(known: Known, question: Question) -> Verdict:
+    """``reactivityEnd`` bounds the reaction, not the activation it follows."""
+    reactions = known.reactions
+    if reactions is None:
+        return question.no("no reactions were found")
+    events = [one for one in reactions.in_order() if one.stamped_at is not None]
+    best: tuple[int, list[Seen]] = (0, [])
+    for one in spread(events, 9):
+        cut = _floor(one.timestamp)
+        later = [
+            event
+            for event in events
+            if event.timestamp >= cut + MINUTE and (event.stamped_at or cut) < cut - MINUTE
+        ]
+        if len(later) > len(best[1]):
+            best = cut, later
+    cut, later = best
+    if len(later) < WITNESSES_OF_END:
+        return question.no(f"under {WITNESSES_OF_END} reactions that could show it")
+    asked = window_query(REACTIVITIES, Window(reactions.window.start, cut))
+    # They must be in the operation at all.
+    whole = known.asking.ids(window_query(REACTIVITIES, reactions.window))
+    if whole is None:
+        return question.no("a response could not be used")
+    could_come = [one for one in later if one.id in whole.ids]
+    if len(could_come) < WITNESSES_OF_END:
+        return question.no(f"under {WITNESSES_OF_END} reactions that could show it")
+    found = known.asking.ids(asked)
+    if found is None or not found.is_whole:
+        return question.no("a response could not be used")
+    beyond = [one for one in could_come if one.id in found.ids]
+    if len(beyond) > 1:
+        return question.verdict(
+            "contradicted",
+            f"{len(beyond)} of {len(could_come)} reactions come from after the end",
+            "windows of reactivities return later reactions again and again: leave out"
+            " actions_reactivities where actions_events has the reactions",
+        )
+    if beyond:
+        return question.no("1 reaction from after the end")
+    return question.verdict("confirmed", f"none of {len(could_come)} reactions after the end came")
+
+
+def same_everywhere(known: Known, question: Question) -> Verdict:
+    """A reaction has one id, timestamp and content in ``/events`` and ``/reactivities``."""
+    reactions = known.reactions
+    if reactions is None or len(reactions.events) < WITNESSES_OF_IDENTITY:
+        return question.no(f"under {WITNESSES_OF_IDENTITY} reactions")
+    window = Window(reactions.window.start - SECOND, reactions.window.end + SECOND)
+    response = known.asking.status(window_query(REACTIVITIES, window))
+    if response.events is None:
+        return question.no("a response could not be used")
+    others = {one.id: one for one in response.events}
+    missing = set(reactions.events) - set(others)
+    if missing and response.is_whole:
+        again = known.asking.status(window_query(REACTIVITIES, window))
+        others |= {one.id: one for one in again.events or ()}
+    common = [(one, others[name]) for name, one in reactions.events.items() if name in others]
+    moved = sum(one.timestamp != other.timestamp for one, other in common)
+    changed = sum(one.content != other.content for one, other in common)
+    meaning = "load one of the two operations: leave out actions_reactivities"
+    if moved:
+        text = f"{moved} of {len(common)} have another timestamp"
+        return question.verdict("contradicted", text, meaning)
+    if changed:
+        text = f"{changed} of {len(common)} have other content"
+        return question.verdict("contradicted", text, meaning)
+    if not common:
+        stamps = {(one.stamp, one.type) for one in others.values() if one.stamp}
+        alike = sum((one.stamp, one.type) in stamps for one in reactions.events.values())
+        if response.is_whole and alike >= WITNESSES_OF_IDENTITY:
+            text = f"no id in common, {alike} reactions to the same messages"
+            return question.verdict("contradicted", text, meaning)
+        return question.no("no reaction in common")
+    if len(common) < max(WITNESSES_OF_IDENTITY, 0.95 * len(reactions.events)):
+        lack = Counter(
+            str(one.type) for name, one in reactions.events.items() if name not in others
+        )
+        kinds = ", ".join(f"{count} {kind}" for kind, count in lack.most_common())
+        return question.no(f"{len(common)} are the same; not in both: {kinds}")
+    return question.verdict("confirmed", f"{len(common)} reactions, alike in both")
+
+
+def message_has_one_stamp(known: Known, question: Question) -> Verdict:
+    """A message's execution and activation have the same stamp id."""
+    by_message: dict[tuple[str, str], dict[str, list[Seen]]] = {}
+    for one in known.asking.mixed.values():
+        if one.type in ("execution", "activation") and one.action and one.contact and one.stamp:
+            message = by_message.setdefault((one.action, one.contact), {})
+            message.setdefault(one.type, []).append(one)
+    both = [
+        (one["execution"][0], one["activation"][0])
+        for one in by_message.values()
+        if len(one) == 2 and all(len(events) == 1 for events in one.values())
+    ]
+    # Others are of two messages.
+    both = [one for one in both if abs(one[0].timestamp - one[1].timestamp) < OLD_STAMP]
+    if len(both) < WITNESSES_OF_STAMPS:
+        return question.no(f"under {WITNESSES_OF_STAMPS} messages of which both are known")
+    shared = sum(execution.stamp == activation.stamp for execution, activation in both)
+    if shared >= 0.9 * len(both):
+        return question.verdict("confirmed", f"{shared} of {len(both)} messages")
+    if shared <= 0.1 * len(both):
+        return question.verdict(
+            "contradicted",
+            f"{len(both) - shared} of {len(both)} messages have two",
+            "message_id joins no execution to its activation: join by action and contact",
+        )
+    return question.no(f"{shared} of {len(both)} messages have one")
+
+
+def types_are_there(known: Known, question: Question) -> Verdict:
+    """Events of single-type operations name their type."""
+    for path in ("/actions/events/cancellations", "/actions/reactivities/bounces"):
+        control = find_control(known.asking, known.now, path)
+        if control is not None:
+            lack = sum(one.type is None for one in control.events.values())
+            if lack:
+                text = f"{lack} of {len(control.events)} have none"
+                return question.verdict("contradicted", text, "none: it is filled in")
+            return question.verdict("confirmed", f"{len(control.events)} events of {path}")
+    return question.no("no cancellations and no bounces were found")
+
+
+# --- Size, ids, errors ---
+
+
+def not_capped(known: Known, question: Question) -> Verdict:
+    """A response holds all events of its window."""
+    control = known.control
+    if control is None:
+        return question.no("no events were found")
+    end = (known.now - AGE) // SECOND * SECOND
+    density = max(1, len(control.events)) / control.window.width
+    width = int(min(CAP_DAYS * DAY, max(MINUTE, 1.3 * CAP_FROM / density))) // SECOND * SECOND
+    window = Window(end - width, end)
+    parts: set[str] = set()
+    for half in window.halves():
+        response = known.asking.status(window_query(EVENTS, half, CAP_BYTES))
+        if response.says_more:
+            return _capped(question, "headers say that there is more", None)
+        if response.events is None:
+            return question.no("a response could not be used")
+        parts |= {one.id for one in response.events}
+    response = known.asking.status(window_query(EVENTS, window, CAP_BYTES))
+    if response.says_more:
+        return _capped(question, "headers say that there is more", None)
+    if response.events is None or not response.is_whole:
+        return question.no("the response is too large, or could not be used")
+    count = len(response.events)
+    found = {one.id for one in response.events}
+    if parts - found:
+        again = known.asking.ids(window_query(EVENTS, window, CAP_BYTES), parts)
+        if again is None:
+            return question.no("a response could not be used")
+        still_there: set[str] = set()
+        for half in window.halves():
+            after = known.asking.ids(window_query(EVENTS, half, CAP_BYTES))
+            still_there |= set() if after is None else after.ids
+        lost = (parts - found - again.ids) & still_there
+        if parts - found - again.ids - still_there:
+            return question.no("events vanished meanwhile")
+        if lost:
+            text = f"{len(lost)} events of its halves are not in a response of {count}"
+            return _capped(question, text, count)
+    if count < CAP_FROM:
+        return question.no(f"{count} events in {width // DAY} days: under {CAP_FROM:,}")
+    return question.verdict("confirmed", f"{count:,} events in one response")
+
+
+def _capped(question: Question, text: str, count: int | None) -> Verdict:
+    return question.verdict(
+        "contradicted",
+        text,
+        "a response of so many rows is not whole: its window is halved",
+        None if count is None else ("row_limit", count),
+    )
+
+
+def unknown_id_is_404(known: Known, question: Question) -> Verdict:
+    """An action id that does not exist is answered with 404."""
+    end = (known.now - AGE) // SECOND * SECOND
+    path = "/actions/0ZZZZZ/events/bounces"
+    response = known.asking.status(window_query(path, Window(end - MINUTE, end)))
+    if response.status == 404:
+        return question.verdict("confirmed", "404")
+    if response.status in (200, 204) and not response.events:
+        text = f"{response.status} without events"
+        return question.verdict("contradicted", text, "a misspelt id looks like one without events")
+    if response.status == 400:
+        text = "400"
+        return question.verdict("contradicted", text, "an unknown id fails its resource")
+    return question.no(f"status {response.status}")
+
+
+def empty_is_an_array(known: Known, question: Question) -> Verdict:
+    """A window without events is an empty array."""
+    response = known.asking.status(window_query(EVENTS, Window(946_684_800_000, 946_684_801_000)))
+    if response.status == 200 and response.events == () and not response.is_empty:
+        return question.verdict("confirmed", "[]")
+    if response.status == 204 or (response.status == 200 and response.is_empty):
+        text = "204" if response.status == 204 else "200 without a body"
+        return question.verdict(
+            "contradicted", text, "204 is taken for empty, no body for an error"
+        )
+    return question.no(f"status {response.status}")
+
+
+def ids_come_once(known: Known, question: Question) -> Verdict:
+    """A response holds each id once."""
+    asking = known.asking
+    if asking.repeats:
+        text = f"{asking.repeats} repeats in {asking.responses} responses"
+        return question.verdict("contradicted", text, "none: tables have each event once")
+    if len(asking.held) < FEWEST_OF_TYPES:
+        return question.no(f"under {FEWEST_OF_TYPES} events")
+    return question.verdict(
+        "confirmed", f"{len(asking.held):,} ids in {asking.responses} responses"
+    )
+
+
+QUESTIONS = (
+    Question("filter", "bounds act on timestamp", acts_on_timestamp),
+    Question("bounds", "windows are half-open, to the second", half_open, True),
+    Question("precision", "bounds act to the millisecond", to_the_millisecond, True),
+    Question("numbers", "bounds that are numbers are milliseconds", numbers_are_ms, True),
+    Question("offset", "an offset of a bound counts", offsets_count, True),
+    Question("naive", "a bound without offset is UTC", naive_is_utc, True),
+    Question("sort", "events come as sort asks", sorted_as_asked),
+    Question("sends", "/actions/events has sends, too", mixed_has_sends),
+    Question("reactivity-end", "reactivityEnd bounds reactions", end_bounds_reactions, True),
+    Question("identity", "one id, timestamp and content everywhere", same_everywhere, True),
+    Question("cap", "a response is whole", not_capped, True),
+    Question("type", "single-type operations name the type", types_are_there),
+    Question("stamps", "execution and activation share a stamp", message_has_one_stamp),
+    Question("unknown-id", "an unknown id is 404", unknown_id_is_404),
+    Question("empty", "no events are an empty array", empty_is_an_array),
+    Question("once", "a response has each id once", ids_come_once),
+)
+"""In the order in which they are asked; the last looks back on all responses."""
+
+
+def _events(known: Known) -> list[Seen]:
+    return [] if known.control is None else known.control.in_order()
+
+
+def _floor(moment: int) -> int:
+    return moment // SECOND * SECOND

@@ -1,0 +1,320 @@
+"""``np6-source probe``: what the reference leaves open, found out for this account."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import dlt
+
+from ..api.client import ApiRequest
+from ..assumptions.facts import Asked, Refused, Response, Verdict, seen
+from ..assumptions.probe import probe
+from ..assumptions.rules import QUESTIONS
+from ..errors import (
+    IncompleteResponse,
+    RequestContext,
+    SettingError,
+    TryAgainLater,
+    Unauthorized,
+    Unreachable,
+)
+from ..extract.selection import session_of
+from ..settings import TTimestampFormat, at_least_one
+from ..windows import SECOND
+from .checks.api import Budget
+from .configuration import check_names
+from .document import Problem, installed_version, print_document
+from .nearest import did_you_mean
+from .options import add_output_options, configure_logging, make_source
+from .outcome import DONE, FAILED, FOUND, TRY_AGAIN_LATER, Output
+
+SUMMARY = "find out for this account what NP6's reference leaves open; loads nothing"
+NAMES = tuple(one.name for one in QUESTIONS)
+APART = 0.2
+"""Seconds between the starts of two requests, at least."""
+ORDER = {"contradicted": 0, "cannot tell": 1, "confirmed": 2}
+WIDTH = 100
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """A request whose bounds are written as the question asks.
+
+    Attributes:
+        asked: What is asked for.
+    """
+
+    asked: Asked
+    method: str = "GET"
+    accept: str = "application/json"
+    body: Any = None
+
+    @property
+    def path(self) -> str:
+        """See ``ApiRequest``."""
+        return self.asked.path
+
+    @property
+    def context(self) -> RequestContext:
+        """See ``ApiRequest``."""
+        return RequestContext("probe", "", f"[{self.asked.start}, {self.asked.end})")
+
+    def parameters(self, timestamp_format: TTimestampFormat) -> dict[str, str]:
+        """See ``ApiRequest``; the format is the question's own."""
+        return self.asked.query()
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a probe found.
+
+    Attributes:
+        verdicts: One for each question.
+        account: A digest of the key and the API's address.
+        requests: Requests that were sent.
+        bytes: Bytes of their bodies that were read, uncompressed.
+        statuses: How often each HTTP status came.
+        headers: Names of the headers that came.
+        ended_by: What ended it for all questions; None: nothing did.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    account: str
+    requests: int
+    bytes: int
+    statuses: dict[str, int]
+    headers: tuple[str, ...]
+    ended_by: Problem | None
+    is_later: bool
+
+    @property
+    def exit_status(self) -> int:
+        """0; 3 where an assumption is contradicted; 1, or 75, where the API refused to answer."""
+        if self.ended_by is not None:
+            return TRY_AGAIN_LATER if self.is_later else FAILED
+        is_contradicted = any(one.result == "contradicted" for one in self.verdicts)
+        return FOUND if is_contradicted else DONE
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.description = (
+        "Find out for this account what NP6's reference leaves open: one question after the other,"
+        " with about 80 small requests about events that are over 26 hours old. A verdict says"
+        " confirmed, contradicted or cannot tell. Loads nothing."
+    )
+    parser.epilog = (
+        f"Exit status 0: nothing the connector assumes is contradicted. {FOUND}: something is."
+        f" {FAILED}: the API refused the key, or did not answer. {TRY_AGAIN_LATER}: later."
+    )
+    what = parser.add_argument_group("what")
+    what.add_argument(
+        "--only", nargs="+", metavar="NAME", help=f"just these questions: {', '.join(NAMES)}"
+    )
+    what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
+    limits = parser.add_argument_group("limits")
+    limits.add_argument(
+        "--max-requests", type=int, default=120, metavar="N", help="requests at most (%(default)s)"
+    )
+    limits.add_argument(
+        "--max-bytes",
+        type=int,
+        default=40_000_000,
+        metavar="N",
+        help="bytes of responses after which nothing more is asked, uncompressed (%(default)s)",
+    )
+    output = parser.add_argument_group("report")
+    output.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write a report that can be shared: no id, name, address, host or moment is in it",
+    )
+    add_output_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit status."""
+    configure_logging(options)
+    check_names()
+    at_least_one(options.max_requests, "--max-requests")
+    at_least_one(options.max_bytes, "--max-bytes")
+    for name in options.only or ():
+        if name not in NAMES:
+            known = ", ".join(NAMES)
+            raise SettingError(f"--only {name}{did_you_mean(name, NAMES)}. There are {known}")
+    if options.report is not None and not options.report.absolute().parent.is_dir():
+        raise SettingError(f"--report {options.report}: there is no such folder")
+    found = find_out(options, APART)
+    if options.report is not None:
+        options.report.write_text(json.dumps(report_of(found), indent=2) + "\n", "utf-8")
+    problems = list(_problems(found))
+    if options.json:
+        print_document(
+            "probe",
+            found.exit_status,
+            result={"verdicts": [_as_json(one) for one in found.verdicts]},
+            problems=problems,
+            requests=found.requests,
+            byte_count=found.bytes,
+            account=found.account,
+        )
+        return found.exit_status
+    console = Output(quiet=options.quiet, markup=False, emoji=False)
+    for line in _lines(found):
+        console.print(line)
+    sys.stdout.flush()
+    if found.ended_by is not None:
+        print(f"error: {found.ended_by.what}\n  {found.ended_by.advice}", file=sys.stderr)
+    return found.exit_status
+
+
+def find_out(options: argparse.Namespace, apart: float) -> Found:
+    """Asks the questions.
+
+    Args:
+        options: What is asked for.
+        apart: Seconds between the starts of two requests, at least.
+
+    Raises:
+        SettingError: A setting cannot be used.
+    """
+    arguments = {} if options.base_url is None else {"base_url": options.base_url}
+    session = session_of(make_source(None, **arguments))
+    budget = Budget(session, options.max_requests, apart=apart)
+    asker = _Asker(budget)
+    with closing(budget.client):
+        verdicts = probe(
+            asker.ask,
+            int(time.time() * SECOND),
+            options.only or (),
+            options.max_requests,
+            options.max_bytes,
+        )
+    ended_by = None
+    if asker.refused is not None:
+        error = asker.refused
+        ended_by = Problem("error", type(error).__name__, error.problem, None, None, error.advice)
+    return Found(
+        tuple(sorted(verdicts, key=lambda one: ORDER[one.result])),
+        session.key,
+        budget.requests,
+        budget.byte_count,
+        dict(sorted(asker.statuses.items())),
+        tuple(sorted(asker.headers)),
+        ended_by,
+        isinstance(asker.refused, TryAgainLater),
+    )
+
+
+@dataclass
+class _Asker:
+    """Sends requests, and notes what can be told of them without telling of the account.
+
+    Attributes:
+        budget: Sends them.
+        statuses: How often each status came.
+        headers: Names of the headers that came.
+        refused: Why nothing more is sent; None: something may be.
+    """
+
+    budget: Budget
+    statuses: Counter[str] = field(default_factory=Counter)
+    headers: set[str] = field(default_factory=set)
+    refused: Unauthorized | TryAgainLater | Unreachable | None = None
+
+    def ask(self, asked: Asked) -> Response:
+        """Sends a request.
+
+        Raises:
+            Refused: The API refuses the key, asks to wait, or cannot be reached.
+        """
+        request: ApiRequest = ProbeRequest(asked)
+        response = self.budget.send(request, most_bytes=asked.most_bytes)
+        self.statuses[str(response.status)] += 1
+        self.headers |= {name.lower() for name in response.headers}
+        failure = response.failure
+        if isinstance(failure, (Unauthorized, TryAgainLater)) or (
+            isinstance(failure, Unreachable)
+            and response.status is None
+            and not self.statuses["200"]
+        ):
+            self.refused = failure
+            raise Refused(failure.problem)
+        if failure is not None:
+            more = isinstance(failure, IncompleteResponse)
+            return Response(response.status, None, says_more=more, headers=response.headers)
+        elements = response.elements
+        return Response(
+            response.status,
+            None if elements is None else tuple(filter(None, map(seen, elements))),
+            response.is_whole,
+            headers=response.headers,
+            is_empty=response.byte_count == 0,
+            byte_count=response.byte_count,
+        )
+
+
+def report_of(found: Found) -> dict[str, Any]:
+    """What can be shared: versions, the day, verdicts, counts, statuses, names of headers."""
+    return {
+        "np6-source": installed_version(),
+        "dlt": dlt.__version__,
+        "python": platform.python_version(),
+        "day": f"{datetime.now(timezone.utc):%Y-%m-%d}",
+        "requests": found.requests,
+        "bytes": found.bytes,
+        "statuses": found.statuses,
+        "headers": list(found.headers),
+        "verdicts": [_as_json(one) for one in found.verdicts],
+    }
+
+
+def _as_json(verdict: Verdict) -> dict[str, Any]:
+    setting = verdict.setting
+    return {
+        "question": verdict.question,
+        "assumed": verdict.assumed,
+        "result": verdict.result,
+        "evidence": verdict.evidence,
+        "meaning": verdict.meaning or None,
+        "setting": None if setting is None else {"name": setting[0], "value": setting[1]},
+    }
+
+
+def _problems(found: Found) -> Iterator[Problem]:
+    if found.ended_by is not None:
+        yield found.ended_by
+    for one in found.verdicts:
+        if one.result == "contradicted":
+            what = f"not so: {one.assumed}: {one.evidence}"
+            yield Problem("warning", one.question, what, None, None, _advice(one) or None)
+
+
+def _advice(verdict: Verdict) -> str:
+    setting = "" if verdict.setting is None else f" ({verdict.setting[0]} = {verdict.setting[1]!r})"
+    return verdict.meaning + setting
+
+
+def _lines(found: Found) -> Iterator[str]:
+    for one in found.verdicts:
+        yield f"{one.result:<14}{one.question:<16}{one.assumed}"
+        advice = _advice(one) if one.result == "contradicted" else ""
+        for text in (one.evidence, advice):
+            for line in textwrap.wrap(text, WIDTH - 30):
+                yield f"{'':<30}{line}"
+    counts: Counter[str] = Counter(one.result for one in found.verdicts)
+    told = ", ".join(f"{counts[name]} {name}" for name in ORDER if counts[name])
+    yield f"{told}; {found.requests} requests, {found.bytes / 1e6:,.1f} MB."

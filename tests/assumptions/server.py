@@ -1,0 +1,234 @@
+"""A server in pure Python with a knob for each open question, written apart from the sandbox.
+
+It takes what a request says as text, as a server would, and knows nothing of the rules.
+"""
+
+from __future__ import annotations
+
+import bisect
+import copy
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from np6_source.assumptions.facts import Asked, Response, seen
+
+DAY = 86_400_000
+HOUR = DAY // 24
+NOW = 1_760_000_000_000
+PARIS = ZoneInfo("Europe/Paris")
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+REACTIONS = ("hit", "bounce", "reply")
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """How the server differs from what the connector assumes; the defaults do not."""
+
+    start: str = "inclusive"
+    end: str = "exclusive"
+    cut: int = 1
+    cut_up: bool = False
+    numbers: str = "ms"
+    offsets: str = "honoured"
+    naive: str = "utc"
+    sort: str = "honoured"
+    selection: str = "timestamp"
+    reactivity_end: str = "reactions"
+    sends: bool = True
+    identity: str = "same"
+    cap: int = 0
+    cap_header: bool = False
+    types: bool = True
+    stamps: str = "shared"
+    unknown: int = 404
+    empty: str = "array"
+    repeats: float = 0.0
+    failing: float = 0.0
+    flapping: float = 0.0
+    vanishing: bool = False
+    whole_seconds: bool = False
+
+
+@dataclass(frozen=True)
+class Stored:
+    timestamp: int
+    stamped_at: int
+    kind: str
+    content: dict[str, Any]
+
+
+class Server:
+    """Answers for one made-up account.
+
+    Attributes:
+        requests: Requests so far.
+    """
+
+    def __init__(self, seed: int, knobs: Knobs, per_day: float | None = None) -> None:
+        self.knobs = knobs
+        self.requests = 0
+        self._dice = random.Random(seed)
+        dice = random.Random(seed + 1)
+        self._per_day = per_day or 10 ** dice.uniform(1.2, 3.4)
+        self._events = sorted(self._make(dice), key=lambda one: one.timestamp)
+        self._moments = [one.timestamp for one in self._events]
+
+    def _make(self, dice: random.Random) -> list[Stored]:
+        days = min(40.0, max(3.0, 8_000 / self._per_day))
+        found: list[Stored] = []
+        messages = int(self._per_day * days / 2.7)
+        for number in range(messages):
+            made = int(NOW - dice.random() * days * DAY)
+            sent = made + int(dice.expovariate(1 / 6_000))
+            action, contact = f"A{dice.randrange(9):05d}", f"C{number:07d}"
+            stamp = f"stamp-{number}"
+            own = f"own-{number}" if self.knobs.stamps == "own" else stamp
+            found.append(self._event(dice, "execution", made + 5, made, own, action, contact))
+            if dice.random() < 0.03:
+                found.append(self._event(dice, "cancellation", sent, made, own, action, contact))
+                continue
+            found.append(self._event(dice, "activation", sent, made, stamp, action, contact))
+            for _ in range(dice.choice((0, 0, 1, 1, 2))):
+                kind = dice.choices(REACTIONS, (30, 2, 1))[0]
+                late = sent + int(
+                    dice.choice((dice.expovariate(1 / HOUR), dice.random() * 2 * DAY))
+                )
+                found.append(self._event(dice, kind, late, made, stamp, action, contact))
+        return [one for one in found if one.timestamp < NOW]
+
+    def _event(
+        self,
+        dice: random.Random,
+        kind: str,
+        timestamp: int,
+        made: int,
+        stamp: str,
+        action: str,
+        contact: str,
+    ) -> Stored:
+        if self.knobs.whole_seconds or dice.random() < 0.5:
+            timestamp = timestamp // 1000 * 1000
+        part = "execution" if kind in ("execution", "cancellation") else "activation"
+        message = {
+            "id": action,
+            "stamp": {"id": stamp, "time": made},
+            "receiver" if part == "activation" else "recipient": {"id": contact},
+        }
+        content = {
+            "type": kind,
+            "id": f"{dice.getrandbits(64):016x}",
+            "timestamp": timestamp,
+            "source": {"type": "email", "detail": {part: message, "about": {"kind": kind}}},
+        }
+        return Stored(timestamp, made, kind, content)
+
+    def __call__(self, asked: Asked) -> Response:
+        knobs = self.knobs
+        self.requests += 1
+        if self._dice.random() < knobs.failing:
+            return Response(503, None)
+        if "0ZZZZZ" in asked.path:
+            return Response(knobs.unknown, () if knobs.unknown == 200 else None)
+        try:
+            start, end = self._bound(asked.start), self._bound(asked.end)
+        except ValueError:
+            return Response(400, None)
+        is_reaction = "/reactivities" in asked.path
+        kinds = {"cancellations": ("cancellation",), "bounces": ("bounce",)}.get(
+            asked.path.rsplit("/", 1)[-1], REACTIONS if is_reaction else None
+        )
+        if kinds is None and not knobs.sends:
+            kinds = REACTIONS
+        rows = []
+        for place in range(*self._places(start, end)):
+            one = self._events[place]
+            if kinds is not None and one.kind not in kinds:
+                continue
+            moment = one.stamped_at if knobs.selection == "stamp" else one.timestamp
+            last = moment
+            if is_reaction and knobs.reactivity_end == "activations":
+                last = one.stamped_at
+            is_first = knobs.start != "inclusive" and moment == start
+            if start is not None and (moment < start or is_first):
+                continue
+            if end is not None and (last > end or (knobs.end == "exclusive" and last == end)):
+                continue
+            if self._dice.random() < knobs.flapping:
+                continue
+            if knobs.vanishing and (place * 7919) % 97 < self.requests:
+                continue
+            rows.append(one)
+        return self._response(asked, rows, is_reaction, kinds)
+
+    def _places(self, start: int | None, end: int | None) -> tuple[int, int]:
+        """Where events that may be meant are."""
+        knobs = self.knobs
+        if knobs.selection == "stamp" or knobs.reactivity_end == "activations":
+            return 0, len(self._events)
+        first = 0 if start is None else bisect.bisect_left(self._moments, start)
+        last = len(self._events) if end is None else bisect.bisect_right(self._moments, end)
+        return first, max(first, last)
+
+    def _response(
+        self, asked: Asked, rows: list[Stored], is_reaction: bool, kinds: tuple[str, ...] | None
+    ) -> Response:
+        knobs = self.knobs
+        if not rows and knobs.empty != "array":
+            if knobs.empty == "204":
+                return Response(204, ())
+            return Response(200, None, is_empty=True)
+        contents = [self._shown(one, is_reaction, len(kinds or ()) == 1) for one in rows]
+        contents += [one for one in contents if self._dice.random() < knobs.repeats]
+        contents.sort(key=lambda one: one["timestamp"])
+        if knobs.sort == "ignored":
+            self._dice.shuffle(contents)
+        elif asked.sort == "desc" and knobs.sort == "honoured":
+            contents.reverse()
+        more = bool(knobs.cap) and len(contents) > knobs.cap
+        contents = contents[: knobs.cap or None]
+        if more and knobs.cap_header:
+            return Response(200, None, says_more=True)
+        most = asked.most_bytes // 700
+        events = tuple(one for one in map(seen, contents[:most]) if one is not None)
+        size = 700 * len(events)
+        return Response(200, events, len(contents) <= most, byte_count=size)
+
+    def _shown(self, one: Stored, is_reaction: bool, is_single: bool) -> dict[str, Any]:
+        identity, content = self.knobs.identity, one.content
+        if is_reaction and identity != "same":
+            content = copy.deepcopy(content)
+            if identity == "ids":
+                content["id"] = "r" + content["id"]
+            elif identity == "timestamps":
+                content["timestamp"] += 137
+            elif identity == "content":
+                content["source"]["detail"]["more"] = True
+        if is_single and not self.knobs.types:
+            content = {key: value for key, value in content.items() if key != "type"}
+        return content
+
+    def _bound(self, text: str | None) -> int | None:
+        if text is None:
+            return None
+        knobs = self.knobs
+        if text.isdigit():
+            if knobs.numbers == "refused":
+                raise ValueError(text)
+            if knobs.numbers == "ignored":
+                return None
+            moment = int(text) * (1000 if knobs.numbers == "s" else 1)
+        else:
+            if "+" in text and knobs.offsets == "refused":
+                raise ValueError(text)
+            if "+" in text and knobs.offsets == "ignored":
+                text = text.partition("+")[0] + "Z"
+            found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+            if found.tzinfo is None:
+                found = found.replace(tzinfo=PARIS if knobs.naive == "paris" else timezone.utc)
+            moment = (found - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(
+                milliseconds=1
+            )
+        return (moment + (knobs.cut - 1 if knobs.cut_up else 0)) // knobs.cut * knobs.cut

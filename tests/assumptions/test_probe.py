@@ -1,0 +1,148 @@
+"""What a probe finds out, against a server with a knob for each open question: no false verdict."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from np6_source.assumptions.facts import Asked, BudgetUsedUp, Refused, Response, Verdict
+from np6_source.assumptions.probe import probe
+from np6_source.assumptions.rules import QUESTIONS
+from tests.assumptions.server import NOW, Knobs, Server
+
+NAMES = [one.name for one in QUESTIONS]
+UNDER_SELECTION = {
+    "filter", "bounds", "precision", "numbers", "offset", "naive", "reactivity-end", "identity",
+    "cap", "sort",
+}  # fmt: skip
+
+CASES: dict[str, tuple[Knobs, set[str]]] = {
+    "as assumed": (Knobs(), set()),
+    "whole seconds only": (Knobs(whole_seconds=True), set()),
+    "start exclusive": (Knobs(start="exclusive"), {"bounds", "precision"}),
+    "end inclusive": (Knobs(end="inclusive"), {"bounds", "precision"}),
+    "cut to the second": (Knobs(cut=1000), {"precision"}),
+    "cut up to the second": (Knobs(cut=1000, cut_up=True), {"precision"}),
+    "cut to the minute": (Knobs(cut=60_000), {"bounds", "precision"}),
+    "numbers are seconds": (Knobs(numbers="s"), {"numbers"}),
+    "numbers refused": (Knobs(numbers="refused"), {"numbers"}),
+    "numbers ignored": (Knobs(numbers="ignored"), {"numbers"}),
+    "offsets refused": (Knobs(offsets="refused"), {"offset"}),
+    "offsets ignored": (Knobs(offsets="ignored"), {"offset"}),
+    "naive is Paris": (Knobs(naive="paris"), {"naive"}),
+    "sort ignored": (Knobs(sort="ignored"), {"sort"}),
+    "always ascending": (Knobs(sort="ascending"), {"sort"}),
+    "selected by stamp": (Knobs(selection="stamp"), UNDER_SELECTION),
+    "end bounds activations": (Knobs(reactivity_end="activations"), {"reactivity-end"}),
+    "no sends": (Knobs(sends=False), {"sends"}),
+    "other ids": (Knobs(identity="ids"), {"identity"}),
+    "other timestamps": (Knobs(identity="timestamps"), {"identity"}),
+    "other content": (Knobs(identity="content"), {"identity"}),
+    "capped": (Knobs(cap=500), {"cap"}),
+    "capped with a header": (Knobs(cap=500, cap_header=True), {"cap"}),
+    "types left out": (Knobs(types=False), {"type"}),
+    "own stamps": (Knobs(stamps="own"), {"stamps"}),
+    "unknown ids are empty": (Knobs(unknown=200), {"unknown-id"}),
+    "unknown ids are 400": (Knobs(unknown=400), {"unknown-id"}),
+    "empty is 204": (Knobs(empty="204"), {"empty"}),
+    "empty is nothing": (Knobs(empty="nothing"), {"empty"}),
+    "repeats": (Knobs(repeats=0.02), {"once"}),
+    "requests fail": (Knobs(failing=0.02), set()),
+}
+"""Other sides of the questions, and which verdicts may be "contradicted" there."""
+
+UNSTABLE = {"flapping": Knobs(flapping=0.1), "vanishing": Knobs(vanishing=True)}
+
+
+def false_verdicts(case: str, seed: int) -> tuple[list[Verdict], Counter[str]]:
+    """Verdicts that are false, and how often each question of the case was undecided."""
+    knobs, other_side = CASES[case]
+    verdicts = probe(Server(seed, knobs), NOW)
+    wrong = []
+    for one in verdicts:
+        is_other = one.question in other_side
+        holds = case in MAY_CONFIRM.get(one.question, ())
+        if one.result == ("confirmed" if is_other and not holds else "contradicted"):
+            wrong += [] if is_other and one.result == "contradicted" else [one]
+    undecided = Counter(one.question for one in verdicts if one.result == "cannot tell")
+    return wrong, undecided
+
+
+MAY_CONFIRM = {
+    # What holds all the same: the events of a window by stamp are ordered, whole and so on.
+    "sort": ("selected by stamp",),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_verdict_is_false(case: str) -> None:
+    for seed in range(1_000, 1_003):
+        assert false_verdicts(case, seed)[0] == []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("case", CASES)
+def test_no_verdict_is_false_on_200_seeds(case: str) -> None:
+    for seed in range(5_000, 5_200):
+        assert false_verdicts(case, seed)[0] == []
+
+
+@pytest.mark.parametrize("case", [name for name, (_, sides) in CASES.items() if sides])
+def test_the_other_side_is_found_in_a_large_account(case: str) -> None:
+    knobs, other_side = CASES[case]
+    verdicts = {one.question: one for one in probe(Server(7, knobs, per_day=2_000), NOW)}
+    found = {name for name in other_side if verdicts[name].result == "contradicted"}
+    assert found, {name: verdicts[name] for name in other_side}
+
+
+def test_a_server_as_assumed_is_confirmed() -> None:
+    server = Server(7, Knobs(), per_day=2_000)
+    verdicts = probe(server, NOW)
+    assert {one.question: one.result for one in verdicts} == dict.fromkeys(NAMES, "confirmed")
+    assert server.requests < 100
+
+
+@pytest.mark.parametrize("name", UNSTABLE)
+def test_responses_that_are_not_stable_prove_nothing(name: str) -> None:
+    for seed in range(5):
+        verdicts = probe(Server(seed, UNSTABLE[name], per_day=500), NOW)
+        assert {one.result for one in verdicts} == {"cannot tell"}, seed
+        assert {one.evidence for one in verdicts} <= {
+            "responses are not stable: known events vanished"
+        }
+
+
+def test_a_budget_ends_the_asking_and_keeps_what_was_found() -> None:
+    server = Server(7, Knobs(), per_day=2_000)
+    results = Counter(one.result for one in probe(server, NOW, most_requests=30))
+    assert server.requests <= 30
+    assert results["confirmed"] > 0
+    assert results["cannot tell"] > 5
+
+
+def test_only_some_questions() -> None:
+    server = Server(7, Knobs(), per_day=2_000)
+    (verdict,) = probe(server, NOW, only=["unknown-id"])
+    assert (verdict.question, verdict.result) == ("unknown-id", "confirmed")
+    assert server.requests < 25
+
+
+@pytest.mark.parametrize("status", [None, 403, 404, 500])
+def test_an_api_that_does_not_answer_shows_nothing(status: int | None) -> None:
+    verdicts = probe(lambda asked: Response(status, None), NOW)
+    told = {one.question for one in verdicts if one.result != "cannot tell"}
+    assert told <= {"unknown-id"}
+
+
+def test_a_refused_key_ends_it_at_once() -> None:
+    asked: list[Asked] = []
+
+    def ask(one: Asked) -> Response:
+        asked.append(one)
+        raise Refused("key refused (401)")
+
+    verdicts = probe(ask, NOW)
+    assert len(asked) == 1
+    assert {one.evidence for one in verdicts} == {"key refused (401)"}
+    assert not issubclass(Refused, BudgetUsedUp)

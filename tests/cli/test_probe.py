@@ -1,0 +1,143 @@
+"""``np6-source probe`` over HTTP: verdicts on the sandbox's variants, report, exit statuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from np6_source.__main__ import main
+from np6_source.cli.probe import NAMES
+from np6_source.sandbox import Account, Fault, Sandbox, Variants, generated_account
+
+TMake = Callable[..., Any]
+VERDICT = ["question", "assumed", "result", "evidence", "meaning", "setting"]
+REPORT = [
+    *("np6-source", "dlt", "python", "day", "requests", "bytes", "statuses", "headers"),
+    "verdicts",
+]
+
+
+@pytest.fixture(scope="module")
+def account() -> Any:
+    end = datetime.now(timezone.utc).replace(microsecond=0)
+    made_up = generated_account(30_000, seed=5, start=end - timedelta(days=30), end=end)
+    yield made_up
+    made_up.close()
+
+
+@pytest.fixture
+def run(
+    account: Account,
+    serve: TMake,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> TMake:
+    """Probes a sandbox; returns the status, the results and the sandbox."""
+    monkeypatch.setattr("np6_source.cli.probe.APART", 0.0)
+
+    def call(
+        *options: str, variants: Variants | None = None, faults: tuple[Any, ...] = ()
+    ) -> tuple[int, dict[str, str], Sandbox]:
+        sandbox: Sandbox = serve(account, variants=variants, faults=faults)
+        monkeypatch.setenv("SOURCES__NP6__API_KEY", sandbox.key)
+        monkeypatch.setenv("SOURCES__NP6__BASE_URL", sandbox.url)
+        capsys.readouterr()
+        status = main(["probe", "--json", *options])
+        output = capsys.readouterr().out
+        document = json.loads(output)
+        assert sandbox.key not in output
+        assert document["exit_status"] == status
+        verdicts = (document["result"] or {"verdicts": []})["verdicts"]
+        assert all(list(one) == VERDICT for one in verdicts)
+        assert document["requests"] == len(sandbox.requests)
+        return status, {one["question"]: one["result"] for one in verdicts}, sandbox
+
+    return call
+
+
+def test_nothing_is_contradicted_by_a_server_as_assumed(run: TMake, tmp_path: Path) -> None:
+    status, results, sandbox = run("--report", str(tmp_path / "report.json"))
+    assert status == 0
+    assert set(results) == set(NAMES)
+    assert "contradicted" not in results.values()
+    assert sum(result == "confirmed" for result in results.values()) >= 13
+    assert len(sandbox.requests) < 110
+    text = (tmp_path / "report.json").read_text("utf-8")
+    report = json.loads(text)
+    assert list(report) == REPORT
+    held = {value for one in sandbox.account.events() for value in (one["id"],)}
+    assert not any(name in text for name in held)
+    for told in (sandbox.key, "127.0.0.1", "@", "T0", "T1", "T2"):
+        assert told not in text
+
+
+@pytest.mark.parametrize(
+    ("variants", "contradicted"),
+    [
+        (Variants(start_bound="exclusive"), {"bounds", "precision"}),
+        (Variants(bounds_cut="minute"), {"bounds", "precision"}),
+        (Variants(numbers="s", naive_bounds="paris"), {"numbers", "naive"}),
+        (Variants(reactivity_end="activations"), {"reactivity-end"}),
+        (Variants(mixed_sends="left_out", sort="ignored"), {"sends", "sort"}),
+        (Variants(row_cap=300), {"cap"}),
+        (Variants(unknown_ids="empty", no_events="204"), {"unknown-id", "empty"}),
+    ],
+    ids=str,
+)
+def test_other_sides_and_nothing_else_are_contradicted(
+    run: TMake, variants: Variants, contradicted: set[str]
+) -> None:
+    status, results, _ = run(variants=variants)
+    found = {name for name, result in results.items() if result == "contradicted"}
+    assert found
+    assert found <= contradicted
+    assert status == 3
+
+
+def test_a_key_that_is_refused_ends_it_with_one_request(run: TMake) -> None:
+    status, results, sandbox = run(faults=(Fault("status", 401),))
+    assert (status, len(sandbox.requests)) == (1, 1)
+    assert set(results.values()) == {"cannot tell"}
+
+
+def test_a_rate_limit_ends_it_with_75(run: TMake) -> None:
+    status, results, sandbox = run(faults=(Fault("status", 429, retry_after="600"),))
+    assert (status, len(sandbox.requests)) == (75, 1)
+    assert set(results.values()) == {"cannot tell"}
+
+
+def test_no_more_requests_are_sent_than_allowed(run: TMake) -> None:
+    status, results, sandbox = run("--max-requests", "25")
+    assert (status, len(sandbox.requests) <= 25) == (0, True)
+    assert "confirmed" in results.values()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--only", "bound"), ("--max-requests", "0"), ("--report", "/nowhere/at/all.json")],
+)
+def test_options_that_cannot_be_used_end_with_2(run: TMake, options: tuple[str, ...]) -> None:
+    assert run(*options)[0] == 2
+
+
+def test_each_status_is_that_of_the_process(
+    command_line: Any, account: Account, serve: TMake
+) -> None:
+    def ended(sandbox: Sandbox, *options: str) -> Any:
+        return command_line.run(
+            *("-m np6_source", "probe", "--base-url", sandbox.url, *options),
+            SOURCES__NP6__API_KEY=sandbox.key,
+        )
+
+    well = ended(serve(account), "--only", "unknown-id")
+    assert (well.returncode, well.stderr) == (0, "")
+    assert "confirmed     unknown-id" in well.stdout
+    assert max(map(len, well.stdout.splitlines())) <= 100
+    other = serve(account, variants=Variants(unknown_ids="empty"))
+    assert ended(other, "--only", "unknown-id", "--quiet").returncode == 3
+    assert ended(other, "--only", "no-such").returncode == 2
