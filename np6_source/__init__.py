@@ -102,6 +102,8 @@ def np6_source(
     request_timeout: float | None = ClientSettings.request_timeout,
     timestamp_format: TTimestampFormat = ClientSettings.timestamp_format,
     timestamps_are_final: bool = False,
+    widen_bounds: float = 0.0,
+    row_limit: int | None = None,
     on_error: TOnError = "raise",
     table_format: TTableFormat | None = None,
     bad_events: TBadEvents = "refuse",
@@ -176,6 +178,11 @@ def np6_source(
             read only the part of a table that lies in the increment's range of time; an event that
             comes with another timestamp all the same is then in the table twice. False: they look
             for every id in the whole table, half a second per 10 million rows.
+        widen_bounds: Seconds by which requests reach beyond their window on both sides, for an API
+            that does not keep to bounds as documented (`np6-source probe` finds out). What comes
+            from there is merged: no event is in the tables twice.
+        row_limit: Rows at which the API cuts a response without saying so (`np6-source probe` finds
+            out): a response of just so many is not taken, and its window is halved.
         on_error: ``raise``: a failure ends the run and nothing of it is loaded; only an id that NP6
             does not know (404) is logged and left out. ``keep``: what is complete is loaded, an id
             that fails stops no other, and the failures are in the resources' metrics.
@@ -229,6 +236,8 @@ def np6_source(
         largest_load=None if largest_load is None else at_least_one(largest_load, "largest_load"),
         stop_when=stop_when or (lambda: False),
         timestamps_are_final=timestamps_are_final,
+        widen_bounds=span_ms(widen_bounds, "widen_bounds"),
+        row_limit=None if row_limit is None else at_least_one(row_limit, "row_limit"),
         on_error=on_error,
         classification=classes(classification),
         classification_parameter=classification_parameter,

@@ -125,6 +125,8 @@ class Settings:
         classification_parameter: Name of the hit operations' parameter.
         items_events: ``itemsEvents`` of the campaign operations' request body.
         timestamps_are_final: NP6 never gives an event another timestamp.
+        widen_bounds: By how much the bounds that are sent lie outside of the window.
+        row_limit: Rows at which the API is known to cut a response; None: none is known.
         table_format: The format of the tables, None: the destination's own.
         bad_events: ``refuse``: a response with an event that cannot be taken fails. ``keep``: such
             events go to ``rejected_events``.
@@ -150,6 +152,8 @@ class Settings:
     classification_parameter: str
     items_events: Sequence[Any]
     timestamps_are_final: bool
+    widen_bounds: int
+    row_limit: int | None
     table_format: TTableFormat | None = None
     bad_events: TBadEvents = "refuse"
     account: str = ""

@@ -90,6 +90,7 @@ class WindowRequest:
         query: Further query parameters.
         body: JSON body of a POST.
         accept: Media types that are taken.
+        widened_by: Milliseconds by which the bounds that are sent lie further out.
     """
 
     endpoint: Endpoint
@@ -99,6 +100,12 @@ class WindowRequest:
     query: tuple[tuple[str, str], ...] = ()
     body: Any = None
     accept: str = "application/json"
+    widened_by: int = 0
+
+    @property
+    def asked(self) -> Window:
+        """The span whose bounds are sent."""
+        return Window(self.window.start - self.widened_by, self.window.end + self.widened_by)
 
     @property
     def method(self) -> str:
@@ -122,7 +129,7 @@ class WindowRequest:
         query = dict(self.query)
         if self.endpoint.id_query:
             query[self.endpoint.id_query] = self.scope
-        query |= {start: as_text(self.window.start), end: as_text(self.window.end)}
+        query |= {start: as_text(self.asked.start), end: as_text(self.asked.end)}
         return query | {"sort": "asc"}
 
 

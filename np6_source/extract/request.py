@@ -30,4 +30,6 @@ def window_request(
     if classification:
         query = ((settings.classification_parameter, classification),)
     body = {"itemsEvents": settings.items_events} if endpoint.sends_items_events else None
-    return WindowRequest(endpoint, window, scope_id, label, query, body)
+    return WindowRequest(
+        endpoint, window, scope_id, label, query, body, widened_by=settings.widen_bounds
+    )

@@ -135,6 +135,8 @@ class ExtractSession:
         self.ended_by: RequestFailed | None = None
         self._said: set[str] = set()
         self.limits = RowLimits()
+        if self.settings.row_limit is not None:
+            self.limits.prove(self.settings.row_limit)
         self._ledger: list[TCoverage | None] = []
         self.actions = ActionList(self.settings.account)
         self.suppression = NOBODY

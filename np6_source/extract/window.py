@@ -361,7 +361,7 @@ class _Reception:
         is_campaign = endpoint.path.startswith("/campaigns/{id}")
         origin = Origin(
             window=self.window,
-            requested=self._request.window,
+            requested=self._request.asked,
             requested_at=self._requested_at,
             resource=endpoint.name,
             scope=of_scope_key(self._request.scope_label)[0],

@@ -65,6 +65,16 @@ def test_plan_prints_lines_as_the_page_shows_them(reader: Project) -> None:
     assert set(words(shown)) == set(words(page.text)) == PLANNED
 
 
+@pytest.mark.timeout(PATIENCE)
+def test_probe_prints_lines_as_the_page_shows_them(reader: Project) -> None:
+    (page,) = (block for block in blocks(PAGE) if block.text.startswith("confirmed     filter"))
+    shown = reader.command(["bash", "-eu"], "np6-source probe --only filter bounds unknown-id")
+    questions = {line for line in page.text.splitlines() if line.startswith("confirmed")}
+    results = {line for line in shown.splitlines() if line[:1] not in (" ", "")}
+    assert {line[14:] for line in questions} == {line[14:] for line in results if ";" not in line}
+    assert "confirmed     unknown-id" in shown
+
+
 PLANNED = {
     *("actions_events", "sampled:", "events", "bytes", "requests", "time", "disk", "load"),
 }
