@@ -33,7 +33,12 @@ from .dlt_internals.configuration import (
     with_staging_layout,
 )
 from .dlt_internals.packages import begun_packages
-from .dlt_internals.pipelines import around_load_step, do_not_restore, set_around_load_step
+from .dlt_internals.pipelines import (
+    around_load_step,
+    do_not_restore,
+    keeping_rows_out_of_errors,
+    set_around_load_step,
+)
 from .errors import SettingError
 from .lake import check_writers
 
@@ -163,7 +168,7 @@ def _beside_others(pipeline: dlt.Pipeline, turn: TTurn, drops_staging: bool) -> 
             would leave one each time.
     """
     folder = Path(pipeline.working_dir)
-    with turn(pipeline):
+    with turn(pipeline), keeping_rows_out_of_errors(pipeline):
         name = _own_name(folder)
         layout = given_staging_layout(pipeline.destination) or ""
         is_own = name is not None and layout.endswith(f"_of_{name.token}")

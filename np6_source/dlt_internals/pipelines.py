@@ -129,12 +129,15 @@ def keeping_rows_out_of_errors(pipeline: dlt.Pipeline) -> Iterator[None]:
     """Lets a failed step's error, and dlt's trace of it, quote nothing of rows.
 
     dlt 1.31 keeps the messages of failed load jobs in the error, in those that caused it, and in
-    the trace in the pipeline's folder.
+    the trace in the pipeline's folder. Inside ``pipeline.run`` the trace is still being made, and
+    is written after the error has passed.
     """
     try:
         yield
     except PipelineStepFailed as error:
         _clean(error, set())
+        if pipeline._trace is not None:
+            pipeline._trace.steps[:] = [_cleaned(step) for step in pipeline._trace.steps]
         trace = pipeline.last_trace
         if trace is not None:
             trace.steps[:] = [_cleaned(step) for step in trace.steps]
@@ -155,6 +158,8 @@ def _clean(error: BaseException | None, seen: set[int]) -> None:
             setattr(error, name, without_rows(value))
         elif isinstance(value, BaseException):
             _clean(value, seen)
+        elif isinstance(value, tuple):
+            setattr(error, name, _cleaned(value))  # What the step did, with each job's message.
     _clean(error.__cause__, seen)
     _clean(error.__context__, seen)
 

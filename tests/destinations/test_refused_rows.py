@@ -19,7 +19,9 @@ ALL = "actions_events"
 ADDRESS = "person1@example.com"
 
 
+@pytest.mark.parametrize("way", ["load", "pipeline.run"])
 def test_postgres_refuses_a_row(
+    way: str,
     make_store: Callable[[str], Store],
     serve: Callable[..., Any],
     make: Callable[..., Any],
@@ -32,11 +34,16 @@ def test_postgres_refuses_a_row(
     load(store.pipeline, make(sandbox, ALL))
     store.execute("ALTER TABLE np6.events ADD CHECK (recipient NOT LIKE '%@%')")
     sandbox.now = at("03-02")
+    pipeline = store.pipeline
+    run = {
+        "load": lambda source: load(pipeline, source),
+        "pipeline.run": lambda source: pipeline.run(source()),
+    }[way]
     with (
         caplog.at_level(logging.DEBUG),
         pytest.raises(PipelineStepFailed, match=r"Failing row contains \(\.\.\.\)") as failed,
     ):
-        load(store.pipeline, make(sandbox, ALL))
+        run(make(sandbox, ALL))
     said = capfd.readouterr()
     shown = "".join(traceback.format_exception(failed.value))
     for text in (shown, caplog.text, said.out, said.err):
