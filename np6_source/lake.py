@@ -34,7 +34,7 @@ from . import destinations
 from .dataset_lock import lock_file
 from .destinations import CLOCK_NOISE
 from .errors import SettingError
-from .schema import TOMBSTONE
+from .schema import EXECUTION_DATA_TABLE, TOMBSTONE
 
 if TYPE_CHECKING:
     from dlt.common.destination import Destination
@@ -164,8 +164,8 @@ class Merge:
 
 def without_tombstones(rows: pa.Table) -> pa.Table:
     """The rows without those that only say that an event has none."""
-    if TOMBSTONE.column not in rows.column_names:
-        return rows
+    if not {*EXECUTION_DATA_TABLE.key, TOMBSTONE.column} <= set(rows.column_names):
+        return rows  # A cancellation's value_type may have the same word.
     says = pc.equal(rows[TOMBSTONE.column], TOMBSTONE.value)
     return rows.filter(pc.invert(pc.fill_null(says, False)))
 
