@@ -31,11 +31,12 @@ from ..isolation import keep_apart
 from ..ledger import TCoverage, policies, proven
 from ..reloading import INTENT
 from ..settings import ClientSettings, Settings
-from ..windows import SECOND
+from ..windows import SECOND, iso
 from .account import key_digest
 from .action_list import ActionList
 from .guards import is_emptied
 from .policy import POLICY, check_policy, label_of, policies_in_state
+from .progress import has_progress
 from .row_limits import RowLimits
 from .spool import spool_folder
 
@@ -111,6 +112,7 @@ class ExtractSession:
                 keep_apart(dlt.current.pipeline())
                 self._begin(load_id)
                 self._check_policy()
+                self._say_where_it_begins()
                 self._read_erasures()
             self._users += 1
             if self._tools is None:
@@ -162,6 +164,24 @@ class ExtractSession:
             state[POLICY] = asked
         else:
             state.pop(POLICY, None)
+
+    def _say_where_it_begins(self) -> None:
+        """Warns where a source has no progress, but one of another name has: it may be the same."""
+        state, name = dlt.current.source_state(), dlt.current.source_schema().name
+        if self.settings.is_backfill or INTENT in state or has_progress(state):
+            return
+        sources = dlt.current.pipeline().state.get("sources", {})
+        others = sorted(one for one, its in sources.items() if one != name and has_progress(its))
+        if others:
+            begin = self.settings.beginning(int(time.time() * SECOND))
+            logger.warning(
+                "Source %s has no progress yet and begins at %s. Progress is kept under a source's"
+                " name, and this pipeline has some of %s: if that is the same account, call it so"
+                " again, and it goes on.",
+                name,
+                iso(begin),
+                ", ".join(others),
+            )
 
     def _policies(self) -> frozenset[str]:
         pipeline = dlt.current.pipeline()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -107,6 +108,23 @@ def test_a_renamed_source_is_one_of_its_own(warehouse: Any, shop: Sandbox) -> No
     assert list(coverage(pipeline)) == [(ALL, "")]
     report = load(warehouse.pipeline, lambda: shop_source(on_error="keep").with_resources(ALL))
     assert (report.failures, warehouse.ids()) == ([], SHOP_IDS)
+
+
+def test_a_source_that_was_renamed_says_where_it_begins_and_why(
+    warehouse: Any, shop: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    renamed = np6_source.clone(name="np6_boutique", section="np6_shop")
+    warnings = []
+    said = "np6_boutique has no progress yet and begins at 2024-03-01T00:00:00Z"
+    for source in (shop_source, shop_source, renamed, renamed):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "np6_source"):
+            warehouse.run(source().with_resources(ALL))
+        warnings.append(caplog.text)
+    first, second, third, fourth = warnings
+    assert first == second == fourth == ""
+    assert said in third
+    assert "some of np6_shop" in third
 
 
 def test_a_key_of_one_section_is_not_the_other_s(
