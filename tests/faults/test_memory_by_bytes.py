@@ -15,10 +15,11 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import duckdb
 import pytest
 
 from tests.faults.test_memory import GIB
-from tests.support import at, event
+from tests.support import ROOT, at, event
 
 KB = 1_000
 IN_ALL = 150 * KB * KB
@@ -40,9 +41,9 @@ def large_event(number: int, timestamp: int, size: int) -> str:
 
 
 @contextmanager
-def serving(size: int) -> Iterator[str]:
-    """An API with 150 MB of events of a size, spread over a day; its address."""
-    count = IN_ALL // size
+def serving(size: int, in_all: int = IN_ALL) -> Iterator[str]:
+    """An API with so many bytes of events of a size, spread over a day; its address."""
+    count = in_all // size
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -113,3 +114,38 @@ def test_events_of_any_size_are_extracted_in_less_than_a_gigabyte(
     count, peak = map(int, finished.stdout.split())
     assert count == IN_ALL // size
     assert peak < 0.75 * GIB, f"{peak / 1e6:.0f} MB"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("size", [1 * KB, 20 * KB, 100 * KB], ids="{} bytes".format)
+def test_the_whole_script_loads_300_mb_of_any_size_in_less_than_a_gigabyte(
+    tmp_path: Path, size: int
+) -> None:
+    """From the first request to the last commit; the peak is that of the script's own process."""
+    in_all = 300 * KB * KB
+    with serving(size, in_all) as url:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, str(ROOT / "pipelines" / "np6_to_duckdb.py"), "--base-url", url),
+                *("--resources", "actions_events", "--start", "2024-03-01", "--end", "2024-03-02"),
+                *("--duckdb-file", "events.duckdb", "--pipelines-dir", "pipelines"),
+                *("--progress", "none"),
+            ],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "RUNTIME__DLTHUB_TELEMETRY": "false",
+                "SOURCES__NP6__API_KEY": "key",
+                "HOME": str(tmp_path),
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=(tmp_path / "errors").open("w"),
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0, (tmp_path / "errors").read_text()[-3000:]
+    with duckdb.connect(str(tmp_path / "events.duckdb")) as connection:
+        (row,) = connection.execute("SELECT count(*) FROM np6.events").fetchall()
+    assert row[0] == in_all // size
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    assert peak < GIB, f"{peak / 1e6:.0f} MB"
