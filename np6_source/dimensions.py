@@ -234,7 +234,7 @@ VALUE_LIST_VALUES = _child(
     "One row per value of a list",
     ("value_list_id", "index"),
     number("value_list_id", "The list, value_lists.id", nullable=False),
-    number("index", "Place of the value in the list", "index", nullable=False),
+    number("index", "Position of the value in the list", "index", nullable=False),
     text("value", "The value", "value"),
 )
 

@@ -449,10 +449,10 @@ def each_key_once(files: Sequence[str], key: Sequence[str], order: str, folder: 
             SELECT filename, file_row_number, row_number() OVER (
                 PARTITION BY {columns}
                 ORDER BY "{column}" {direction}, filename DESC, file_row_number DESC
-            ) AS place
+            ) AS nth
             FROM read_parquet($files, filename = true, file_row_number = true)
         )
-        WHERE place > 1
+        WHERE nth > 1
         GROUP BY filename
     """
     with duckdb.connect(
@@ -522,7 +522,7 @@ def check_writers(pipeline: dlt.Pipeline) -> None:
         raise SettingError(
             f"{refused[0].capitalize()} tables cannot be merged into by several processes at once:"
             " rows would be lost, or be in the table twice. Take table_format='delta', or give a"
-            " turn."
+            " lock (turn=...)."
         )
 
 

@@ -228,7 +228,7 @@ def load_part(
     if source_options.get("table_format") == "iceberg" and turn is None:
         raise SettingError(
             "Iceberg tables cannot be merged into by several processes at once: rows would be lost"
-            " or be in the table twice. Take table_format='delta', or give a turn."
+            " or be in the table twice. Take table_format='delta', or give a lock (turn=...)."
         )
     names = part.resources
     if names is None and part.ids:
