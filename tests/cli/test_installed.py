@@ -29,8 +29,8 @@ events = pipeline.dataset().events
 print(events.arrow().num_rows, importlib.util.find_spec("pandas"))
 try:
     events.df()
-except Exception as error:
-    print("pandas" in str(error))
+except ModuleNotFoundError as error:  # pandas, or numpy, which it brings.
+    print(error.name in ("numpy", "pandas"))
 """
 
 READ_WITH_DUCKDB = """
