@@ -30,8 +30,6 @@ MOST_SHAPES = 2_000
 
 MOST_PATHS = 1_000
 """How many unknown paths are counted each; keys of objects can be anything."""
-LONGEST_PATH = 200
-"""Characters of a path that are shown."""
 OTHER_PATHS = "(other fields)"
 """What further paths are counted under."""
 
