@@ -5,11 +5,16 @@ two events: at a comma between a closing and an opening brace, where the next ke
 the body's first event begins with. This cannot match inside a text, whose quotes are escaped. It
 can match in a list within an event; the piece before the cut is then no JSON, because something in
 it is never closed. DuckDB refuses it, and ``join`` restores the body, which is read as a whole.
+
+Where a stretch is read again with every run, a body is cut by content: at events whose own bytes
+say so, wherever the body begins. The same events then come in the same pieces, and a piece that is
+known by its digest need not be read again.
 """
 
 from __future__ import annotations
 
 import codecs
+import hashlib
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,6 +38,15 @@ LARGEST = 16 * 1024 * 1024
 """Bytes from which on a piece is cut at the next event; those after the first grow up to it."""
 _GROWTH = 4
 
+SMALLEST_BY_CONTENT = 256 * 1024
+"""Bytes of a piece that is cut by content, at least."""
+EVENTS_BY_CONTENT = 1_024
+"""Of so many events one is cut at, about. A piece that is much larger than the smallest finds back
+to the same cuts soon, wherever the body begins."""
+_SHOWN = 192
+"""Bytes at an event's beginning that decide; its id is among them."""
+_DIGEST_BYTES = 12
+
 _HEAD = 256
 _BLANK = rb"[ \t\r\n]*"
 _BEGINNING = re.compile(
@@ -47,22 +61,27 @@ class Piece:
     Attributes:
         file: The file. Whoever takes the piece deletes it.
         has_nul: Whether it holds escapes of the NUL character.
+        digest: Of its events' bytes, where the body is cut by content; else empty.
     """
 
     file: Path
     has_nul: bool
+    digest: str = ""
 
 
 class PieceWriter:
     """Writes a body to pieces. What is short is one piece, byte by byte as it came."""
 
-    def __init__(self, folder: Path, name: str, take: Callable[[Piece], None]) -> None:
+    def __init__(
+        self, folder: Path, name: str, take: Callable[[Piece], None], by_content: bool = False
+    ) -> None:
         """Opens the first file.
 
         Args:
             folder: Folder for the files.
             name: Distinguishes this body's files.
             take: Called with each piece as soon as it is complete.
+            by_content: Cut where the events say so, in place of at the next one of a size.
 
         Raises:
             OSError: The file cannot be made.
@@ -71,8 +90,10 @@ class PieceWriter:
         self._name = name
         self._take = take
         self._count = 0
-        self._goal = SMALLEST
+        self._by_content = by_content
+        self._goal = SMALLEST_BY_CONTENT if by_content else SMALLEST
         self._head = b""
+        self._size = 0
         self._between: re.Pattern[bytes] | None = None
         self._open()
 
@@ -88,17 +109,31 @@ class PieceWriter:
                 self._between = _between(self._head)
         while self._between and self._size + len(chunk) >= self._goal:
             # A cut that two chunks share is passed over; there is another in the next.
-            cut = self._between.search(chunk, max(0, self._goal - self._size))
+            cut = self._cut(self._between, chunk)
             if cut is None:
                 break
             self._append(chunk[: cut.start() + 1])
             self._target.write(b"]")
             self._complete()
-            self._goal = min(self._goal * _GROWTH, LARGEST)
+            if not self._by_content:
+                self._goal = min(self._goal * _GROWTH, LARGEST)
             self._open()
-            self._append(b"[")
+            self._target.write(b"[")
+            self._size = 1
             chunk = chunk[cut.end() :]
         self._append(chunk)
+
+    def _cut(self, between: re.Pattern[bytes], chunk: bytes) -> re.Match[bytes] | None:
+        """Where to cut a chunk; None: not in this one."""
+        first = max(0, self._goal - self._size)
+        if not self._by_content:
+            return between.search(chunk, first)
+        for cut in between.finditer(chunk, first):
+            beginning = chunk[cut.end() : cut.end() + _SHOWN]
+            is_marked = zlib.crc32(beginning) % EVENTS_BY_CONTENT == 0
+            if is_marked or self._size + cut.start() >= LARGEST:
+                return cut
+        return None
 
     def finish(self) -> None:
         """Completes the last piece.
@@ -122,6 +157,7 @@ class PieceWriter:
         self._size = 0
         self._has_nul = False
         self._tail = b""
+        self._hash = hashlib.blake2b(digest_size=_DIGEST_BYTES) if self._by_content else None
 
     def _append(self, chunk: bytes) -> None:
         edge = self._tail + chunk[: len(NUL_ESCAPE)]
@@ -129,10 +165,13 @@ class PieceWriter:
         self._tail = (edge if len(chunk) < len(NUL_ESCAPE) else chunk)[-len(NUL_ESCAPE) :]
         self._target.write(chunk)
         self._size += len(chunk)
+        if self._hash is not None:
+            self._hash.update(chunk)
 
     def _complete(self) -> None:
         self._target.close()
-        self._take(Piece(self._file, self._has_nul))
+        digest = self._hash.hexdigest() if self._hash is not None else ""
+        self._take(Piece(self._file, self._has_nul, digest))
 
 
 def _between(head: bytes) -> re.Pattern[bytes] | None:
@@ -272,17 +311,25 @@ class PieceReader(Protocol):
 class BodyInPieces:
     """A sink that writes a body to pieces and hands each to a reader as soon as it is complete."""
 
-    def __init__(self, folder: Path, name: str, reader: PieceReader) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        reader: PieceReader,
+        by_content: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Prepares for a body.
 
         Args:
             folder: Folder for the files.
             name: Distinguishes this body's files from those of others.
             reader: Takes the pieces.
+            by_content: Whether to cut the body by content; asked once the reader has started.
         """
         self._folder = folder
         self._name = name
         self._reader = reader
+        self._by_content = by_content
         self._attempt = 0
         self._context = RequestContext("", "", "")
         self._writer: PieceWriter | None = None
@@ -298,7 +345,7 @@ class BodyInPieces:
         self._attempt += 1
         with self._writing():
             name = f"{self._name}-{self._attempt}"
-            self._writer = PieceWriter(self._folder, name, self._reader.add)
+            self._writer = PieceWriter(self._folder, name, self._reader.add, self._by_content())
 
     def add(self, chunk: bytes) -> None:
         """See ``BodySink``.

@@ -68,6 +68,7 @@ class ResponseContents:
         repaired: Characters that were no Unicode text, and are written visibly.
         unmapped: How many events hold a value without a column, by payload path.
         buckets: Events per bucket of time, where a histogram was requested.
+        known: Those of the events that were not read, as an earlier run has loaded them.
     """
 
     event_count: int = 0
@@ -78,6 +79,7 @@ class ResponseContents:
     repaired: int = 0
     unmapped: Counter[str] = field(default_factory=Counter)
     buckets: Counter[int] = field(default_factory=Counter)
+    known: int = 0
 
     @property
     def row_count(self) -> int:
@@ -99,6 +101,7 @@ class ResponseContents:
         self.repaired += other.repaired
         count_paths(self.unmapped, other.unmapped)
         self.buckets.update(other.buckets)
+        self.known += other.known
 
 
 class EventReader:

@@ -103,7 +103,9 @@ class CompletedSpans:
         self.witness.see(facts)
         if not self.times.is_backfill:
             self.witness.remember(label, facts, classification)
-        self.probes[scope_key(label, classification)].add(contents.buckets, part.counted)
+        self.probes[scope_key(label, classification)].add(
+            contents.buckets, part.counted, part.pieces
+        )
         self.metrics.add_response(contents)
         return ledger_row(
             self.endpoint.name,

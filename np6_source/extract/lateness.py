@@ -13,11 +13,16 @@ from dataclasses import replace
 from ..events import lateness
 from ..events.lateness import Histogram, Lateness
 from ..windows import Window, gaps, merged
+from .known_pieces import KnownPiece, newest
 from .progress import Progress
 
 
 class LatenessProbe:
-    """Counts the events at the end of a run's stretch, and of the run's before."""
+    """Counts the events at the end of a run's stretch, and of the run's before.
+
+    Attributes:
+        known_pieces: What the run before has loaded of the overlap, by digest.
+    """
 
     def __init__(
         self,
@@ -25,6 +30,8 @@ class LatenessProbe:
         horizon: Callable[[], int],
         progress: Progress | None,
         read_again: Window | None,
+        made_by: str = "",
+        is_proven: bool = False,
     ) -> None:
         """Takes what is compared.
 
@@ -33,6 +40,9 @@ class LatenessProbe:
             horizon: Up to where windows are settled; later where the server's time is known.
             progress: The scope's progress before the run.
             read_again: The stretch before it that is read again.
+            made_by: What the rows of a known piece depend on beside its content; empty: pieces are
+                neither skipped nor kept.
+            is_proven: Whether the destination says that the progress is loaded.
         """
         self._overlap = overlap
         self._horizon = horizon
@@ -41,6 +51,17 @@ class LatenessProbe:
         self._width = lateness.bucket_width(overlap)
         self._counts: Counter[int] = Counter()
         self._counted: list[Window] = []
+        self._made_by = made_by
+        self._pieces: dict[str, KnownPiece] = {}
+        self.known_pieces: Mapping[str, KnownPiece] = {}
+        is_comparable = progress is not None and progress.bucket == self._width
+        if is_proven and is_comparable and progress is not None and progress.made_by == made_by:
+            self.known_pieces = progress.pieces
+
+    @property
+    def keeps_pieces(self) -> bool:
+        """Whether what is loaded of the overlap is kept, to be known by the next run."""
+        return bool(self._made_by and self._overlap)
 
     def counting(self) -> Histogram | None:
         """What to count in a response; asked once the response begins."""
@@ -52,10 +73,16 @@ class LatenessProbe:
             spans.append(self._read_again)
         return Histogram(tuple(merged(spans)), self._width)
 
-    def add(self, counts: Mapping[int, int], counted: Iterable[Window]) -> None:
-        """Gathers the counts of a complete window, and the spans they are of."""
+    def add(
+        self,
+        counts: Mapping[int, int],
+        counted: Iterable[Window],
+        pieces: Mapping[str, KnownPiece] | None = None,
+    ) -> None:
+        """Gathers the counts of a complete window, the spans they are of, and its pieces."""
         self._counts.update(counts)
         self._counted.extend(counted)
+        self._pieces.update(pieces or {})
 
     def measured(self) -> Lateness:
         """What became visible since the run before; nothing where that cannot be compared."""
@@ -92,7 +119,10 @@ class LatenessProbe:
         if not self._has_counted(Window(start, progress.complete_until)):
             return progress
         tail = {b: n for b, n in self._counts.items() if (b + 1) * self._width > start}
-        return replace(progress, tail=tail, bucket=self._width)
+        pieces = newest(self._pieces, start)
+        return replace(
+            progress, tail=tail, bucket=self._width, pieces=pieces, made_by=self._made_by
+        )
 
     def _has_counted(self, span: Window) -> bool:
         return not gaps(span, self._counted)

@@ -36,6 +36,7 @@ class RunMetrics:
         metrics.update(
             windows=0,
             events=0,
+            known=0,
             bytes=0,
             outside=0,
             rejected=0,
@@ -62,6 +63,7 @@ class RunMetrics:
     def add_response(self, contents: ResponseContents) -> None:
         """Counts what was unusual in a response of a span."""
         count_paths(self._unmapped, contents.unmapped)
+        self._values["known"] += contents.known
         self._values["outside"] += contents.outside
         self._values["rejected"] += contents.rejected
         self._values["repaired"] += contents.repaired

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..windows import Window
+from .known_pieces import KnownPiece
 
 PLACES, BACKFILLS = "places", "backfills"
 """Keys of the resource state: progress by scope, and that of unfinished backfills by range."""
@@ -40,6 +41,8 @@ class Progress:
         read_at: When the stretch before ``complete_until`` was last read.
         tail: Events per bucket in the overlap before ``complete_until``, see ``lateness``.
         bucket: Milliseconds per bucket of ``tail``.
+        pieces: What was loaded of that overlap by digest, see ``known_pieces``.
+        made_by: What the rows of these pieces depend on beside their content.
     """
 
     start: int
@@ -47,16 +50,22 @@ class Progress:
     read_at: int = 0
     tail: Mapping[int, int] = field(default_factory=dict)
     bucket: int = 0
+    pieces: Mapping[str, KnownPiece] = field(default_factory=dict)
+    made_by: str = ""
 
     def to_state(self) -> dict[str, Any]:
         """The progress as JSON values."""
-        return {
+        state: dict[str, Any] = {
             "start": self.start,
             "until": self.complete_until,
             "read_at": self.read_at,
             "tail": {str(bucket): count for bucket, count in self.tail.items()},
             "bucket": self.bucket,
         }
+        if self.pieces:
+            state["made_by"] = self.made_by
+            state["pieces"] = {digest: one.to_state() for digest, one in self.pieces.items()}
+        return state
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Progress:
@@ -68,6 +77,11 @@ class Progress:
             read_at=state.get("read_at", 0),
             tail=tail,
             bucket=state.get("bucket", 0),
+            pieces={
+                digest: KnownPiece.from_state(one)
+                for digest, one in state.get("pieces", {}).items()
+            },
+            made_by=state.get("made_by", ""),
         )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import dlt
 
+from ..dlt_internals.packages import current_load_id
 from ..endpoints import Endpoint
 from ..errors import RUN_ENDING, RequestFailed, SettingError, Stopped
 from ..ledger import of_scope_key, scope_key
 from ..reloading import rename_scopes
+from ..schema import TABLES
 from ..windows import Window, iso, merged
 from .action_list import ids_of
 from .chosen_actions import ChosenActions, TScopeIds
@@ -170,6 +173,7 @@ class ScopePlan:
         }
         settings = self.session.settings
         overlap = 0 if self.times.is_backfill else settings.overlap
+        made_by = self._made_by()
         for group in read_together(progress_of, overlap):
             if self.times.is_backfill:
                 stretch = stretch_of_backfill(least(group.values()), start, end)
@@ -180,9 +184,22 @@ class ScopePlan:
                 if progress is not None and stretch.start < progress.complete_until:
                     read_again = Window(stretch.start, progress.complete_until)
                 self.probes[scope_key(label, name)] = LatenessProbe(
-                    overlap, self.times.horizon, progress, read_again
+                    overlap,
+                    self.times.horizon,
+                    progress,
+                    read_again,
+                    made_by,
+                    is_proven=self.session.ledger() is not None,
                 )
             yield ScopeRun(Scope(scope_id, label, stretch.start, stretch.end, tuple(group)), group)
+
+    def _made_by(self) -> str:
+        """What the rows of an event depend on beside its JSON; empty: every event is wanted."""
+        if current_load_id() is None:
+            return ""  # Somebody looks at the source's rows without loading them.
+        names = [column.name for table in TABLES for column in table.columns]
+        rest = (names, self.session.settings.privacy.recorded, self.session.settings.bad_events)
+        return f"{zlib.crc32(repr(rest).encode()):08x}"
 
     def _classes(self, label: str) -> tuple[str, ...]:
         """The classes of robots to request; ``""``: a request without.

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..api.body import BodyInPieces, Piece, join
@@ -27,6 +27,7 @@ from ..events.rows import Origin
 from ..ledger import of_scope_key
 from ..windows import Window, iso
 from .facts import EventFacts
+from .known_pieces import KnownPiece, known_piece
 from .lateness import LatenessProbe
 from .session import ExtractSession, Tools
 from .spool import Importing, TableStash
@@ -49,6 +50,7 @@ class LoadableWindow:
         counted: The spans in which ``contents.buckets`` counts.
         facts: What its events have in common.
         context: What the response is for, for messages.
+        pieces: Pieces that the next run may meet again, by digest.
     """
 
     window: Window
@@ -58,6 +60,7 @@ class LoadableWindow:
     counted: tuple[Window, ...]
     facts: EventFacts
     context: RequestContext
+    pieces: Mapping[str, KnownPiece] = field(default_factory=dict)
 
     @property
     def byte_count(self) -> int:
@@ -142,7 +145,9 @@ def load_window(
     name = f"{time.monotonic_ns()}-{id(reception)}"
     unfit: RequestFailed | None
     try:
-        response = tools.client.fetch(request, BodyInPieces(tools.spool, name, reception))
+        response = tools.client.fetch(
+            request, BodyInPieces(tools.spool, name, reception, reception.meets_overlap)
+        )
         contents, facts, stash = reception.finished()
         unfit = fewer_than_announced(
             response.total_count, contents.row_count, reception.context
@@ -165,7 +170,9 @@ def load_window(
         for span in (reception.counting.spans if reception.counting else ())
         if span.start < window.end and window.start < span.end
     )
-    return LoadableWindow(window, response, contents, stash, counted, facts, reception.context)
+    return LoadableWindow(
+        window, response, contents, stash, counted, facts, reception.context, reception.pieces
+    )
 
 
 def _of_another_time(contents: ResponseContents, context: RequestContext) -> BadAnswer | None:
@@ -214,6 +221,7 @@ class _Reception:
         window: The span that is complete once the response was read.
         context: What the response is for, for messages.
         counting: What is counted in it.
+        pieces: What the next run may know of it, by digest.
     """
 
     def __init__(
@@ -241,8 +249,9 @@ class _Reception:
         self._keep_ids = keep_ids
         self._importing = importing
         self._requested_at = 0
+        self.pieces: dict[str, KnownPiece] = {}
         self._files: list[Path] = []
-        self._readings: list[Future[TRead]] = []
+        self._readings: list[tuple[str, Future[TRead]]] = []
         self._stash: TableStash | None = None
 
     def start(self, requested_at: int, context: RequestContext) -> None:
@@ -252,6 +261,7 @@ class _Reception:
             NotSettled: The window is not over, by the server's clock.
         """
         self.clear()
+        self.pieces.clear()
         self.context, self._requested_at = context, requested_at
         asked = self._request.window
         settled = self._session.settled(requested_at)
@@ -265,12 +275,28 @@ class _Reception:
         self.window = Window(asked.start, min(asked.end, settled))
         self.counting = self._probe.counting()
 
+    def meets_overlap(self) -> bool:
+        """Whether runs read a part of the window more than once, and may know it again."""
+        # Ids are compared with those of another response, so that all of them are wanted.
+        if self.counting is None or self._keep_ids or not self._probe.keeps_pieces:
+            return False
+        return any(
+            span.start < self.window.end and self.window.start < span.end
+            for span in self.counting.spans
+        )
+
     def add(self, piece: Piece) -> None:
         """See ``body.PieceReader``."""
         if self._stash is None:
             self._stash = TableStash(self._tools.spool, piece.file.stem, self._importing)
         self._files.append(piece.file)
-        self._readings.append(self._tools.parsers.submit(self._read_piece, piece, self._stash))
+        known = self._probe.known_pieces.get(piece.digest)
+        if known is not None and self.counting and known.fits(self.window, self.counting):
+            reading: Future[TRead] = Future()
+            reading.set_result((known.contents(), known.facts()))
+        else:
+            reading = self._tools.parsers.submit(self._read_piece, piece, self._stash)
+        self._readings.append((piece.digest, reading))
 
     def finished(self) -> tuple[ResponseContents, EventFacts, TableStash]:
         """Waits until everything is read.
@@ -284,14 +310,16 @@ class _Reception:
         try:
             try:
                 contents, facts = ResponseContents(), EventFacts()
-                for reading in self._readings:
+                for digest, reading in self._readings:
                     more_contents, more_facts = reading.result()
                     contents.add(more_contents)
                     facts.add(more_facts)
+                    self._keep(digest, more_contents, more_facts)
             except ResponseTooLarge:
                 raise
             except UnreadableResponse as problem:
                 self._stop_reading()
+                self.pieces.clear()
                 contents, facts = self._read_as_a_whole(problem, self._stash)
             self._stash.complete()
         except ResponseTooLarge as error:
@@ -321,10 +349,16 @@ class _Reception:
             file.unlink(missing_ok=True)
         self._files.clear()
 
+    def _keep(self, digest: str, contents: ResponseContents, facts: EventFacts) -> None:
+        if digest and self.counting is not None:
+            piece = known_piece(contents, facts, self.window, self.counting)
+            if piece is not None:
+                self.pieces[digest] = piece
+
     def _stop_reading(self) -> None:
-        for reading in self._readings:
+        for _, reading in self._readings:
             reading.cancel()
-        wait(self._readings)
+        wait([reading for _, reading in self._readings])
         self._readings.clear()
 
     def _read_as_a_whole(self, problem: UnreadableResponse, stash: TableStash) -> TRead:
