@@ -25,7 +25,7 @@ ENGINES_READY := build/engines/airflow/.ready build/engines/dagster/.ready
 .DEFAULT_GOAL := help
 .PHONY: help install demo run test test-matrices test-versions soak test-destinations \
 	test-orchestrators test-guest dlt-init-bundle lint format docs bench bench-memory bench-growth bench-latency \
-	bench-startup bench-parts bench-views report test-report clean
+	bench-startup bench-parts bench-postgres bench-views report test-report clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -161,6 +161,9 @@ bench-startup: $(READY) ## Measure a run that finds nothing new
 
 bench-parts: $(READY) ## Measure what a part of a backfill costs, by workers and destination
 	@$(BIN)/python tests/benchmarks/parts.py $(ARGS)
+
+bench-postgres: $(READY) ## Measure binary COPY into PostgreSQL beside INSERT statements
+	@$(BIN)/python tests/benchmarks/postgres.py $(ARGS)
 
 bench-views: $(READY) ## Measure what the views cost over 2 million events
 	@$(BIN)/python tests/benchmarks/views.py $(ARGS)

@@ -100,6 +100,8 @@ class Destination:
             others take names unquoted, whatever the convention.
         lock_table: Statement that keeps other merges from a table until the transaction ends.
         file_format: Loader file format to take, where dlt's own choice changes values.
+        driver_format: The one to take where dlt's driver for it is installed, and no table is
+            empty.
         refuses: Loader file formats that it takes and spoils, with the reason.
         layout: Lays out a table by its column of time. None: as rows come. Snowflake's
             micro-partitions follow the order of loading, which is the order of time; a clustering
@@ -118,6 +120,7 @@ class Destination:
     quotes: bool = False
     lock_table: str | None = None
     file_format: str | None = None
+    driver_format: str | None = None
     refuses: Mapping[str, str] = field(default_factory=dict)
     layout: Callable[[Table, str], Layout] | None = None
     lock: TLock | None = None
@@ -169,8 +172,9 @@ DESTINATIONS = (
         replaces="versions",
         quotes=True,
         lock_table="LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE",
-        # dlt 1.31's Parquet way fails on an empty table.
+        # dlt 1.31's Parquet way, binary COPY by ADBC, fails on an empty file.
         file_format="insert_values",
+        driver_format="parquet",
         refuses={"csv": "dlt copies it with FORCE_NULL, which turns empty texts into NULL"},
         lock="advisory",
     ),

@@ -30,6 +30,7 @@ MAY_KNOW_DLT = {
     ),
     *("destinations", "reloading", "robots", "runs", "upgrading", "erasures", "persons"),
     "removals",
+    "indexes",
 }
 """Folders and modules that may import dlt."""
 

@@ -7,8 +7,9 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import Any, BinaryIO
 
+import dlt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from dlt.common.configuration import known_sections, resolve_configuration
@@ -16,13 +17,11 @@ from dlt.common.configuration.container import Container
 from dlt.common.data_writers.buffered import BufferedDataWriter
 from dlt.common.data_writers.writers import ArrowToParquetWriter
 from dlt.common.destination.capabilities import DestinationCapabilitiesContext
+from dlt.common.destination.reference import AnyDestination
 from dlt.common.metrics import DataWriterMetrics
 from dlt.extract.extractors import ImportFileMeta
 from dlt.extract.items import DataItemWithMeta, TableNameMeta
 from dlt.normalize.configuration import ItemsNormalizerConfiguration
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -114,3 +113,30 @@ def imported(mark: ImportedTable, schema: pa.Schema) -> DataItemWithMeta:
         schema: That of its rows, from which dlt computes the table's.
     """
     return DataItemWithMeta(mark, schema.empty_table())
+
+
+def copies_parquet(destination: AnyDestination) -> bool:
+    """Whether dlt loads Parquet into PostgreSQL, by the ADBC driver (dlt 1.31).
+
+    False where it is not installed, or switched off by ``disable_adbc_detection``.
+    """
+    selector: Any = destination.capabilities().loader_file_format_selector
+    if selector is None:
+        return False
+    _, supported = selector("insert_values", ["insert_values", "parquet"], table_schema={})
+    return "parquet" in supported
+
+
+def table_without_rows(table_name: str, rows: pa.Table, file_format: Any) -> DataItemWithMeta:
+    """An item that makes a table, in a file of its own format.
+
+    The format is the table's, unless an item with rows of the table follows (dlt 1.31: hints that
+    come with an item change the resource's, and the last item's count).
+
+    Args:
+        table_name: The table.
+        rows: None, in the table's schema.
+        file_format: The format of the file.
+    """
+    hints = dlt.mark.make_hints(table_name=table_name, file_format=file_format)
+    return dlt.mark.with_hints(rows, hints, create_table_variant=True)

@@ -8,6 +8,7 @@ from typing import Any
 import dlt
 import pyarrow as pa
 
+from ..dlt_internals.files import table_without_rows
 from ..dlt_internals.resources import last_of_its_windows
 from ..schema import TABLES
 from ..tables.naming import filled, name_of
@@ -19,17 +20,25 @@ BYTES_AT_ONCE = 32 * 1024 * 1024
 """Bytes that are gathered, where events are so large that fewer rows have as many."""
 
 
-def tables_not_yet_there(imported: Collection[str] = ()) -> Iterator[Any]:
-    """An empty batch for every table that no load has made yet, so that queries find them all.
+def tables_not_yet_there(
+    filled_now: Collection[str] = (), needs_rows: bool = False
+) -> Iterator[Any]:
+    """An item for every table that no load has made yet, so that queries find them all.
 
     Args:
-        imported: Tables of which the load package has a file: an empty batch would be another.
+        filled_now: Tables of which the load package has rows already.
+        needs_rows: Files without rows cannot be loaded in the format of the others.
     """
     schema = dlt.current.source_schema()
     there = filled(schema)
     for table in TABLES:
-        if name_of(table, schema) not in there and table.name not in imported:
-            yield dlt.mark.with_table_name(table.arrow_schema.empty_table(), table.name)
+        if name_of(table, schema) in there or table.name in filled_now:
+            continue
+        rows = table.arrow_schema.empty_table()
+        if needs_rows:
+            yield table_without_rows(table.name, rows, "insert_values")
+        else:
+            yield dlt.mark.with_table_name(rows, table.name)
 
 
 class GatheredTables:
@@ -46,7 +55,9 @@ class GatheredTables:
         return self._rows >= ROWS_AT_ONCE or self._bytes >= BYTES_AT_ONCE
 
     def add(self, name: str, table: pa.Table) -> None:
-        """Gathers a table."""
+        """Gathers a table; one without rows is as none."""
+        if not table.num_rows:
+            return
         self._waiting.setdefault(name, []).append(table)
         self._rows += table.num_rows
         self._bytes += table.nbytes

@@ -22,12 +22,12 @@ from dlt.extract import DltResource
 from ..destinations import destination_of
 from ..dlt_internals.files import ImportedTable, imported
 from ..dlt_internals.packages import current_load_id, note_windows
-from ..dlt_internals.resources import HandedOn, is_limit_reached
+from ..dlt_internals.resources import HandedOn, hands_items_on_at_once, is_limit_reached
 from ..endpoints import Endpoint
 from ..lake import KEEPS_COPIES, keeps_copies
 from ..ledger import scope_key
 from ..reloading import note_package
-from ..tables.declaration import declare_tables
+from ..tables.declaration import declare_tables, format_by_driver
 from ..windows import SECOND, Pace, to_datetime
 from .batches import GatheredTables, tables_not_yet_there
 from .chosen_actions import TScopeIds
@@ -125,7 +125,8 @@ class ResourceRun:
         self._metrics = RunMetrics(endpoint.name, metrics)
         self._loader = SpanLoader(endpoint, session, tools, self._times)
         self._gathered = GatheredTables()
-        self._imported: set[str] = set()
+        self._is_direct = False
+        self._file_format: str | None = None
         self._runs: dict[TRunKey, ScopeRun] = {}
         self._probes: TProbes = {}
         self._saved: SavedProgress | None = None
@@ -171,7 +172,9 @@ class ResourceRun:
         if self._session.clock.is_known and self._session.ended_by is None:
             self._failures.note_clocks()
         yield from self._gathered.flush(self._if_limited())
-        yield from tables_not_yet_there(self._imported)
+        # A limit or a step of the host's may have dropped what was handed on.
+        filled_now = self._session.filled_tables if self._is_direct else ()
+        yield from tables_not_yet_there(filled_now, needs_rows=self._file_format is not None)
         self._end()
 
     def _prepare(self) -> None:
@@ -180,12 +183,23 @@ class ResourceRun:
         check_cursor(name, self._cursor)
         check_transformers(name)
         check_failed_jobs(name)
+        # A step of the host's may leave a table without rows, which the driver cannot load.
+        self._is_direct = hands_items_on_at_once(self._resource, HandedOn)
+        if self._is_direct:
+            self._file_format = format_by_driver(self._resource)
         table_format = declare_tables(
-            self._resource, self._settings.timestamps_are_final, self._settings.table_format
+            self._resource,
+            self._settings.timestamps_are_final,
+            self._settings.table_format,
+            self._file_format,
         )
         pipeline = dlt.current.pipeline()
         takes_tombstones = destination_of(pipeline).takes_tombstones
-        self._loader = replace(self._loader, importing=importing(self._resource, takes_tombstones))
+        if self._file_format is None:
+            # The driver takes no file without rows, which another resource's table may be: in one
+            # file with the rows it does no harm.
+            files = importing(self._resource, takes_tombstones)
+            self._loader = replace(self._loader, importing=files)
         if keeps_copies(pipeline.destination, table_format):
             self._session.say_once(KEEPS_COPIES)
         self._witness = AccountWitness(self._endpoint, self._session)
@@ -262,6 +276,8 @@ class ResourceRun:
     def _gather(self, name: str, rows: pa.Table) -> Iterator[Any]:
         """Hands rows on once enough have come together."""
         self._gathered.add(name, rows)
+        if rows.num_rows:
+            self._session.filled_tables.add(name)
         if self._gathered.is_enough:
             yield from self._gathered.flush(self._if_limited())
 
@@ -273,7 +289,7 @@ class ResourceRun:
             mark = ImportedTable(file.table, file.file, file.row_count)
             yield imported(mark, file.schema)
             if mark.is_taken:
-                self._imported.add(file.table)
+                self._session.filled_tables.add(file.table)
                 return
         for rows in file.rows():
             yield from self._gather(file.table, rows)

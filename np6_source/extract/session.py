@@ -88,6 +88,7 @@ class ExtractSession:
         ended_by: The failure that ended the run for every resource, if one did.
         actions: The account's list of actions.
         suppression: The persons of whom nothing is stored.
+        filled_tables: Tables of which the run has handed rows to dlt.
     """
 
     def __init__(self, client: ClientSettings, settings: Settings) -> None:
@@ -142,6 +143,7 @@ class ExtractSession:
         self._ledger: list[TCoverage | None] = []
         self.actions = ActionList(self.settings.account)
         self.suppression = NOBODY
+        self.filled_tables: set[str] = set()
 
     def _check_policy(self) -> None:
         """Makes sure that the dataset has one policy for personal data, and notes which.

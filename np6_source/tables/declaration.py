@@ -17,6 +17,7 @@ from dlt.common.schema.typing import TTableFormat
 from dlt.extract import DltResource
 
 from ..destinations import Destination, destination_of
+from ..dlt_internals.files import copies_parquet
 from ..dlt_internals.resources import (
     DLTS_OWN_HINTS,
     MERGE_OPTIONS,
@@ -35,8 +36,24 @@ ROW_HINTS = ("data_type", "primary_key", "merge_key", "hard_delete", "dedup_sort
 """Column hints that decide which rows a table holds, or whether they can be loaded at all."""
 
 
+def format_by_driver(resource: DltResource) -> str | None:
+    """The loader file format that a driver is there for; None: dlt's way without it is taken.
+
+    Args:
+        resource: The resource, while dlt extracts it.
+    """
+    pipeline = dlt.current.pipeline()
+    file_format = destination_of(pipeline).driver_format
+    if file_format is None or resource.compute_table_schema().get("file_format"):
+        return None
+    return file_format if copies_parquet(pipeline.destination) else None
+
+
 def declare_tables(
-    resource: DltResource, timestamps_are_final: bool, table_format: TTableFormat | None = None
+    resource: DltResource,
+    timestamps_are_final: bool,
+    table_format: TTableFormat | None = None,
+    file_format: str | None = None,
 ) -> TTableFormat | None:
     """Gives the resource the hints of its tables, beside those of the host project.
 
@@ -44,6 +61,7 @@ def declare_tables(
         resource: The resource, while dlt extracts it.
         timestamps_are_final: A newer version of a row has the same timestamp.
         table_format: The format of the tables; None: the resource's, or the destination's own.
+        file_format: The loader file format; None: the resource's, or the destination's own.
 
     Returns:
         The format.
@@ -85,7 +103,7 @@ def declare_tables(
         changed = {
             "columns": _joined(resource, table, own["columns"], columns),
             "merge_key": own.get("merge_key", []),
-            "file_format": whole.get("file_format") or own.get("file_format"),
+            "file_format": whole.get("file_format") or file_format or own.get("file_format"),
             "additional_table_hints": layout or None,
         }
         resource.apply_hints(
