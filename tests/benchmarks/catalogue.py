@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 OURS = "np6_source"
-FLOOR = "duckdb"
+FLOOR = "duckdb_typed"
+BEFORE = "commit_4c84280"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,10 @@ class Way:
         packages: What pip installs into the way's own environment. None: the way runs in the
             environment of the project, which has the same packages for all of them.
         shown_packages: Packages whose versions are reported.
-        prepare: Command of the environment to run once after installing.
+        libduckdb: npm package with DuckDB as a library, for a way that looks for it by ADBC's
+            driver manifest.
+        commit: Commit of this project whose package is measured in place of the one that is there.
+        once: It takes minutes, and is measured in the first round only.
         table: Where the events are.
         id_expression: Their id.
     """
@@ -34,7 +38,9 @@ class Way:
     arguments: tuple[str, ...] = ()
     packages: tuple[str, ...] | None = None
     shown_packages: tuple[str, ...] = ("duckdb",)
-    prepare: tuple[str, ...] = ()
+    libduckdb: str | None = None
+    commit: str | None = None
+    once: bool = False
     table: str = "np6.events"
     id_expression: str = "id"
 
@@ -45,7 +51,25 @@ WAYS: tuple[Way, ...] = (
         "**np6_source**",
         "this_connector.py",
         "events and hits, typed; ledger of windows",
+        arguments=("own",),
         shown_packages=("dlt", "duckdb", "pyarrow"),
+    ),
+    Way(
+        "np6_source_plain",
+        '**np6_source**, `destination="duckdb"`',
+        "this_connector.py",
+        "events and hits, typed; ledger of windows",
+        arguments=("dlt",),
+        shown_packages=("dlt", "duckdb", "pyarrow"),
+    ),
+    Way(
+        BEFORE,
+        "np6_source at commit 4c84280",
+        "this_connector.py",
+        "events and hits, typed; ledger of windows",
+        arguments=("dlt",),
+        shown_packages=("dlt", "duckdb", "pyarrow"),
+        commit="4c84280",
     ),
     Way(
         "dlt_resource",
@@ -53,12 +77,15 @@ WAYS: tuple[Way, ...] = (
         "dlt_resource.py",
         "one flat table",
         shown_packages=("dlt", "duckdb"),
+        once=True,
     ),
     Way(
         "rest_api",
         "dlt `rest_api_source`, defaults",
         "dlt_rest_api.py",
         "one flat table",
+        arguments=("defaults",),
+        once=True,
         shown_packages=("dlt", "duckdb"),
     ),
     Way(
@@ -67,6 +94,14 @@ WAYS: tuple[Way, ...] = (
         "dlt_rest_api.py",
         "one flat table",
         arguments=("parquet",),
+        shown_packages=("dlt", "duckdb"),
+    ),
+    Way(
+        "rest_api_tuned",
+        "dlt `rest_api_source`, tuned (paginator and selector named, no gzip, parquet)",
+        "dlt_rest_api.py",
+        "one flat table",
+        arguments=("tuned",),
         shown_packages=("dlt", "duckdb"),
     ),
     Way(
@@ -98,10 +133,11 @@ WAYS: tuple[Way, ...] = (
         "ingestr_1",
         "ingestr 1 (Go), HTTP source",
         "ingestr_http.py",
-        "as its version 1 decides",
-        packages=("ingestr==1.1.76", "duckdb==2.0.0"),
+        "nested objects as JSON",
+        # From 1.1 on the package fetches its program from elsewhere when it is first called.
+        packages=("ingestr==1.0.78", "duckdb==1.5.6"),
         shown_packages=("ingestr", "duckdb"),
-        prepare=("ingestr", "--version"),
+        libduckdb="@duckdb/node-bindings-linux-x64@1.5.6-r.1",
     ),
     Way(
         "pandas",
@@ -112,13 +148,18 @@ WAYS: tuple[Way, ...] = (
         shown_packages=("pandas", "duckdb"),
     ),
     Way(
-        FLOOR,
-        "floor: download, DuckDB `read_json`, merge",
+        "duckdb",
+        "download, DuckDB `read_json`, merge",
         "duckdb_alone.py",
         "one table with a nested column",
-        shown_packages=("duckdb",),
+    ),
+    Way(
+        FLOOR,
+        "floor: download, DuckDB with types given, anti-join",
+        "duckdb_typed.py",
+        "events and hits, typed",
     ),
 )
 
-QUICK = (OURS, "dlt_resource", FLOOR)
-"""Ways that need nothing but the project's own environment, and say most."""
+QUICK = (OURS, "np6_source_plain", BEFORE, FLOOR)
+"""Ways that need nothing but the project's own environment and history, and say most."""

@@ -40,15 +40,70 @@ def interpreter(way: Way, folder: Path) -> Path:
     shutil.rmtree(place, ignore_errors=True)
     venv.create(place, with_pip=True)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    steps = [[*pip, *way.packages]]
-    if way.prepare:
-        steps.append([str(place / "bin" / way.prepare[0]), *way.prepare[1:]])
-    for step in steps:
-        done = subprocess.run(step, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise Unavailable(reason(done.stdout + done.stderr))
+    _run([*pip, *way.packages])
+    if way.libduckdb:
+        _install_libduckdb(way.libduckdb, place)
     ready.write_text(wanted)
     return python
+
+
+def source_tree(way: Way, folder: Path) -> Path | None:
+    """The package of a way's commit, taken out of the project's history; None: it has none.
+
+    Args:
+        way: The way.
+        folder: Where commits are kept.
+
+    Raises:
+        Unavailable: The history is not there, as in an archive of the sources.
+    """
+    if way.commit is None:
+        return None
+    place = folder.resolve() / way.commit
+    if not place.exists():
+        place.mkdir(parents=True)
+        archive = place / "package.tar"
+        try:
+            _run(["git", "archive", "--output", str(archive), way.commit, "np6_source", ".dlt"])
+        except Unavailable:
+            shutil.rmtree(place)
+            raise
+        shutil.unpack_archive(archive, place)
+    return place
+
+
+MANIFEST = """manifest_version = 1
+name = "DuckDB"
+version = "{version}"
+
+[Driver]
+entrypoint = "duckdb_adbc_init"
+
+[Driver.shared]
+linux_amd64 = "{library}"
+"""
+
+
+def _install_libduckdb(package: str, environment: Path) -> None:
+    """Takes DuckDB's library out of an npm package, and says where it is as ADBC wants it."""
+    _run(["npm", "pack", "--silent", package, "--pack-destination", str(environment)])
+    (archive,) = environment.glob("*.tgz")
+    shutil.unpack_archive(archive, environment)
+    archive.unlink()
+    drivers = environment / "etc" / "adbc" / "drivers"
+    drivers.mkdir(parents=True)
+    library = environment / "package" / "libduckdb.so"
+    version = package.rpartition("@")[2]
+    (drivers / "duckdb.toml").write_text(MANIFEST.format(version=version, library=library))
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise Unavailable(f"{command[0]} is not there") from None
+    if done.returncode:
+        raise Unavailable(reason(done.stdout + done.stderr))
 
 
 def versions(python: Path, packages: tuple[str, ...]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import threading
 import time
@@ -31,7 +32,8 @@ class Cost:
         peak_bytes: Largest sum of the resident memory of the process and its descendants, sampled
             every ``SAMPLE_SECONDS``. Memory shared between processes counts once for each.
         largest_process_bytes: Largest resident memory that any single one of them ever had, as the
-            kernel counted it (``ru_maxrss``); misses no peak between two samples.
+            kernel counts it; misses no peak between two samples. On Linux ``VmHWM``, read with each
+            sample: ``ru_maxrss`` begins with what the parent had when it started the process.
         status: Exit status.
         output: What it printed, errors included.
     """
@@ -90,12 +92,11 @@ def run_measured(
         finally:
             killer.cancel()
             watch.stop()
-    in_bytes = 1 if platform.system() == "Darwin" else 1024
     return Cost(
         seconds=seconds,
         cpu_seconds=usage.ru_utime + usage.ru_stime,
         peak_bytes=watch.peak,
-        largest_process_bytes=usage.ru_maxrss * in_bytes,
+        largest_process_bytes=watch.largest_process or usage.ru_maxrss,
         status=process.returncode,
         output=log.read_text("utf-8", "replace"),
     )
@@ -109,6 +110,7 @@ class _MemoryWatch(threading.Thread):
         self._process = psutil.Process(pid)
         self._stopped = threading.Event()
         self.peak = 0
+        self.largest_process = 0
 
     def stop(self) -> None:
         self._stopped.set()
@@ -127,9 +129,20 @@ class _MemoryWatch(threading.Thread):
         for process in family:
             try:
                 total += process.memory_info().rss
+                self.largest_process = max(self.largest_process, _high_water(process.pid))
             except psutil.Error:
                 continue  # It has just ended.
         return total
+
+
+def _high_water(pid: int) -> int:
+    """The largest resident memory of a process so far; 0 where the system does not say."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+    except OSError:
+        return 0
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 def bytes_in(path: Path) -> int:

@@ -80,12 +80,12 @@ def main() -> None:
     import dlt
 
     from np6_source import np6_source
-    from np6_source.extract import reading
+    from np6_source.extract import resource as extracting
     from np6_source.loading import load
 
     task = Task(**json.loads(Path(sys.argv[1]).read_text("utf-8")))
     if task.widest_window is not None:
-        reading.Pace = partial(reading.Pace, widest=task.widest_window)  # type: ignore
+        extracting.Pace = partial(extracting.Pace, widest=task.widest_window)  # type: ignore
     pipeline = dlt.pipeline(
         "benchmark",
         destination=dlt.destinations.duckdb(task.database),
@@ -121,6 +121,10 @@ def main() -> None:
         ),
         "events": sum(
             resource.custom_metrics.get("events", 0)
+            for resource in source.selected_resources.values()
+        ),
+        "known": sum(
+            resource.custom_metrics.get("known", 0)
             for resource in source.selected_resources.values()
         ),
         "state_bytes": len(json.dumps(pipeline.state, default=str)),

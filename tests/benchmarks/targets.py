@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from catalogue import FLOOR
+from catalogue import BEFORE, FLOOR
 
 TIMES_FASTER = {
-    "dlt_resource": 20.0,
-    "rest_api": 40.0,
-    "rest_api_parquet": 10.0,
-    "ingestr": 2.5,
+    "rest_api": 50.0,
+    "rest_api_parquet": 8.0,
+    "rest_api_tuned": 6.0,
+    "ingestr_1": 3.0,
 }
 """Least ratio of another way's time to np6_source's, at ``JUDGED_EVENTS`` events and more."""
 
-TIMES_THE_FLOOR = {FLOOR: 1.7}
+TIMES_THE_FLOOR = {FLOOR: 1.6}
 """Largest ratio of np6_source's time to the floor's."""
+
+CPU_OF_BEFORE = {BEFORE: 0.8}
+"""Largest ratio of np6_source's CPU seconds to those of an earlier commit."""
 
 JUDGED_EVENTS = 200_000
 """Below this the start of an interpreter and its imports decide; times are not judged."""
@@ -29,8 +32,17 @@ ANSWER_MEMORY_BYTES = 1024**3
 ANSWER_MEMORY_GROWTH = 1.25
 """Largest ratio of the peak for the largest answer to that for the answer before it."""
 
+TIMES_INSERTS = 2.5
+"""Least ratio of the time of INSERT statements into PostgreSQL to that of binary COPY."""
+
 LAST_TO_SECOND_INCREMENT = 1.3
 """Largest ratio of the last increments' cost to the second ones', and of those on top of many."""
+
+LAST_TO_SECOND_IN_OVERLAP = 1.6
+"""Largest ratio of the last increment's CPU seconds to the second's, all within one overlap."""
+
+OVERLAP_MEMORY_BYTES = 1_000_000_000
+"""Largest peak memory of such an increment."""
 
 PARALLEL_TO_SEQUENTIAL = 0.25
 """Largest ratio of the time with default concurrency to the time one request after the other."""

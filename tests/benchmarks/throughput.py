@@ -24,12 +24,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from catalogue import OURS, QUICK, WAYS, Way
-from environments import Unavailable, interpreter, reason, versions
+from environments import Unavailable, interpreter, reason, source_tree, versions
 from measuring import MB, bytes_in, machine, run_measured
 from prepared import BUILD, END, PROJECT, START, hits_file, iso
 from server import KEY, Served, serving
 from table import as_markdown, as_text, say, say_checks
 from targets import (
+    CPU_OF_BEFORE,
     JUDGED_EVENTS,
     MEMORY_BYTES,
     TIMES_FASTER,
@@ -41,6 +42,7 @@ from targets import (
 )
 
 SCRIPTS = Path(__file__).parent / "ways"
+SCRIPT_OF_OURS = "this_connector.py"
 COUNT_ROWS = Path(__file__).with_name("count_rows.py")
 
 QUIET = {
@@ -83,7 +85,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help=f"only {OURS}, once, with so many events: does its memory stay?",
     )
     parser.add_argument(
-        "--markdown", type=Path, metavar="JSON", help="print the README's table of kept results"
+        "--page", type=Path, help="put the kept results (--json) into this page, measure nothing"
     )
     return parser.parse_args(arguments)
 
@@ -91,10 +93,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints the table and the targets; exit status 1 where one is missed."""
     options = parse(arguments)
-    if options.markdown:
-        say(markdown(json.loads(options.markdown.read_text("utf-8"))))
-        return 0
     kept = options.json or BUILD / "results.json"
+    if options.page:
+        results = json.loads(kept.read_text("utf-8"))
+        options.page.write_text(with_results(options.page.read_text("utf-8"), results), "utf-8")
+        return 0
     if options.memory_events:
         options.events, options.repeats, options.ways = options.memory_events, 1, OURS
         kept = options.json or BUILD / f"results-{options.events}.json"
@@ -142,6 +145,7 @@ def measure(ways: Sequence[Way], events: int, repeats: int, timeout: float) -> d
     size = file.stat().st_size
     say(f"{events:,} hits, {size / MB:,.0f} MB in one answer. {_machine_note(machine())}")
     pythons: dict[str, Path] = {}
+    trees: dict[str, Path | None] = {}
     found: dict[str, dict[str, Any]] = {}
     for way in ways:
         found[way.name] = entry = {
@@ -154,6 +158,7 @@ def measure(ways: Sequence[Way], events: int, repeats: int, timeout: float) -> d
         }
         try:
             pythons[way.name] = interpreter(way, BUILD / "venvs")
+            trees[way.name] = source_tree(way, BUILD / "commits")
             entry["versions"] = versions(pythons[way.name], way.shown_packages)
         except Unavailable as error:
             entry["unavailable"] = str(error)
@@ -170,7 +175,10 @@ def measure(ways: Sequence[Way], events: int, repeats: int, timeout: float) -> d
                 entry = found[way.name]
                 if entry["unavailable"] or any(run["error"] for run in entry["runs"]):
                     continue
-                run = _run(way, pythons[way.name], served, events, timeout)
+                if way.once and repeat:
+                    continue
+                tree = trees[way.name]
+                run = _run(way, pythons[way.name], tree, served, events, timeout)
                 entry["runs"].append(run)
                 told = run["error"] or f"{run['seconds']:.2f} s"
                 say(f"  round {repeat + 1}: {way.name}: {told}")
@@ -201,7 +209,9 @@ def _bare_download(served: Served) -> tuple[float, float]:
     return time.monotonic() - started, served.cpu_seconds() - cpu_before
 
 
-def _run(way: Way, python: Path, served: Served, events: int, timeout: float) -> dict[str, Any]:
+def _run(
+    way: Way, python: Path, tree: Path | None, served: Served, events: int, timeout: float
+) -> dict[str, Any]:
     # What the way before has written should not be written back on this one's time.
     os.sync()
     with tempfile.TemporaryDirectory(dir=BUILD.resolve(), prefix="run-") as name:
@@ -211,9 +221,11 @@ def _run(way: Way, python: Path, served: Served, events: int, timeout: float) ->
         command += [iso(START), iso(END), str(database), *way.arguments]
         # Tools keep their files in the run's folder, so that every run starts from nothing.
         places = {"TMPDIR": name, "DLT_DATA_DIR": name}
-        if way.name == OURS:
-            # As `make run` does: with the project's configuration, which bounds DuckDB's memory.
-            places["DLT_PROJECT_DIR"] = str(PROJECT)
+        if way.script == SCRIPT_OF_OURS:
+            # As `make run` does: with the project's configuration.
+            places["DLT_PROJECT_DIR"] = str(tree or PROJECT)
+        if tree is not None:
+            places["PYTHONPATH"] = str(tree)
         cost = run_measured(command, folder, {**QUIET, **places}, timeout)
         run: dict[str, Any] = {
             "seconds": cost.seconds,
@@ -266,13 +278,13 @@ def _memory(run: dict[str, Any]) -> int:
     return int(max(run["peak_bytes"], run["largest_process_bytes"]))
 
 
-def _ratio(results: dict[str, Any], name: str) -> float | None:
+def _ratio(results: dict[str, Any], name: str, of: str = "seconds") -> float | None:
     """Median over the rounds of a way's seconds to np6_source's in the same round."""
     ways = {way["name"]: way for way in results["ways"]}
     if name not in ways or OURS not in ways or _fault(ways[name]) or _fault(ways[OURS]):
         return None
-    pairs = zip(ways[name]["runs"], ways[OURS]["runs"], strict=True)
-    return statistics.median(other["seconds"] / ours["seconds"] for other, ours in pairs)
+    pairs = zip(ways[name]["runs"], ways[OURS]["runs"], strict=False)
+    return statistics.median(other[of] / ours[of] for other, ours in pairs)
 
 
 def _rows(results: dict[str, Any]) -> Iterable[list[str]]:
@@ -315,8 +327,9 @@ def _notes(results: dict[str, Any]) -> Iterable[str]:
     )
     yield (
         "Seconds are those of the whole process, start and imports included. Ratios are medians"
-        " of the rounds' ratios. Peak memory is the resident memory of the process tree, sampled"
-        " every 50 ms, or the kernel's peak of its largest process if that is more."
+        " of the rounds' ratios; what takes minutes was measured in the first round only. Peak"
+        " memory is the resident memory of the process tree, sampled every 50 ms, or the kernel's"
+        " peak of its largest process if that is more."
     )
     best = min(results["download_seconds"])
     yield f"The server is not the bottleneck: a bare download of the answer takes {best:.2f} s."
@@ -330,14 +343,37 @@ def _notes(results: dict[str, Any]) -> Iterable[str]:
     yield "Versions: " + "; ".join(f"{name}: {text}" for name, text in used.items()) + "."
 
 
-def markdown(results: dict[str, Any]) -> str:
-    """The table for the README, with what one must know to read it.
+BEGIN, END_OF = "<!-- results of make bench: begin -->", "<!-- results of make bench: end -->"
+"""Marks in a page between which the results stand."""
+
+
+def with_results(page: str, results: dict[str, Any]) -> str:
+    """A page with the results between its marks.
 
     Args:
-        results: What ``measure`` gave.
+        page: The page.
+        results: What ``measure`` returned.
+    """
+    before, _, rest = page.partition(BEGIN)
+    _, mark, after = rest.partition(END_OF)
+    if not mark:
+        raise SystemExit(f"The page has no {BEGIN} and {END_OF}.")
+    return f"{before}{BEGIN}\n{markdown(results)}\n{END_OF}{after}"
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """Table, targets and notes as Markdown.
+
+    Args:
+        results: What ``measure`` returned.
     """
     rows = [[cell.replace("|", "\\|") for cell in row] for row in _rows(results)]
-    return as_markdown(HEADER, rows) + "\n" + "\n".join(_notes(results))
+    words = {True: "met", False: "**missed**", None: "-"}
+    judged = [[check.text, check.measured, words[check.met]] for check in checks(results)]
+    notes = "\n\n".join(filter(None, _notes(results)))
+    return "\n\n".join(
+        (as_markdown(HEADER, rows), as_markdown(("target", "measured", ""), judged), notes)
+    )
 
 
 def checks(results: dict[str, Any]) -> list[Check]:
@@ -353,6 +389,11 @@ def checks(results: dict[str, Any]) -> list[Check]:
             if name in measured:
                 ratio = _ratio(results, name)
                 text = f"within {most:g} times the time of {name}, the floor"
+                found.append(at_most(text, None if ratio is None else 1 / ratio, most))
+        for name, most in CPU_OF_BEFORE.items():
+            if name in measured:
+                ratio = _ratio(results, name, "cpu_seconds")
+                text = f"at most {most:g} of the CPU seconds of {name}"
                 found.append(at_most(text, None if ratio is None else 1 / ratio, most))
     else:
         say(f"Times are judged from {JUDGED_EVENTS:,} events on; these are fewer.")

@@ -6,6 +6,7 @@ server takes it there, for this way only.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,4 +24,7 @@ command = [
     *("--dest-table", "np6.events"),
     *("--incremental-strategy", "merge", "--primary-key", "id"),
 ]
-sys.exit(subprocess.run(command, check=False).returncode)
+# Version 1 loads DuckDB as a library, which it finds by ADBC's manifest.
+drivers = Path(sys.prefix) / "etc" / "adbc" / "drivers"
+environment = {**os.environ, "ADBC_DRIVER_PATH": str(drivers)}
+sys.exit(subprocess.run(command, check=False, env=environment).returncode)

@@ -1,4 +1,7 @@
-"""np6_source, default settings, its account-wide resource only: a backfill of a fixed range."""
+"""np6_source, default settings, its account-wide resource only: a backfill of a fixed range.
+
+With the destination that the script uses, or with dlt's own.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,16 @@ import dlt
 
 from np6_source import np6_source
 
-url, key, start, end, database = sys.argv[1:]
+url, key, start, end, database, destination = sys.argv[1:]
 
+if destination == "own":
+    # A module of its own, so that older versions of the package can be measured too.
+    from np6_source.duck import duckdb
+else:
+    from dlt.destinations import duckdb
 pipeline = dlt.pipeline(
     "benchmark",
-    destination=dlt.destinations.duckdb(database),
+    destination=duckdb(database),
     dataset_name="np6",
     pipelines_dir="pipelines",
 )
