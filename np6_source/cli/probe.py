@@ -9,7 +9,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -39,6 +39,7 @@ from .document import Problem, installed_version, print_document
 from .nearest import did_you_mean
 from .options import add_output_options, configure_logging, make_source
 from .outcome import DONE, FAILED, FOUND, TRY_AGAIN_LATER, Output
+from .written_settings import config_file, difference, with_settings, write
 
 SUMMARY = "find out for this account what NP6's reference leaves open; loads nothing"
 NAMES = tuple(one.name for one in QUESTIONS)
@@ -142,6 +143,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write a report that can be shared: no id, name, address, host or moment is in it",
     )
+    act = parser.add_argument_group("act")
+    act.add_argument(
+        "--write-config",
+        action="store_true",
+        help="write the settings of what is contradicted into [sources.np6] of .dlt/config.toml:"
+        " shows the difference, asks, and keeps a copy",
+    )
+    act.add_argument("--yes", action="store_true", help="do not ask")
     add_output_options(parser)
 
 
@@ -157,6 +166,8 @@ def run(options: argparse.Namespace) -> int:
             raise SettingError(f"--only {name}{did_you_mean(name, NAMES)}. There are {known}")
     if options.report is not None and not options.report.absolute().parent.is_dir():
         raise SettingError(f"--report {options.report}: there is no such folder")
+    if options.write_config and not options.yes and not sys.stdin.isatty():
+        raise SettingError("--write-config asks before it writes: give --yes, or call it by hand")
     found = find_out(options, APART)
     if options.report is not None:
         options.report.write_text(json.dumps(report_of(found), indent=2) + "\n", "utf-8")
@@ -171,6 +182,8 @@ def run(options: argparse.Namespace) -> int:
             byte_count=found.bytes,
             account=found.account,
         )
+        if options.write_config:
+            _write_config(found, options)
         return found.exit_status
     console = Output(quiet=options.quiet, markup=False, emoji=False)
     for line in _lines(found):
@@ -178,7 +191,41 @@ def run(options: argparse.Namespace) -> int:
     sys.stdout.flush()
     if found.ended_by is not None:
         print(f"error: {found.ended_by.what}\n  {found.ended_by.advice}", file=sys.stderr)
+    if options.write_config:
+        _write_config(found, options)
     return found.exit_status
+
+
+def settings_of(verdicts: Iterable[Verdict]) -> dict[str, Any]:
+    """The settings that help where an assumption is contradicted; the larger of two numbers."""
+    settings: dict[str, Any] = {}
+    for one in verdicts:
+        if one.result == "contradicted" and one.setting is not None:
+            name, value = one.setting
+            before = settings.get(name)
+            is_first = before is None or isinstance(value, str)
+            settings[name] = value if is_first else max(before, value)
+    return settings
+
+
+def _write_config(found: Found, options: argparse.Namespace) -> None:
+    """Shows, asks, and writes; everything is said on standard error."""
+    settings = settings_of(found.verdicts)
+    file = config_file()
+    before = file.read_text("utf-8") if file.exists() else ""
+    after = with_settings(before, settings) if settings else before
+    if after == before:
+        print(f"{file}: nothing to write", file=sys.stderr)
+        return
+    print("\n".join(difference(before, after, file)), file=sys.stderr)
+    if not options.yes:
+        print(f"Write {file}? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            print("Nothing was written.", file=sys.stderr)
+            return
+    copy = write(file, before, after)
+    kept = "" if copy is None else f"; what was there is in {copy}"
+    print(f"{file} is written{kept}", file=sys.stderr)
 
 
 def find_out(options: argparse.Namespace, apart: float) -> Found:

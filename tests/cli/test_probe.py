@@ -141,3 +141,27 @@ def test_each_status_is_that_of_the_process(
     other = serve(account, variants=Variants(unknown_ids="empty"))
     assert ended(other, "--only", "unknown-id", "--quiet").returncode == 3
     assert ended(other, "--only", "no-such").returncode == 2
+
+
+def test_settings_are_written_where_they_are_asked_for(
+    command_line: Any, account: Account, serve: TMake
+) -> None:
+    file = command_line.folder / ".dlt" / "config.toml"
+    file.parent.mkdir()
+    file.write_text("# Ours.\n[sources.np6]\nconcurrency = 4\n")
+    sandbox = serve(account, variants=Variants(bounds_cut="minute"))
+
+    def ended(*options: str) -> Any:
+        return command_line.run(
+            *("-m np6_source", "probe", "--only", "bounds", "--base-url", sandbox.url, *options),
+            SOURCES__NP6__API_KEY=sandbox.key,
+        )
+
+    refused = ended("--write-config")
+    assert (refused.returncode, len(sandbox.requests)) == (2, 0)
+    written = ended("--write-config", "--yes")
+    assert written.returncode == 3, written.stderr
+    assert "+widen_bounds = 60.0" in written.stderr
+    assert file.read_text() == "# Ours.\n[sources.np6]\nconcurrency = 4\nwiden_bounds = 60.0\n"
+    copy = file.with_name("config.toml.before-probe")
+    assert copy.read_text() == "# Ours.\n[sources.np6]\nconcurrency = 4\n"
