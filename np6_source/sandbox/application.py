@@ -33,6 +33,7 @@ from .operations import (
 )
 from .query import RecordedRequest
 from .variants import Variants
+from .varied import is_varied, narrowed, varied
 
 STATISTICS_PATH = "/sandbox/statistics"
 FAULT_HEADER = "X-Sandbox-Fault"
@@ -252,6 +253,7 @@ class Application:
         )
         if query.start is None and self.variants.default_span == "day":
             query = replace(query, start=now - DAY)
+        query = narrowed(query, self.variants, now)
         stream = await self._in_thread(self.account.stream, query)
         oversize = self.rules.oversize(request.path, scope, stream.event_count, only)
         if oversize:
@@ -266,9 +268,12 @@ class Application:
         if not stream.event_count and self.variants.no_events != "array":
             stream.close()
             return self._respond(request, 204 if self.variants.no_events == "204" else 200)
+        batches: Iterator[pa.Array] = stream.batches()
+        if is_varied(asked, self.variants):
+            batches = varied(batches, asked, self.variants, self._count)
         return await self._stream(
             request,
-            plain_body(stream.batches(), struck, now, asked.type),
+            plain_body(batches, struck, now, asked.type),
             struck,
             finished=lambda: self._finish(stream, struck),
             close=stream.close,
@@ -306,7 +311,8 @@ class Application:
         )
 
     def _finish(self, stream: EventStream, struck: Mapping[str, Fault]) -> None:
-        if struck.keys().isdisjoint(SPOILING) and not stream.left_out:
+        is_whole = not stream.left_out and not self.variants.missing
+        if struck.keys().isdisjoint(SPOILING) and is_whole:
             self.served.add(stream.query)
 
     def _counted(

@@ -73,6 +73,9 @@ class EventQuery:
         sort: Order by timestamp. None: shuffled, as the reference promises no order.
         shuffle: Seed of the shuffling.
         limit: How many events at most, the first in order.
+        by_activation: ``start`` and ``end`` bound the activation that an event belongs to.
+        published_from: No events with an earlier timestamp.
+        published_until: No events with this timestamp, or a later one.
     """
 
     start: int | None = None
@@ -91,14 +94,22 @@ class EventQuery:
     sort: TSort | None = None
     shuffle: int = 0
     limit: int | None = None
+    by_activation: bool = False
+    published_from: int | None = None
+    published_until: int | None = None
 
     def condition(self) -> str:
         """The SQL condition that an event must meet, over the columns of ``Account``."""
+        moment = '"timestamp"'
+        if self.by_activation:
+            moment = 'coalesce(activation_timestamp, "timestamp")'
         parts = [
             f"{column} {operator} {bound}"
             for column, operator, bound in (
-                ('"timestamp"', ">=", self.start),
-                ('"timestamp"', "<", self.end),
+                (moment, ">=", self.start),
+                (moment, "<", self.end),
+                ('"timestamp"', ">=", self.published_from),
+                ('"timestamp"', "<", self.published_until),
                 ("activation_timestamp", ">=", self.activation_start),
                 ("activation_timestamp", "<", self.activation_end),
                 ("visible_at", "<=", self.visible_until),

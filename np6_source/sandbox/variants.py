@@ -43,6 +43,15 @@ class Variants:
                          ``403``
     campaign_items       ``optional``, ``required``
     campaign_names       event types in the body: ``any``, or only the ``documented`` one
+    selection            bounds act on an event's ``timestamp``, or on that of its ``activation``
+    identity             of ``/reactivities``: the ``same`` events, or with other ``ids``,
+                         ``timestamps`` or ``content``
+    types                ``type`` of single-type operations: ``always``, ``left_out``
+    stamps               of an execution: ``shared`` with its activation, its ``own``
+    repeats              percent of the events that a response holds twice
+    missing              percent of the events that a response lacks, others each time
+    retention_days       days after which events are gone; 0: never
+    batch_seconds        events can be read from the next multiple of so many seconds on; 0: at once
     ===================  ===========================================================================
     """
 
@@ -69,6 +78,14 @@ class Variants:
     unconfirmed: Literal["there", "404", "405", "403"] = "there"
     campaign_items: Literal["optional", "required"] = "optional"
     campaign_names: Literal["any", "documented"] = "any"
+    selection: Literal["timestamp", "activation"] = "timestamp"
+    identity: Literal["same", "ids", "timestamps", "content"] = "same"
+    types: Literal["always", "left_out"] = "always"
+    stamps: Literal["shared", "own"] = "shared"
+    repeats: int = 0
+    missing: int = 0
+    retention_days: int = 0
+    batch_seconds: int = 0
 
     def __post_init__(self) -> None:
         """Checks the choices.
@@ -76,9 +93,9 @@ class Variants:
         Raises:
             ValueError: One is not among the values that the question has.
         """
-        if self.row_cap < 0:
-            raise ValueError(f"Variant row_cap={self.row_cap!r} is no number of rows")
         for name, values in choices().items():
+            if not values and getattr(self, name) < 0:
+                raise ValueError(f"Variant {name}={getattr(self, name)!r} is below 0")
             if values and getattr(self, name) not in values:
                 raise ValueError(
                     f"Variant {name}={getattr(self, name)!r} is none of {', '.join(values)}"

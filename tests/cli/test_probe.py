@@ -86,6 +86,10 @@ def test_nothing_is_contradicted_by_a_server_as_assumed(run: TMake, tmp_path: Pa
         (Variants(mixed_sends="left_out", sort="ignored"), {"sends", "sort"}),
         (Variants(row_cap=300), {"cap"}),
         (Variants(unknown_ids="empty", no_events="204"), {"unknown-id", "empty"}),
+        (Variants(selection="activation"), {"filter", "sort"}),
+        (Variants(identity="timestamps", types="left_out"), {"identity", "type"}),
+        (Variants(identity="ids", repeats=5), {"identity", "once"}),
+        (Variants(stamps="own"), {"stamps"}),
     ],
     ids=str,
 )
@@ -97,6 +101,12 @@ def test_other_sides_and_nothing_else_are_contradicted(
     assert found
     assert found <= contradicted
     assert status == 3
+
+
+def test_responses_that_lack_events_prove_nothing(run: TMake) -> None:
+    status, results, _ = run(variants=Variants(missing=10))
+    assert status == 0
+    assert set(results.values()) == {"cannot tell"}
 
 
 def test_a_key_that_is_refused_ends_it_with_one_request(run: TMake) -> None:

@@ -81,6 +81,14 @@ def made(kind: str, number: int, timestamp: int, **columns: Any) -> EventRow:
     return EventRow(payload, activation_timestamp=NOON, **columns)
 
 
+EXECUTION = {
+    "type": "execution",
+    "id": "execution-1",
+    "timestamp": NOON + 70_000,
+    "source": {"type": "email", "detail": {"execution": {"id": "000AA1", "stamp": {"id": "one"}}}},
+}
+
+
 @pytest.fixture(scope="module")
 def account() -> Account:
     """Bounces around noon, to the millisecond; a send; hits of people and of robots."""
@@ -95,6 +103,7 @@ def account() -> Account:
             made("hit", 2, NOON + 6, subtype="open", robot="mpp"),
             made("hit", 3, NOON + 7, subtype="open", robot="gsr"),
             made("bounce", 99, NOON - 3 * DAY),
+            EXECUTION,
         ],
         campaigns={"CAM": ["000AA1"]},
     )
@@ -267,27 +276,81 @@ def campaign_names(api: Api) -> str:
     return "documented" if campaign(api, {"itemsEvents": [entry]}) == 400 else "any"
 
 
+def selection(api: Api) -> str:
+    query = {"start": iso(NOON - 1), "end": iso(NOON + 2)}
+    return "activation" if api.has(BOUNCES, "bounce-0", **query) else "timestamp"
+
+
+def identity(api: Api) -> str:
+    others = api.call(api.sandbox, "/actions/reactivities").json()
+    every = {event["id"]: event for event in api.call(api.sandbox, "/actions/events").json()}
+    if not {event["id"] for event in others} <= set(every):
+        return "ids"
+    if any(event["timestamp"] != every[event["id"]]["timestamp"] for event in others):
+        return "timestamps"
+    return "content" if any(event != every[event["id"]] for event in others) else "same"
+
+
+def types(api: Api) -> str:
+    events = api.call(api.sandbox, BOUNCES).json()
+    return "always" if all("type" in event for event in events) else "left_out"
+
+
+def stamps(api: Api) -> str:
+    found = api.call(api.sandbox, "/actions/events").json()
+    execution = next(event for event in found if event["type"] == "execution")
+    return "shared" if execution == EXECUTION else "own"
+
+
+def repeats(api: Api) -> int:
+    ids = api.ids("/actions/events")
+    return 100 if len(ids) == 2 * len(set(ids)) else 0
+
+
+def missing(api: Api) -> int:
+    return 0 if api.ids("/actions/events") else 100
+
+
+def retention_days(api: Api) -> int:
+    return 0 if api.has(BOUNCES, "bounce-99", start="2024-02-20T00:00:00Z") else 2
+
+
+def batch_seconds(api: Api) -> int:
+    return 0 if api.has(BOUNCES, "bounce-7") else 3600
+
+
 PROBES: dict[str, Callable[[Api], Any]] = {
     probe.__name__: probe
     for probe in (
         *(start_bound, end_bound, bounds_cut, numbers, offsets, naive_bounds, default_span),
         *(reactivity_end, mixed_sends, mixed_robots, robots_parameter, classified, default_robots),
         *(sort, row_cap, cap_said, unknown_ids, error_body, no_events, date, unconfirmed),
-        *(campaign_items, campaign_names),
+        *(campaign_items, campaign_names, selection, identity, types, stamps, repeats, missing),
+        *(retention_days, batch_seconds),
     )
 }
 """What a client sees of each variant."""
 
+NUMBERS = {"row_cap": 3, "repeats": 100, "missing": 100, "retention_days": 2, "batch_seconds": 3600}
+
 SINGLE = [
     (name, value)
     for name, values in choices().items()
-    for value in (values[1:] if values else (3,))
+    for value in (values[1:] if values else (NUMBERS[name],))
     if name != "cap_said"
 ]
 
-HIDDEN = {("bounds_cut", "row_cap"), ("classified", "robots_parameter")}
+HIDDEN = {
+    *(("bounds_cut", "row_cap"), ("classified", "robots_parameter"), ("identity", "row_cap")),
+    *(("stamps", "row_cap"), ("row_cap", "repeats"), ("reactivity_end", "identity")),
+    ("stamps", "mixed_sends"),
+}
 """A variant that a client cannot see for another: the event that a cut bound brings may be beyond
 the cap, and nothing is classified by a parameter of another name."""
+
+
+ALONE = {"selection", "missing", "retention_days", "batch_seconds"}
+"""Variants under which other events come, by which a client sees the others."""
 
 
 class TestEach:
@@ -312,7 +375,7 @@ class TestEach:
         sandbox = serve(account, now=NOON + 120_000, variants=variants)
         response = call(sandbox, "/actions/events", sort="asc")
         assert [event["id"] for event in response.json()] == ["bounce-99", "bounce-0", "bounce-1"]
-        expected = {"Link": '</actions/events?page=2>; rel="next"', "X-Total-Count": "13"}
+        expected = {"Link": '</actions/events?page=2>; rel="next"', "X-Total-Count": "14"}
         shown = {name: response.headers.get(name) for name in expected}
         kept = "Link" if said == "link" else "X-Total-Count"
         assert shown == {name: expected[name] if name == kept else None for name in expected}
@@ -320,7 +383,7 @@ class TestEach:
         assert sandbox.statistics()["served"] == {}
 
     def test_in_pairs(self, account: Account, serve: Any, call: TCall) -> None:
-        chosen = dict(reversed(SINGLE))
+        chosen = {name: value for name, value in reversed(SINGLE) if name not in ALONE}
         for (name, value), (other, other_value) in itertools.combinations(chosen.items(), 2):
             variants = Variants(**{name: value, other: other_value})
             with Sandbox(account, now=NOON + 120_000, variants=variants) as sandbox:
