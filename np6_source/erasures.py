@@ -7,7 +7,7 @@ has digests with the secret key only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
-from .errors import SettingError
+from .errors import AlreadyRunning, SettingError
 from .events.digests import DigestKey
 from .events.suppression import NOBODY, Suppression, suppression
 from .windows import to_ms
@@ -40,6 +40,11 @@ COLUMNS = {
 }
 """The table's columns with their types in SQL. ``before``: events published before it count, NULL:
 all. ``rewritten_at``: when the values were gone from the database's files too."""
+
+
+class ErasedMeanwhile(AlreadyRunning):
+    """Somebody was erased while a package was extracted."""
+
 
 TKind = Literal["contact", "address"]
 
@@ -164,3 +169,30 @@ def suppression_of(erasures: Sequence[Erasure], key: DigestKey | None, source: s
             if erasure.kind == "address"
         ],
     )
+
+
+def refuse_older(pipeline: dlt.Pipeline, load_ids: Iterable[str]) -> None:
+    """Refuses packages that were extracted before somebody was erased: they may have her values.
+
+    To be called with the dataset's lock, before packages are loaded.
+
+    Args:
+        pipeline: The pipeline.
+        load_ids: The packages, which dlt names by the second in which they began.
+
+    Raises:
+        ErasedMeanwhile: One is older than the latest erasure.
+    """
+    begun = min(map(float, load_ids), default=None)
+    if begun is None:
+        return
+    schema = pipeline.default_schema if pipeline.default_schema_name else Schema("np6")
+    # A destination that cannot be reached fails the load step, in its own words.
+    erasures = read(pipeline, schema, must_be_known=False)
+    erased = max((one.erased_at.timestamp() for one in erasures), default=None)
+    if erased is not None and begun < erased:
+        raise ErasedMeanwhile(
+            "A contact was erased since this package was extracted, and it may have the contact's"
+            " values: nothing of it was loaded. Run again: np6-source load gives it up and extracts"
+            " it anew; in a project of your own call pipeline.abort_packages() first."
+        )

@@ -32,13 +32,14 @@ from .dlt_internals.configuration import (
     given_staging_layout,
     with_staging_layout,
 )
-from .dlt_internals.packages import begun_packages
+from .dlt_internals.packages import begun_packages, packages_to_load
 from .dlt_internals.pipelines import (
     around_load_step,
     do_not_restore,
     keeping_rows_out_of_errors,
     set_around_load_step,
 )
+from .erasures import refuse_older
 from .errors import SettingError
 from .lake import check_writers
 
@@ -172,6 +173,7 @@ def _beside_others(pipeline: dlt.Pipeline, turn: TTurn, drops_staging: bool) -> 
         name = _own_name(folder)
         layout = given_staging_layout(pipeline.destination) or ""
         is_own = name is not None and layout.endswith(f"_of_{name.token}")
+        refuse_older(pipeline, packages_to_load(pipeline))
         if name is not None and is_own:
             pending = tuple(pipeline.list_normalized_load_packages())
             if pending != name.packages:

@@ -32,6 +32,7 @@ from .dimensions import dimension_tables
 from .dlt_internals.packages import forget_package, ran_out_of_memory, windows_of_pending
 from .dlt_internals.pipelines import keeping_rows_out_of_errors
 from .duck import is_begun_without_staging
+from .erasures import ErasedMeanwhile, refuse_older
 from .errors import AlreadyRunning, Np6Error, listed, scope_name
 from .extract.selection import session_of
 from .isolation import has_given_lock, keep_apart
@@ -156,6 +157,7 @@ def load(
                 if pipeline.config.restore_from_destination:
                     pipeline.sync_destination()
                 note_new_columns(pipeline)
+                _give_up_what_has_erased(pipeline)
                 settle_pending(pipeline)
                 if reload:
                     _begin_reload(pipeline, make_source, reload_start)
@@ -323,6 +325,14 @@ def settle_pending(pipeline: dlt.Pipeline) -> None:
         if not ran_out_of_memory(error):
             raise
         abandon(pipeline, "The destination has no memory for the package that the last run left")
+
+
+def _give_up_what_has_erased(pipeline: dlt.Pipeline) -> None:
+    """Gives pending packages up that were extracted before somebody was erased."""
+    try:
+        refuse_older(pipeline, windows_of_pending(pipeline))
+    except ErasedMeanwhile:
+        abandon(pipeline, "A contact was erased since the last run extracted")
 
 
 def abandon(pipeline: dlt.Pipeline, why: str) -> None:

@@ -40,6 +40,20 @@ def begun_packages(pipeline: dlt.Pipeline) -> list[str]:
     ]
 
 
+def packages_to_load(pipeline: dlt.Pipeline) -> list[str]:
+    """The packages whose rows the next load step would write.
+
+    ``abort_packages`` flags the oldest and then calls the load step, which removes the others
+    (dlt 1.31).
+    """
+    storage = pipeline._get_load_storage()
+    if not storage.is_storage_ready():
+        return []
+    packages = storage.normalized_packages
+    pending = sorted(packages.list_packages(), key=float)
+    return [] if pending and packages.has_abort_flag(pending[0]) else pending
+
+
 def pending_packages(folder: Path) -> list[str]:
     """The load packages in a pipeline's folder that are extracted and not loaded.
 

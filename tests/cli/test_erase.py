@@ -17,6 +17,7 @@ import dlt
 import pytest
 
 from np6_source import loading
+from np6_source.erasures import ErasedMeanwhile
 from np6_source.windows import SECOND
 from tests.support import Warehouse, at, event
 
@@ -253,6 +254,32 @@ class TestErased:
         assert report.failures == []
         assert tables(warehouse) == erased
         assert MARIE not in everything(warehouse)
+
+    def test_what_was_extracted_before_is_not_loaded_after(
+        self,
+        erase: Any,
+        load: Any,
+        warehouse: Warehouse,
+        new_warehouse: Any,
+        sandbox: Any,
+        source_of: Any,
+    ) -> None:
+        load()
+        other = new_warehouse(name="other_pipeline", database=warehouse.database)
+        secret = KEY["SOURCES__NP6__PII_KEY"]
+        waiting = other.pipeline
+        waiting.extract(source_of(sandbox, ALL, pii_key=secret))
+        waiting.normalize()
+        assert erase("--contact", MARIE, "--yes").returncode == 0
+        erased = tables(warehouse)
+
+        with pytest.raises(ErasedMeanwhile, match="nothing of it was loaded"):
+            waiting.load()
+
+        assert tables(warehouse) == erased
+        report = other.load(lambda: source_of(sandbox, ALL, on_error="keep", pii_key=secret))
+        assert (report.failures, report.packages) == ([], 1)
+        assert tables(warehouse) == erased
 
     def test_without_the_key_or_with_another_nothing_is_loaded(
         self, erase: Any, load: Any, warehouse: Warehouse, sandbox: Any
