@@ -171,3 +171,50 @@ def test_a_broken_body_stays_broken_in_pieces(
     taken = written(folder, bytes(body))
     if is_refused(reader, whole):
         assert any(is_refused(reader, piece.file) for piece in taken)
+
+
+class TestByContent:
+    """The same events come in the same pieces, wherever the body begins."""
+
+    @staticmethod
+    def digests(folder: Path, events: list[dict[str, Any]], chunk: int) -> list[str]:
+        taken: list[Piece] = []
+        writer = PieceWriter(folder, f"content-{next(NAMES)}", taken.append, by_content=True)
+        text = json.dumps(events, separators=(",", ":")).encode()
+        for start in range(0, len(text), chunk):
+            writer.write(text[start : start + chunk])
+        writer.finish()
+        read = [event for piece in taken for event in json.loads(piece.file.read_bytes())]
+        assert read == events
+        return [piece.digest for piece in taken]
+
+    @pytest.fixture(autouse=True)
+    def small_pieces(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(body, "LARGEST", 100_000)
+        monkeypatch.setattr(body, "SMALLEST_BY_CONTENT", 400)
+        monkeypatch.setattr(body, "EVENTS_BY_CONTENT", 8)
+
+    @pytest.mark.parametrize("chunk", [5_000, 100_000])
+    def test_nearly_all_pieces_of_a_later_body_are_those_of_an_earlier(
+        self, tmp_path: Path, chunk: int
+    ) -> None:
+        events = [{"type": "hit", "id": f"{n:08x}", "text": "x" * 250} for n in range(2_000)]
+        first = self.digests(tmp_path, events[:1_500], chunk)
+        second = self.digests(tmp_path, events[333:], chunk)
+        shared = set(first) & set(second)
+        assert len(first) > 60
+        assert len(shared) > 0.6 * (1_500 - 333) / 1_500 * len(first)
+
+    def test_one_changed_event_changes_its_own_piece(self, tmp_path: Path) -> None:
+        events = [{"type": "hit", "id": f"{n:08x}", "text": "x" * 250} for n in range(1_000)]
+        first = self.digests(tmp_path, events, 100_000)
+        events[500] = events[500] | {"text": "y" * 250}
+        second = self.digests(tmp_path, events, 100_000)
+        assert 1 <= len(set(first) - set(second)) <= 3
+
+    def test_other_bodies_have_no_digests(self, tmp_path: Path) -> None:
+        taken: list[Piece] = []
+        writer = PieceWriter(tmp_path, "plain", taken.append)
+        writer.write(b"[]")
+        writer.finish()
+        assert [piece.digest for piece in taken] == [""]
