@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -21,11 +22,17 @@ from dlt.destinations.sql_client import SqlClientBase
 
 from .destinations import destination_of
 from .errors import SettingError
-from .schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, ROBOTS, Table
+from .row_counts import (
+    NEVER_READ_AGAIN,
+    ROW_COUNTS,
+    Missing,
+    examine,
+    missing_rows,
+    settle,
+)
+from .schema import LOAD_WINDOWS
 from .tables.naming import filled, name_of
-from .windows import Window, gaps, merged, to_datetime, to_ms
-
-logger = logging.getLogger(__name__)
+from .windows import DAY, SECOND, Window, gaps, merged, to_datetime, to_ms
 
 
 @dataclass(frozen=True, order=True)
@@ -77,6 +84,7 @@ def coverage(
     pipeline: dlt.Pipeline,
     schema_name: str | None = None,
     packages: Sequence[str] | None = None,
+    still_there: bool = True,
 ) -> dict[tuple[str, str], list[Window]]:
     """Reads the ledger: what all pipelines together have loaded into the dataset.
 
@@ -85,6 +93,7 @@ def coverage(
             SQL.
         schema_name: Name of the source, where several of the pipeline have loaded NP6 events.
         packages: Count only the windows of these load packages. None: of all.
+        still_there: Leave out the days of which rows are missing now, see ``row_counts``.
 
     Returns:
         The covered windows. A resource and scope of which packages were given up, and none was
@@ -94,9 +103,15 @@ def coverage(
         SettingError: Several have, and none was named.
     """
     loaded, schema = loaded_schema(pipeline, schema_name)
-    with _ledger_of(pipeline, schema, *loaded) as (client, has_classes):
-        covered = _covered(client, schema, has_classes, packages=packages) or {}
-        for scope in _given_up(client, schema, has_classes):
+    with _ledger_of(pipeline, schema, *loaded) as (client, columns):
+        covered = _covered(client, schema, columns, packages)
+        if still_there and packages is None:
+            state = pipeline.state.get("sources", {}).get(schema.name, {})
+            noted = {ROW_COUNTS: deepcopy(state[ROW_COUNTS])} if ROW_COUNTS in state else {}
+            covered = _still_there(
+                client, schema, columns, covered, noted, NEVER_READ_AGAIN, 0, is_whole=True
+            )
+        for scope in _given_up(client, schema, "classification" in columns):
             covered.setdefault(scope, [])
         return covered
 
@@ -166,29 +181,46 @@ def recent_windows(
 @contextmanager
 def _ledger_of(
     pipeline: dlt.Pipeline, schema: Schema, *names: str
-) -> Iterator[tuple[SqlClientBase[Any], bool]]:
-    """A connection, and whether the ledger in the destination tells classes of robots apart.
+) -> Iterator[tuple[SqlClientBase[Any], frozenset[str]]]:
+    """A connection, and which columns the ledger in the destination has.
 
     The destination is asked: what dlt's schema has may not be there yet, or not any more.
     """
     with pipeline.destination_client(*names) as client:
         assert isinstance(client, SqlJobClientBase)
         _, columns = client.get_storage_table(name_of(LOAD_WINDOWS, schema))
-        name = schema.naming.normalize_path("classification")
-        yield client.sql_client, name.lower() in map(str.lower, columns)
+        there = {name.lower() for name in columns}
+        yield (
+            client.sql_client,
+            frozenset(
+                name
+                for name in LOAD_WINDOWS.arrow_schema.names
+                if schema.naming.normalize_path(name).lower() in there
+            ),
+        )
 
 
-def proven(pipeline: dlt.Pipeline, schema: Schema, cutoff: int | None = None) -> TCoverage | None:
+def proven(
+    pipeline: dlt.Pipeline,
+    schema: Schema,
+    state: dict[str, Any],
+    load_id: str,
+    keys: Iterable[str] = (),
+    cutoff: int | None = None,
+) -> TCoverage | None:
     """What the destination proves to be loaded, for a run that goes on from earlier ones.
 
-    One query, which returns a row per stretch without a gap. Where the ledger has events and the
-    events' table has none, or a table beside it has none of the rows that its events must have,
-    nothing is proven. Neither is it where no event was ever seen: empty arrays are also what an
-    outage, or a key without rights, may answer.
+    A few queries, of which each returns little: a row per stretch without a gap, a row per day.
+    What the tables do not hold any more, see ``row_counts``, is not proven. Neither is it where no
+    event was ever seen: empty arrays are also what an outage, or a key without rights, may answer.
 
     Args:
         pipeline: The pipeline that is about to load.
         schema: The source's schema.
+        state: The source's state, which keeps what was found missing.
+        load_id: The load package that is being extracted.
+        keys: Digests of the account's keys: windows that another account loaded into the same
+            dataset prove nothing. None: whoever loaded them.
         cutoff: Events published before it were removed by age, milliseconds since the epoch; None:
             none were.
 
@@ -199,125 +231,130 @@ def proven(pipeline: dlt.Pipeline, schema: Schema, cutoff: int | None = None) ->
     """
     if name_of(LOAD_WINDOWS, schema) not in filled(schema) or not speaks_sql(pipeline, schema):
         return None
-    with _ledger_of(pipeline, schema, schema.name) as (client, has_classes):
-        holds = _holds_its_rows(client, schema)
-        found = _covered(client, schema, has_classes, holds, cutoff=cutoff or 0)
-        if found is None and _is_empty(client, schema, EVENTS):
-            _forget(client, schema)
-        return found or {}
+    with _ledger_of(pipeline, schema, schema.name) as (client, columns):
+        covered = _covered(client, schema, columns, only_with_events=True, keys=tuple(keys))
+        today = int(time.time()) // (DAY // SECOND)
+        return _still_there(
+            client, schema, columns, covered, state, load_id, today, cutoff=cutoff or 0
+        )
 
 
-def _is_empty(client: SqlClientBase[Any], schema: Schema, table: Table) -> bool:
-    name = client.make_qualified_table_name(name_of(table, schema))
-    return not client.execute_sql(f"SELECT 1 FROM {name} LIMIT 1")
-
-
-def _forget(client: SqlClientBase[Any], schema: Schema) -> None:
-    """Removes what the emptied table of events no longer proves.
-
-    For good, and before anything is loaded: once another call has put some rows into the table it
-    no longer shows that it was emptied. Without the ledger's rows everything is read again, by
-    whichever call comes next.
-    """
-    windows = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
-    packages = client.make_qualified_table_name(schema.loads_table_name)
-    package, load_id, schema_name = (
-        client.escape_column_name(schema.naming.normalize_path(name))
-        for name in ("_dlt_load_id", "load_id", "schema_name")
+def _still_there(
+    client: SqlClientBase[Any],
+    schema: Schema,
+    columns: frozenset[str],
+    covered: dict[tuple[str, str], list[Window]],
+    state: dict[str, Any],
+    load_id: str,
+    today: int,
+    is_whole: bool = False,
+    cutoff: int = 0,
+) -> dict[tuple[str, str], list[Window]]:
+    """The coverage without the days of which rows are missing, unless they were read again."""
+    newest = max((windows[-1].end for windows in covered.values() if windows), default=None)
+    if newest is None:
+        return covered
+    found, lacking = examine(
+        client, schema, columns, newest, state, load_id, today, is_whole, cutoff
     )
-    logger.warning(
-        "The table of events was emptied since it was loaded, load_windows proves nothing any more:"
-        " its rows are removed, and everything is read again."
-    )
-    client.execute_sql(
-        f"DELETE FROM {windows} WHERE {package} IN"
-        f" (SELECT {load_id} FROM {packages} WHERE {schema_name} = %s)",
-        schema.name,
-    )
+    kept, read_again = _without(client, schema, columns, covered, found)
+    if found and settle(state, read_again, lacking, load_id):
+        kept, _ = _without(client, schema, columns, covered, missing_rows(state))
+    return kept
 
 
-def _holds_its_rows(client: SqlClientBase[Any], schema: Schema) -> str:
-    """An SQL condition: no table of events was emptied.
+def _without(
+    client: SqlClientBase[Any],
+    schema: Schema,
+    columns: frozenset[str],
+    covered: dict[tuple[str, str], list[Window]],
+    found: Sequence[Missing],
+) -> tuple[dict[tuple[str, str], list[Window]], set[Missing]]:
+    """The coverage without what is missing, and what of that all scopes have read again."""
+    again_since = {
+        since: _covered(client, schema, columns, since=since)
+        for since in {missing.since for missing in found}
+    }
+    kept: dict[tuple[str, str], list[Window]] = {}
+    waits: set[Missing] = set()
+    for scope, windows in covered.items():
+        left = windows
+        # What was missed last counts last: an earlier reading does not prove it.
+        for one in sorted(found, key=lambda missing: missing.since):
+            if not one.concerns(scope[0], of_scope_key(scope[1])[1]):
+                continue
+            again = _inside(again_since[one.since].get(scope, []), one.window)
+            left = [piece for window in left for piece in gaps(window, [one.window])] + again
+            if any(gaps(part, again) for part in _inside(windows, one.window)):
+                waits.add(one)
+        kept[scope] = merged(left)
+    return kept, set(found) - waits
 
-    Each event of some types has a row in a table of its own (``schema.Table.row_types``).
-    """
-    there = set(filled(schema))
-    if name_of(EVENTS, schema) not in there:
-        return "1 = 1"
 
-    def rows_of(table: Table) -> str:
-        return f"SELECT 1 FROM {client.make_qualified_table_name(name_of(table, schema))}"
-
-    kind = client.escape_column_name(schema.naming.normalize_path("type"))
-    conditions = [f"EXISTS ({rows_of(EVENTS)})"]
-    for table in EVENT_TABLES:
-        # A hit has a row in the robots' table only where a request named a class.
-        if table.row_types and table is not ROBOTS and name_of(table, schema) in there:
-            types = ", ".join(f"'{name}'" for name in table.row_types)
-            conditions.append(
-                f"(EXISTS ({rows_of(table)})"
-                f" OR NOT EXISTS ({rows_of(EVENTS)} WHERE {kind} IN ({types})))"
-            )
-    return " AND ".join(conditions)
+def _inside(windows: Iterable[Window], bounds: Window) -> list[Window]:
+    return [
+        Window(max(window.start, bounds.start), min(window.end, bounds.end))
+        for window in windows
+        if window.start < bounds.end and bounds.start < window.end
+    ]
 
 
 def _covered(
     client: SqlClientBase[Any],
     schema: Schema,
-    has_classes: bool,
-    is_there: str | None = None,
+    columns: frozenset[str],
     packages: Sequence[str] | None = None,
-    cutoff: int = 0,
-) -> dict[tuple[str, str], list[Window]] | None:
-    """The windows of complete packages, joined where they touch; None where a table was emptied.
+    since: str | None = None,
+    only_with_events: bool = False,
+    keys: Sequence[str] = (),
+) -> dict[tuple[str, str], list[Window]]:
+    """The windows of complete packages, joined where they touch.
 
     A package that was killed half-way may have left windows whose events never arrived; two
-    accounts in one dataset have a ledger in common, but packages of their own.
+    accounts in one dataset have a ledger in common, but packages and keys of their own.
     """
     tables = {
         "windows": client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema)),
         "packages": client.make_qualified_table_name(schema.loads_table_name),
     }
     names = ("resource", "scope_id", "window_start", "window_end", "event_count", "_dlt_load_id")
-    columns = {
+    quoted = {
         name: client.escape_column_name(schema.naming.normalize_path(name))
-        for name in (*names, "load_id", "status", "schema_name", "classification")
+        for name in (*names, "load_id", "status", "schema_name", "classification", "key_digest")
     }
     robots, by_robots = "''", ""
-    if has_classes:
-        robots = f"COALESCE(w.{columns['classification']}, '')"
-        by_robots = f", w.{columns['classification']}"
-    of_packages = ""
+    if "classification" in columns:
+        robots = f"COALESCE(w.{quoted['classification']}, '')"
+        by_robots = f", w.{quoted['classification']}"
+    conditions, arguments = "", [schema.name]
     if packages is not None:
         given = ", ".join(["%s"] * len(packages)) or "NULL"
-        of_packages = f"AND w.{columns['_dlt_load_id']} IN ({given})"
-    is_whole = "1" if is_there is None else f"CASE WHEN {is_there} THEN 1 ELSE 0 END"
+        conditions += f" AND w.{quoted['_dlt_load_id']} IN ({given})"
+        arguments += packages
+    if since is not None:
+        conditions += f" AND w.{quoted['_dlt_load_id']} >= %s"
+        arguments.append(since)
+    if keys and "key_digest" in columns:
+        key = f"w.{quoted['key_digest']}"
+        conditions += f" AND ({key} IS NULL OR {key} IN ({', '.join(['%s'] * len(keys))}))"
+        arguments += keys
     query = _ISLANDS.format(
-        **tables,
-        **columns,
-        is_there=is_whole,
-        of_packages=of_packages,
-        robots=robots,
-        by_robots=by_robots,
+        **tables, **quoted, conditions=conditions, robots=robots, by_robots=by_robots
     )
     try:
-        rows = client.execute_sql(query, schema.name, *(packages or ())) or []
+        rows = client.execute_sql(query, *arguments) or []
     except DatabaseUndefinedRelation:
         return {}
-    # Only windows that are kept whole say that there must be events.
-    kept = any(int(row[5] or 0) and to_ms(row[7]) >= cutoff for row in rows)
-    if kept and not all(row[6] for row in rows):
-        return None
     covered: dict[tuple[str, str], list[Window]] = {}
     events: Counter[tuple[str, str]] = Counter()
     of_robots: set[tuple[str, str]] = set()
-    for resource, scope_id, classification, start, end, count, *_ in rows:
+    for resource, scope_id, classification, start, end, count in rows:
         scope = (resource, scope_key(scope_id, classification))
         covered.setdefault(scope, []).append(Window(to_ms(start), to_ms(end)))
         events[scope] += int(count or 0)
         if classification:
             of_robots.add(scope)  # Most have none for long.
-    if is_there is not None:
+    if only_with_events:
         covered = {
             scope: found if events[scope] or scope in of_robots else []
             for scope, found in covered.items()
@@ -326,7 +363,7 @@ def _covered(
 
 
 _ISLANDS = """
-SELECT r, s, c, MIN(b), MAX(e), SUM(n), {is_there}, MAX(CASE WHEN n > 0 THEN b ELSE NULL END) FROM (
+SELECT r, s, c, MIN(b), MAX(e), SUM(n) FROM (
   SELECT r, s, c, b, e, n, SUM(begins) OVER (
     PARTITION BY r, s, c ORDER BY b, e ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS island
   FROM (
@@ -337,7 +374,7 @@ SELECT r, s, c, MIN(b), MAX(e), SUM(n), {is_there}, MAX(CASE WHEN n > 0 THEN b E
       SELECT w.{resource} AS r, w.{scope_id} AS s, {robots} AS c, w.{window_start} AS b,
         w.{window_end} AS e, MAX(w.{event_count}) AS n
       FROM {windows} w JOIN {packages} p ON p.{load_id} = w.{_dlt_load_id}
-      WHERE p.{status} = 0 AND p.{schema_name} = %s {of_packages}
+      WHERE p.{status} = 0 AND p.{schema_name} = %s{conditions}
       GROUP BY w.{resource}, w.{scope_id}, w.{window_start}, w.{window_end}{by_robots}
     ) each_once
   ) marked
@@ -383,7 +420,7 @@ def note_not_loaded(
     if not loaded or not windows or destination_of(pipeline).replaces == "by itself":
         return
     schema = pipeline.schemas[loaded[0]]
-    with _ledger_of(pipeline, schema, loaded[0]) as (client, has_classes):
+    with _ledger_of(pipeline, schema, loaded[0]) as (client, there):
         table = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
         now = datetime.now(timezone.utc)
         for resource, scope, start, end in windows:
@@ -396,7 +433,7 @@ def note_not_loaded(
                 "requested_at": now,
                 "_dlt_load_id": load_id,
             }
-            if has_classes:
+            if "classification" in there:
                 row["classification"] = classification
             columns = ", ".join(
                 client.escape_column_name(schema.naming.normalize_path(name)) for name in row

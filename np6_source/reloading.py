@@ -119,7 +119,7 @@ def _loaded(pipeline: dlt.Pipeline, source: str) -> tuple[TSpans, list[int]]:
     """What the ledger and the state know: spans, and where histories begin."""
     spans: dict[str, dict[str, tuple[int, int]]] = {}
     if source in pipeline.schema_names:
-        for (resource, scope), windows in coverage(pipeline, source).items():
+        for (resource, scope), windows in coverage(pipeline, source, still_there=False).items():
             # Marks of robots go with the rows, and come back with np6-source robots.
             if windows and not is_of_marks(pipeline, resource, scope):
                 bounds = min(w.start for w in windows), max(w.end for w in windows)

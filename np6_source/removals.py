@@ -26,6 +26,7 @@ from .errors import SettingError
 from .ledger import loaded_schema
 from .persons.duckdb_file import rewrite
 from .persons.erasing import make_messages_anew
+from .row_counts import REMOVALS
 from .schema import EVENT_TABLES, REJECTED_EVENTS
 from .tables.naming import name_of
 from .views import forget_messages
@@ -33,7 +34,7 @@ from .windows import to_datetime, to_ms
 
 logger = logging.getLogger(__name__)
 
-TABLE = "_np6_removals"
+TABLE = REMOVALS
 
 OUT_OF_REACH: Mapping[str, str] = {
     "duckdb": "copies and backups of the DuckDB file",

@@ -523,6 +523,12 @@ LOAD_WINDOWS = Table(
             "JSON: events of the response that hold a value without a column, by payload path; 50"
             " paths at most, and ~ for a key that may be of a person",
         ),
+        text("table_counts", "JSON: rows of the response by table"),
+        text(
+            "key_digest",
+            "A digest of the API's address and key: several accounts in one dataset are told apart"
+            " by it; NULL in rows of versions that did not",
+        ),
         text(
             "_dlt_load_id",
             "The load package; it is complete, and its windows proven, once _dlt_loads has it"

@@ -40,7 +40,7 @@ PROMISED = {
     "load_windows": (
         "resource scope_id classification window_start window_end requested_at event_count"
         " byte_count duration_ms request_id purpose distinct_count outside_count type_counts"
-        " unmapped_paths _dlt_load_id policy"
+        " unmapped_paths table_counts key_digest _dlt_load_id policy"
     ),
 }
 KEYS = {

@@ -24,6 +24,7 @@ MAY_KNOW_DLT = {
         "parts",
         "orchestration",
         "ledger",
+        "row_counts",
         "lake",
         "duck",
         "dataset_lock",
@@ -40,7 +41,7 @@ FOLDERS: dict[str, set[str]] = {
     "tables": {*FACTS, "dlt_internals", "redaction", "lake", "dataset_lock"},
     "extract": {
         *(*FACTS, "dlt_internals", "api", "events", "tables", "ledger", "lake"),
-        *("isolation", "reloading", "dataset_lock", "erasures"),
+        *("isolation", "reloading", "row_counts", "dataset_lock", "erasures"),
     },
     "persons": {
         *(*FACTS, "dlt_internals", "dataset_lock", "erasures", "events", "extract", "ledger"),

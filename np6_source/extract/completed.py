@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, MutableMapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from ..endpoints import Endpoint
 from ..lake import without_tombstones
 from ..ledger import scope_key
-from ..schema import LOAD_WINDOWS, ROBOTS
+from ..schema import EXECUTION_DATA_TABLE, LOAD_WINDOWS, ROBOTS, TOMBSTONE
 from .ledger_row import ledger_row
 from .metrics import RunMetrics
 from .progress import ScopeRun
@@ -70,15 +73,18 @@ class CompletedSpans:
         """
         unsure = unsure_hits(span)
         for classification, part in span.parts.items():
+            by_table: Counter[str] = Counter()
             for name, table in part.stash.tables():
                 rows = table if self.takes_tombstones else without_tombstones(table)
                 if name == ROBOTS.name:
                     rows = self._sure_marks(rows, unsure, classification)
+                by_table[name] += without_tombstones(table).num_rows
                 yield name, rows
             for file in part.stash.files():
+                by_table[file.table] += _rows_kept(file)
                 yield file.table, file
             part.stash.discard()
-            yield LOAD_WINDOWS.name, self._note_response(run, part, classification)
+            yield LOAD_WINDOWS.name, self._note_response(run, part, classification, by_table)
         if run.progress is None or span.window.end > run.progress.complete_until:
             # The overlap does not count: a run that stops within it would never get on.
             self.session.loaded_events += span.event_count
@@ -97,7 +103,13 @@ class CompletedSpans:
             span.event_count,
         )
 
-    def _note_response(self, run: ScopeRun, part: LoadableWindow, classification: str) -> pa.Table:
+    def _note_response(
+        self,
+        run: ScopeRun,
+        part: LoadableWindow,
+        classification: str,
+        by_table: Mapping[str, int],
+    ) -> pa.Table:
         """Takes note of one response of a span that is complete, and returns its ledger row."""
         label, contents, facts = run.scope.label, part.contents, part.facts
         self.witness.see(facts)
@@ -115,6 +127,8 @@ class CompletedSpans:
             self.load_id,
             classification,
             self.session.settings.privacy.recorded,
+            self.session.key,
+            {name: rows for name, rows in by_table.items() if rows},
         )
 
     def _sure_marks(self, marks: pa.Table, unsure: pa.Array, classification: str) -> pa.Table:
@@ -127,3 +141,11 @@ class CompletedSpans:
                 " what the parameter means, and whether classification_parameter names it."
             )
         return sure
+
+
+def _rows_kept(file: TableFile) -> int:
+    """Rows of a file that a table keeps: all but those that say that an event has none."""
+    if file.table != EXECUTION_DATA_TABLE.name:
+        return file.row_count
+    marks = pq.read_table(file.file, columns=[TOMBSTONE.column])[TOMBSTONE.column]
+    return file.row_count - int(pc.sum(pc.equal(marks, TOMBSTONE.value)).as_py() or 0)

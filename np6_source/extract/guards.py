@@ -146,7 +146,8 @@ def _not_read_again(resource: str, starts: Mapping[str, int], schema: Schema) ->
     """What the ledger proves and a run that begins anew does not read."""
     selected = dlt.current.source().resources.selected
     lost = []
-    for (name, scope), windows in sorted(coverage(dlt.current.pipeline(), schema.name).items()):
+    loaded = coverage(dlt.current.pipeline(), schema.name, still_there=False)
+    for (name, scope), windows in sorted(loaded.items()):
         first = min((window.start for window in windows), default=None)
         is_read = name in selected
         if name == resource and first is not None:

@@ -27,6 +27,8 @@ def ledger_row(
     load_id: str,
     classification: str = "",
     policy: str = "",
+    key_digest: str | None = None,
+    by_table: Mapping[str, int] | None = None,
 ) -> pa.Table:
     """The row that proves a window, with the columns of ``load_windows``.
 
@@ -38,6 +40,8 @@ def ledger_row(
         load_id: The load package that commits the events and the row.
         classification: The class of robots that was requested, if any.
         policy: The policy for personal data, as ``Privacy.recorded``.
+        key_digest: A digest of the API's address and key.
+        by_table: Rows of the response by table.
     """
     contents, facts, response = loaded.contents, loaded.facts, loaded.response
     row = {
@@ -56,6 +60,8 @@ def ledger_row(
         "outside_count": contents.outside,
         "type_counts": _json(facts.type_counts),
         "unmapped_paths": _json(_most_frequent(contents.unmapped)),
+        "table_counts": _json(by_table or {}),
+        "key_digest": key_digest,
         "_dlt_load_id": load_id,
         "policy": policy or None,
     }

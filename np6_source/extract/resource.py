@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -203,10 +203,6 @@ class ResourceRun:
         if keeps_copies(pipeline.destination, table_format):
             self._session.say_once(KEEPS_COPIES)
         self._witness = AccountWitness(self._endpoint, self._session)
-        # Every run asks, also one without progress: its rows would hide that a table was emptied.
-        # Extraction alone needs no destination: one that cannot be asked fails in the load step.
-        with suppress(Exception):
-            self._session.ledger()
         start, end = self._times.span()
         former = take_over_labels(self._endpoint, self._scope_ids, self._session, self._state)
         if not is_backfill:

@@ -30,9 +30,10 @@ from ..events.suppression import NOBODY, Suppression
 from ..isolation import keep_apart
 from ..ledger import TCoverage, policies, proven
 from ..reloading import INTENT
+from ..row_counts import NEVER_READ_AGAIN
 from ..settings import ClientSettings, Settings
 from ..windows import SECOND, iso
-from .account import key_digest
+from .account import ACCOUNT, key_digest
 from .action_list import ActionList
 from .guards import is_emptied
 from .policy import POLICY, check_policy, label_of, policies_in_state
@@ -269,10 +270,11 @@ class ExtractSession:
         with self._lock:
             if not self._ledger:
                 pipeline = dlt.current.pipeline()
+                schema, state = dlt.current.source_schema(), dlt.current.source_state()
+                keys = state.get(ACCOUNT, {}).get("keys", ())
+                package, cutoff = self._load_id or NEVER_READ_AGAIN, self.settings.cutoff
                 with self._to_read(pipeline):
-                    self._ledger.append(
-                        proven(pipeline, dlt.current.source_schema(), self.settings.cutoff)
-                    )
+                    self._ledger.append(proven(pipeline, schema, state, package, keys, cutoff))
             return self._ledger[0]
 
     def clocks_differ(self) -> str | None:

@@ -270,12 +270,39 @@ class Driver:
         self.is_whole = False
         self.must_stay = set(self.ids())
 
+    def remove_some(self) -> None:
+        """Rows of a span are deleted by hand, or an older table is put back beside newer ones."""
+        if not self.is_whole:
+            return  # Of what several operations have loaded in part, the ledger cannot tell.
+        table = self.rng.choice(("events", "events__hits"))
+        if self.backups and self.rng.random() < 0.4:
+            number = self.rng.randrange(1, self.backups + 1)
+            backup = self.warehouse.folder / "backups" / str(number) / "events.duckdb"
+            try:
+                self.warehouse.query(
+                    f"ATTACH '{backup}' AS older; DELETE FROM np6.{table};"
+                    f" INSERT INTO np6.{table} BY NAME FROM older.np6.{table}"
+                )
+            except duckdb.Error:
+                return
+            what = f"{table} of backup {number}"
+        else:
+            first = self.start + self.rng.randrange(240) * 60 * SECOND
+            last = first + self.rng.choice((1, 30, 300)) * 60 * SECOND
+            self.warehouse.execute(
+                f"DELETE FROM np6.{table} WHERE epoch_ms(timestamp) BETWEEN {first} AND {last}"
+            )
+            what = f"{table} of {Window(first, last)}"
+        self.log.append(f"removed, or put back: {what}")
+        self.is_whole = False
+        self.must_stay = set(self.ids())
+
     def _without_wal(self) -> None:
         Path(f"{self.warehouse.database}.wal").unlink(missing_ok=True)
 
     STEPS = (
         *(load, load, load, backfill, one_action, reload, other_account, new_key),
-        *(misbehave, misbehave, publish, publish, back_up, restore, empty),
+        *(misbehave, misbehave, publish, publish, back_up, restore, empty, remove_some),
     )
 
     def step(self, kills: bool) -> None:
