@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import bisect
 import copy
+import functools
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from np6_source.assumptions.facts import Asked, Response, seen
+from np6_source.assumptions.facts import Asked, Response, Seen, seen
 
 DAY = 86_400_000
 HOUR = DAY // 24
@@ -60,6 +61,62 @@ class Stored:
     content: dict[str, Any]
 
 
+@functools.lru_cache(maxsize=4)
+def account(seed: int, whole_seconds: bool, stamps: str, per_day: float | None) -> list[Stored]:
+    """The events of a made-up account, by timestamp."""
+    dice = random.Random(seed)
+    a_day = per_day or 10 ** dice.uniform(1.2, 3.4)
+    days = min(40.0, max(3.0, 8_000 / a_day))
+    found: list[Stored] = []
+    messages = int(a_day * days / 2.7)
+    for number in range(messages):
+        made = int(NOW - dice.random() * days * DAY)
+        sent = made + int(dice.expovariate(1 / 6_000))
+        action, contact = f"A{dice.randrange(9):05d}", f"C{number:07d}"
+        stamp = f"stamp-{number}"
+        own = f"own-{number}" if stamps == "own" else stamp
+        found.append(_event(dice, whole_seconds, "execution", made + 5, made, own, action, contact))
+        if dice.random() < 0.03:
+            found.append(
+                _event(dice, whole_seconds, "cancellation", sent, made, own, action, contact)
+            )
+            continue
+        found.append(_event(dice, whole_seconds, "activation", sent, made, stamp, action, contact))
+        for _ in range(dice.choice((0, 0, 1, 1, 2))):
+            kind = dice.choices(REACTIONS, (30, 2, 1))[0]
+            late = sent + int(dice.choice((dice.expovariate(1 / HOUR), dice.random() * 2 * DAY)))
+            found.append(_event(dice, whole_seconds, kind, late, made, stamp, action, contact))
+    found = [one for one in found if one.timestamp < NOW]
+    return sorted(found, key=lambda one: one.timestamp)
+
+
+def _event(
+    dice: random.Random,
+    whole_seconds: bool,
+    kind: str,
+    timestamp: int,
+    made: int,
+    stamp: str,
+    action: str,
+    contact: str,
+) -> Stored:
+    if whole_seconds or dice.random() < 0.5:
+        timestamp = timestamp // 1000 * 1000
+    part = "execution" if kind in ("execution", "cancellation") else "activation"
+    message = {
+        "id": action,
+        "stamp": {"id": stamp, "time": made},
+        "receiver" if part == "activation" else "recipient": {"id": contact},
+    }
+    content = {
+        "type": kind,
+        "id": f"{dice.getrandbits(64):016x}",
+        "timestamp": timestamp,
+        "source": {"type": "email", "detail": {part: message, "about": {"kind": kind}}},
+    }
+    return Stored(timestamp, made, kind, content)
+
+
 class Server:
     """Answers for one made-up account.
 
@@ -71,59 +128,9 @@ class Server:
         self.knobs = knobs
         self.requests = 0
         self._dice = random.Random(seed)
-        dice = random.Random(seed + 1)
-        self._per_day = per_day or 10 ** dice.uniform(1.2, 3.4)
-        self._events = sorted(self._make(dice), key=lambda one: one.timestamp)
+        self._events = account(seed + 1, knobs.whole_seconds, knobs.stamps, per_day)
+        self._seen: dict[int, Seen] = {}
         self._moments = [one.timestamp for one in self._events]
-
-    def _make(self, dice: random.Random) -> list[Stored]:
-        days = min(40.0, max(3.0, 8_000 / self._per_day))
-        found: list[Stored] = []
-        messages = int(self._per_day * days / 2.7)
-        for number in range(messages):
-            made = int(NOW - dice.random() * days * DAY)
-            sent = made + int(dice.expovariate(1 / 6_000))
-            action, contact = f"A{dice.randrange(9):05d}", f"C{number:07d}"
-            stamp = f"stamp-{number}"
-            own = f"own-{number}" if self.knobs.stamps == "own" else stamp
-            found.append(self._event(dice, "execution", made + 5, made, own, action, contact))
-            if dice.random() < 0.03:
-                found.append(self._event(dice, "cancellation", sent, made, own, action, contact))
-                continue
-            found.append(self._event(dice, "activation", sent, made, stamp, action, contact))
-            for _ in range(dice.choice((0, 0, 1, 1, 2))):
-                kind = dice.choices(REACTIONS, (30, 2, 1))[0]
-                late = sent + int(
-                    dice.choice((dice.expovariate(1 / HOUR), dice.random() * 2 * DAY))
-                )
-                found.append(self._event(dice, kind, late, made, stamp, action, contact))
-        return [one for one in found if one.timestamp < NOW]
-
-    def _event(
-        self,
-        dice: random.Random,
-        kind: str,
-        timestamp: int,
-        made: int,
-        stamp: str,
-        action: str,
-        contact: str,
-    ) -> Stored:
-        if self.knobs.whole_seconds or dice.random() < 0.5:
-            timestamp = timestamp // 1000 * 1000
-        part = "execution" if kind in ("execution", "cancellation") else "activation"
-        message = {
-            "id": action,
-            "stamp": {"id": stamp, "time": made},
-            "receiver" if part == "activation" else "recipient": {"id": contact},
-        }
-        content = {
-            "type": kind,
-            "id": f"{dice.getrandbits(64):016x}",
-            "timestamp": timestamp,
-            "source": {"type": "email", "detail": {part: message, "about": {"kind": kind}}},
-        }
-        return Stored(timestamp, made, kind, content)
 
     def __call__(self, asked: Asked) -> Response:
         knobs = self.knobs
@@ -192,9 +199,17 @@ class Server:
         if more and knobs.cap_header:
             return Response(200, None, says_more=True)
         most = asked.most_bytes // 700
-        events = tuple(one for one in map(seen, contents[:most]) if one is not None)
+        events = tuple(map(self._read, contents[:most]))
         size = 700 * len(events)
         return Response(200, events, len(contents) <= most, byte_count=size)
+
+    def _read(self, content: dict[str, Any]) -> Seen:
+        found = self._seen.get(id(content))
+        if found is None or found.content is not content:
+            found = seen(content)
+            assert found is not None
+            self._seen[id(content)] = found
+        return found
 
     def _shown(self, one: Stored, is_reaction: bool, is_single: bool) -> dict[str, Any]:
         identity, content = self.knobs.identity, one.content
