@@ -476,6 +476,8 @@ class TestKilled:
             assert tables(warehouse) == before
             return
         assert MARIE.encode() not in str(tables(warehouse)).encode()
+        # The tables have nothing of hers; the file's free blocks do.
+        assert MARIE.encode() in warehouse.database.read_bytes()
         sandbox.now = at("03-02T06:00")
 
         load()

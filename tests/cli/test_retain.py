@@ -110,6 +110,20 @@ class TestLoads:
         assert len(warehouse.rows("load_windows")) > ledger
         assert min(r.query["start"] for r in sandbox.requests) > day(1)
 
+    def test_reading_that_goes_back_ends_at_the_cutoff_and_happens_once(
+        self, load: Any, warehouse: Warehouse, sandbox: Any
+    ) -> None:
+        load()
+        warehouse.execute("DELETE FROM np6.load_windows")
+        sandbox.requests.clear()
+
+        load(retention="30 days")
+
+        assert min(r.query["start"] for r in sandbox.requests) == iso(CUTOFF)
+        sandbox.requests.clear()
+        load(retention="30 days")
+        assert min(r.query["start"] for r in sandbox.requests) > day(3)
+
     def test_a_reload_reads_from_the_cutoff(
         self, load: Any, warehouse: Warehouse, sandbox: Any
     ) -> None:
