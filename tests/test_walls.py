@@ -49,7 +49,7 @@ FOLDERS: dict[str, set[str]] = {
     },
     "views": {*FACTS, "deduplication"},
     "volume": {"windows"},
-    "assumptions": {"windows"},
+    "assumptions": {"windows", "endpoints"},
     "sandbox": {"endpoints", "dimensions"},
 }
 """Which other parts of the package a folder may import. ``cli`` may import any but ``sandbox``."""

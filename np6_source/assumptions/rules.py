@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..endpoints import ENDPOINTS
 from ..windows import DAY, SECOND, Window, iso
 from .control import AGE, Asking, Control, find_control, window_query
 from .facts import EVENTS, REACTIVITIES, SENDS, Asked, Seen, TResult, Verdict
@@ -26,6 +27,8 @@ OLD_STAMP = 10 * MINUTE
 CAP_FROM = 1_000
 CAP_DAYS = 20
 CAP_BYTES = 4_000_000
+TITLED = tuple(row.path for row in ENDPOINTS if not row.confirmed and row.ids is None)
+"""Paths of the operations over the whole account of which only the title is known."""
 REFUSED = (400, 422)
 """Statuses that say that a parameter is not understood."""
 
@@ -506,6 +509,25 @@ def unknown_id_is_404(known: Known, question: Question) -> Verdict:
     return question.no(f"status {response.status}")
 
 
+def titled_are_there(known: Known, question: Question) -> Verdict:
+    """The operations over the account of which only the title is known exist."""
+    end = (known.now - AGE) // SECOND * SECOND
+    window = Window(end - 6 * 60 * MINUTE, end)
+    statuses: Counter[int | None] = Counter()
+    for path in TITLED:
+        response = known.asking.status(window_query(path, window))
+        is_there = response.status == 204 or (
+            response.status == 200 and response.events is not None
+        )
+        statuses[200 if is_there else response.status] += 1
+    shown = ", ".join(f"{count} answer {status}" for status, count in statuses.items())
+    if statuses[404] or statuses[405]:
+        return question.verdict("contradicted", shown, "do not name these resources")
+    if statuses[200] == len(TITLED):
+        return question.verdict("confirmed", f"{len(TITLED)} operations answer with arrays")
+    return question.no(shown)
+
+
 def empty_is_an_array(known: Known, question: Question) -> Verdict:
     """A window without events is an empty array."""
     response = known.asking.status(window_query(EVENTS, Window(946_684_800_000, 946_684_801_000)))
@@ -547,6 +569,7 @@ QUESTIONS = (
     Question("type", "single-type operations name the type", types_are_there),
     Question("stamps", "execution and activation share a stamp", message_has_one_stamp),
     Question("unknown-id", "an unknown id is 404", unknown_id_is_404),
+    Question("unconfirmed", "operations known by their title exist", titled_are_there),
     Question("empty", "no events are an empty array", empty_is_an_array),
     Question("once", "a response has each id once", ids_come_once),
 )

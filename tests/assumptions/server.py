@@ -21,6 +21,7 @@ HOUR = DAY // 24
 NOW = 1_760_000_000_000
 PARIS = ZoneInfo("Europe/Paris")
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+TITLED = ("/actions/reactivities/hits", "/notifications/reactivities/impressions")
 REACTIONS = ("hit", "bounce", "reply")
 
 
@@ -45,6 +46,7 @@ class Knobs:
     types: bool = True
     stamps: str = "shared"
     unknown: int = 404
+    titled: int = 200
     empty: str = "array"
     repeats: float = 0.0
     failing: float = 0.0
@@ -139,6 +141,8 @@ class Server:
             return Response(503, None)
         if "0ZZZZZ" in asked.path:
             return Response(knobs.unknown, () if knobs.unknown == 200 else None)
+        if asked.path in TITLED and knobs.titled != 200:
+            return Response(knobs.titled, None)
         try:
             start, end = self._bound(asked.start), self._bound(asked.end)
         except ValueError:

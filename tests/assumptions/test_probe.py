@@ -45,6 +45,8 @@ CASES: dict[str, tuple[Knobs, set[str]]] = {
     "own stamps": (Knobs(stamps="own"), {"stamps"}),
     "unknown ids are empty": (Knobs(unknown=200), {"unknown-id"}),
     "unknown ids are 400": (Knobs(unknown=400), {"unknown-id"}),
+    "titled are 404": (Knobs(titled=404), {"unconfirmed"}),
+    "titled are 403": (Knobs(titled=403), set()),
     "empty is 204": (Knobs(empty="204"), {"empty"}),
     "empty is nothing": (Knobs(empty="nothing"), {"empty"}),
     "repeats": (Knobs(repeats=0.02), {"once"}),
@@ -132,7 +134,7 @@ def test_only_some_questions() -> None:
 def test_an_api_that_does_not_answer_shows_nothing(status: int | None) -> None:
     verdicts = probe(lambda asked: Response(status, None), NOW)
     told = {one.question for one in verdicts if one.result != "cannot tell"}
-    assert told <= {"unknown-id"}
+    assert told <= {"unknown-id", "unconfirmed"}
 
 
 def test_a_refused_key_ends_it_at_once() -> None:

@@ -89,7 +89,7 @@ def test_nothing_is_contradicted_by_a_server_as_assumed(run: TMake, tmp_path: Pa
         (Variants(selection="activation"), {"filter", "sort"}),
         (Variants(identity="timestamps", types="left_out"), {"identity", "type"}),
         (Variants(identity="ids", repeats=5), {"identity", "once"}),
-        (Variants(stamps="own"), {"stamps"}),
+        (Variants(stamps="own", unconfirmed="405"), {"stamps", "unconfirmed"}),
     ],
     ids=str,
 )
