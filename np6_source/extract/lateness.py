@@ -63,12 +63,18 @@ class LatenessProbe:
         """Whether what is loaded of the overlap is kept, to be known by the next run."""
         return bool(self._made_by and self._overlap)
 
-    def counting(self) -> Histogram | None:
-        """What to count in a response; asked once the response begins."""
+    def counting(self, window: Window) -> Histogram | None:
+        """What to count in a response; asked once it begins.
+
+        Args:
+            window: What is complete with the response. It may end after the horizon, which is the
+                run's beginning, where the server's clock is behind and it was not known before.
+        """
         if not self._overlap:
             return None
-        end = self._horizon()
-        spans = [Window(end - self._overlap - self._width, end)]
+        horizon = self._horizon()
+        start = horizon - self._overlap - self._width
+        spans = [Window(start, max(horizon, window.end))]
         if self._read_again is not None:
             spans.append(self._read_again)
         return Histogram(tuple(merged(spans)), self._width)

@@ -273,7 +273,7 @@ class _Reception:
                 "Set this machine's clock, or wait; the window is left to a later run.",
             )
         self.window = Window(asked.start, min(asked.end, settled))
-        self.counting = self._probe.counting()
+        self.counting = self._probe.counting(self.window)
 
     def meets_overlap(self) -> bool:
         """Whether runs read a part of the window more than once, and may know it again."""

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from np6_source.extract.lateness import LatenessProbe
+from np6_source.extract.progress import Progress
 from np6_source.sandbox import EventRow
-from np6_source.windows import SECOND
+from np6_source.windows import SECOND, Window
 
 ALL = "actions_events"
 MINUTE = 60 * SECOND
@@ -118,3 +120,16 @@ def test_each_id_is_measured_by_its_own_overlap(
     warehouse.run(source)
     assert source.resources[name].custom_metrics["late_events"] == 1
     assert len(warehouse.ids()) == 3
+
+
+def test_a_window_that_ends_after_the_runs_beginning_is_counted_to_its_end() -> None:
+    """As where the server's clock is behind, and the first request leaves some seconds later."""
+    began, overlap = 1_000 * MINUTE, 10 * MINUTE
+    window = Window(began - 20 * MINUTE, began + 7 * SECOND)
+    probe = LatenessProbe(overlap, lambda: began, None, None)
+    counting = probe.counting(window)
+    assert counting is not None
+    counted = [Window(max(s.start, window.start), min(s.end, window.end)) for s in counting.spans]
+    probe.add({began // counting.width: 3}, counted)
+    progress = probe.with_tail(Progress(window.start, window.end))
+    assert progress.tail == {began // counting.width: 3}
