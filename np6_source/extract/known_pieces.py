@@ -22,6 +22,9 @@ from .facts import EventFacts
 MOST = 1_000
 """Pieces that are kept of one scope, the newest: 1.3 GB of events, in 70 KB of dlt's state."""
 
+FEWEST = 100
+"""Events of a piece that is kept: fewer are loaded again faster than thousands of ids are kept."""
+
 
 @dataclass(frozen=True)
 class KnownPiece:
@@ -95,7 +98,7 @@ def known_piece(
     Returns:
         None: something in it has to be told again by every run, or the counts are of a part of it.
     """
-    is_plain = contents.row_count == contents.event_count > 0
+    is_plain = contents.row_count == contents.event_count >= FEWEST
     if not is_plain or contents.repaired or contents.unmapped:
         return None
     if facts.earliest is None or facts.latest is None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from np6_source.api import body
+from np6_source.extract import known_pieces
 from np6_source.sandbox import EventRow, Sandbox
 from np6_source.windows import SECOND, Window
 
@@ -25,6 +26,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cut at about every eighth event."""
     monkeypatch.setattr(body, "SMALLEST_BY_CONTENT", 600)
     monkeypatch.setattr(body, "EVENTS_BY_CONTENT", 8)
+    monkeypatch.setattr(known_pieces, "FEWEST", 1)
 
 
 @pytest.fixture
@@ -216,3 +218,12 @@ def test_a_run_that_fails_leaves_what_was_known(runs: Runs, at: TAt) -> None:
     assert runs.run()["known"] > 0
     assert len(runs.warehouse.ids()) == COUNT
     assert runs.warehouse.windows(ALL)[-1].end >= Window(at("03-02"), at("03-02T00:01")).start
+
+
+@pytest.mark.parametrize(("fewest", "are_kept"), [(1, True), (COUNT + 1, False)])
+def test_small_pieces_leave_nothing_in_the_state(
+    runs: Runs, fewest: int, are_kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_pieces, "FEWEST", fewest)
+    runs.run()
+    assert ('"pieces"' in runs.warehouse.state()) == are_kept
