@@ -51,6 +51,10 @@ class Gap:
     window: Window
 
 
+DAYS_APART_MS = 35 * DAY
+"""How far back from a request its rows are cut at UTC midnights: alarms and rechecks look at days,
+and years of history are as many rows as requests."""
+
 TCoverage = Mapping[tuple[str, str], list[Window]]
 """Covered windows by resource and ``scope_key``, as few as possible and in order."""
 
@@ -117,7 +121,10 @@ def coverage(
 
 
 def recent_windows(
-    pipeline: dlt.Pipeline, span_ms: int, schema_name: str | None = None
+    pipeline: dlt.Pipeline,
+    span_ms: int,
+    schema_name: str | None = None,
+    resources: Sequence[str] | None = None,
 ) -> pa.Table:
     """The ledger's rows of complete packages, as far back as asked for.
 
@@ -125,6 +132,7 @@ def recent_windows(
         pipeline: As for ``coverage``.
         span_ms: Milliseconds before the newest request.
         schema_name: As for ``coverage``.
+        resources: Only rows of these; None: of all.
 
     Returns:
         The columns of ``load_windows``. Those that the destination does not have yet are NULL.
@@ -156,15 +164,20 @@ def recent_windows(
             f" w.{column['_dlt_load_id']} WHERE p.{column['status']} = 0"
             f" AND p.{column['schema_name']} = %s"
         )
+        given: list[Any] = [schema.name]
+        if resources is not None:
+            places = ", ".join(["%s"] * len(resources)) or "NULL"
+            complete += f" AND w.{column['resource']} IN ({places})"
+            given += resources
         at = f"w.{column['requested_at']}"
         try:
-            ((newest,),) = client.execute_sql(f"SELECT MAX({at}) {complete}", schema.name) or []
+            ((newest,),) = client.execute_sql(f"SELECT MAX({at}) {complete}", *given) or []
             if newest is None:
                 return arrow.empty_table()
             since = to_datetime(to_ms(newest) - span_ms)
             values = ", ".join(f"w.{column[name]}" for name in names)
             query = f"SELECT {values} {complete} AND {at} >= %s"
-            rows = client.execute_sql(query, schema.name, since) or []
+            rows = client.execute_sql(query, *given, since) or []
         except DatabaseUndefinedRelation:
             return arrow.empty_table()
     found = dict(zip(names, zip(*rows, strict=True), strict=True))

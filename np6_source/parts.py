@@ -23,6 +23,7 @@ from .dataset_lock import TTurn
 from .endpoints import ENDPOINTS, Endpoint
 from .errors import Incomplete, SettingError
 from .extract.chosen_actions import ChosenActions
+from .extract.selection import read_for
 from .isolation import isolated_pipeline, with_own_staging
 from .loading import LoadReport, load
 from .settings import TMoment
@@ -238,7 +239,7 @@ def load_part(
     options |= {"start": part.start, "end": part.end, "workers": workers, "on_error": "keep"}
 
     def source(**smaller: Any) -> DltSource:
-        made = make_source(**(options | smaller))
+        made = read_for(make_source(**(options | smaller)), "part")
         return made if names is None else made.with_resources(*names)
 
     with isolated_pipeline(

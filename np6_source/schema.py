@@ -488,7 +488,8 @@ REJECTED_EVENTS = Table(
 LOAD_WINDOWS = Table(
     "load_windows",
     "One row per completed window, in the load package of its events: with _dlt_loads it proves"
-    " what was covered",
+    " what was covered. A response has several rows where its window is cut: at the moment up to"
+    " which an earlier one has read, and at UTC midnights of the last 35 days",
     key=("resource", "scope_id", "classification", "window_start", "window_end", "requested_at"),
     disposition="append",
     columns=(
@@ -508,27 +509,32 @@ LOAD_WINDOWS = Table(
         moment("window_end", "End of the window, exclusive", nullable=False),
         moment("requested_at", "When the window was requested", nullable=False),
         number("event_count", "Events of the window in the response"),
-        number("byte_count", "Size of the response, uncompressed"),
-        number("duration_ms", "Milliseconds from the request to the last byte"),
+        number("byte_count", "Size of the response, uncompressed; the first of its rows has it"),
+        number("duration_ms", "Milliseconds from the request to the last byte, likewise"),
         text("request_id", "NP6's x-request-id, to quote to the support"),
-        text("purpose", "What the response was read for: load, or backfill of a given span"),
+        text(
+            "purpose",
+            "What the response was read for: load, backfill of a given span, fill of a gap, part of"
+            " a backfill, recheck of days",
+        ),
         number("distinct_count", "Different ids among the events of the window"),
         number("outside_count", "Events outside the span that was requested; they are kept"),
         text(
             "type_counts",
-            "JSON: events of the response by type, types that the contract does not know included",
+            "JSON: events of the window by type, types that the contract does not know included",
         ),
         text(
             "unmapped_paths",
-            "JSON: events of the response that hold a value without a column, by payload path; 50"
+            "JSON: events of the window that hold a value without a column, by payload path; 50"
             " paths at most, and ~ for a key that may be of a person",
         ),
-        text("table_counts", "JSON: rows of the response by table"),
+        text("table_counts", "JSON: rows of the response by table; the first of its rows has it"),
         text(
             "key_digest",
             "A digest of the API's address and key: several accounts in one dataset are told apart"
             " by it; NULL in rows of versions that did not",
         ),
+        number("new_count", "Events that the tables lacked; NULL where that was not compared"),
         text(
             "_dlt_load_id",
             "The load package; it is complete, and its windows proven, once _dlt_loads has it"
@@ -543,10 +549,35 @@ LOAD_WINDOWS = Table(
     ),
 )
 
+LATENESS = Table(
+    "lateness",
+    "One row per day read again and delay: how many events had come later than the readings before,"
+    " by how much at most. A day that had none has one row with the bucket none",
+    key=("resource", "scope_id", "classification", "measured_at", "day", "bucket"),
+    disposition="append",
+    columns=(
+        text("resource", "The resource", nullable=False),
+        text("scope_id", "The id, as in load_windows; empty for the account", nullable=False),
+        text("classification", "Class of robots that was requested; empty: a request without"),
+        moment("measured_at", "When the day was read again", nullable=False),
+        moment("day", "Start of the day, UTC", nullable=False),
+        number("age_days", "Whole days from the end of the day to the reading"),
+        text(
+            "bucket",
+            "How late the events became visible after their timestamp, at most: 10m, 1h, 6h, 1d,"
+            " 2d, 4d, 8d, 16d, 32d, more; none: no event was late",
+            nullable=False,
+        ),
+        number("late_events", "Events of that delay that the tables lacked"),
+        number("events_read_again", "Events of the day in the response"),
+        text("_dlt_load_id", "The load package", nullable=False),
+    ),
+)
+
 EVENT_TABLES = (EVENTS, HITS, BOUNCES, CANCELLATIONS, EXECUTION_DATA_TABLE, CAMPAIGNS, ROBOTS)
 """The tables that hold events."""
 
-TABLES = (*EVENT_TABLES, REJECTED_EVENTS, LOAD_WINDOWS)
+TABLES = (*EVENT_TABLES, REJECTED_EVENTS, LOAD_WINDOWS, LATENESS)
 """All tables."""
 
 EXPECTED_VALUES: tuple[tuple[Path, tuple[str, ...]], ...] = (

@@ -21,7 +21,7 @@ import duckdb
 
 from np6_source.loading import LoadReport, load
 from np6_source.schema import EVENT_TABLES
-from np6_source.windows import Window, to_ms
+from np6_source.windows import Window, merged, to_ms
 
 ROOT = Path(__file__).parent.parent
 SECTIONS = (
@@ -116,12 +116,14 @@ class Warehouse:
         }
 
     def windows(self, resource: str, scope: str = "") -> list[Window]:
-        """The windows that the ledger proves, in order."""
-        return sorted(
-            Window(row["window_start"], row["window_end"])
-            for row in self.rows("load_windows")
-            if (row["resource"], row["scope_id"]) == (resource, scope)
-        )
+        """The windows that the ledger proves, each as it was requested, in order."""
+        responses: dict[tuple[Any, ...], list[Window]] = {}
+        for row in self.rows("load_windows"):
+            if (row["resource"], row["scope_id"]) == (resource, scope):
+                response = row["requested_at"], row["request_id"], row["classification"]
+                window = Window(row["window_start"], row["window_end"])
+                responses.setdefault(response, []).append(window)
+        return sorted(window for rows in responses.values() for window in merged(rows))
 
     def places(self, resource: str) -> dict[str, Any]:
         """The state of a resource, as dlt keeps it; empty where there is none."""

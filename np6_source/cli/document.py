@@ -6,7 +6,7 @@
 | `exit_status` | see ``outcome`` |
 | `at` | when it ended, ISO 8601, UTC |
 | `pipeline`, `destination`, `dataset` | where to; null for commands that load and read nothing |
-| `account` | a digest of the key and the API's address; null where no key was needed |
+| `account` | a digest of the key and the API's address; else of those that have loaded |
 | `requests`, `bytes` | responses that went into the tables, and their size uncompressed |
 | `problems` | `severity`, `rule`, `resource`, `id`, `what`, `advice` of each |
 | `result` | the command's own; null where it ended before |
@@ -24,6 +24,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import dlt
+
+from ..extract.account import ACCOUNT
 
 DEFAULT_DESTINATION = "duckdb"
 
@@ -57,6 +59,20 @@ def installed_version() -> str:
         return version("np6-source")
     except PackageNotFoundError:
         return "a copy, not installed"
+
+
+def account_in_state(pipeline: dlt.Pipeline) -> str | None:
+    """The digest of the key that has loaded a dataset, the first by order where there are several.
+
+    Args:
+        pipeline: The pipeline, in sync with its destination.
+    """
+    state: Any = pipeline.state
+    for source in state.get("sources", {}).values():
+        keys = source.get(ACCOUNT, {}).get("keys", ())
+        if keys:
+            return str(min(keys))
+    return None
 
 
 def print_document(

@@ -16,7 +16,7 @@ from ..endpoints import ENDPOINTS
 from ..errors import SettingError
 from ..extract.chosen_actions import ChosenActions
 from ..extract.policy import check_policy, label_of, other_labels
-from ..extract.selection import account_of
+from ..extract.selection import account_of, read_for
 from ..ledger import Gap, coverage, missing, of_scope_key, recorded_policies, scope_key
 from ..loading import LoadReport, load
 from ..robots import is_of_marks
@@ -25,7 +25,7 @@ from ..windows import Window, iso, merged
 from . import progress
 from .configuration import check_names, configured_cutoff, configured_privacy, label_key
 from .destination import check_speaks_sql, check_there, looking, open_pipeline, shown_dataset
-from .document import print_document
+from .document import account_in_state, print_document
 from .for_analysts import for_analysts
 from .options import (
     CHECKPOINT,
@@ -106,6 +106,7 @@ def run(options: argparse.Namespace) -> int:
         found = [] if kept is None else find_gaps(pipeline, kept, options.resources, ids)
         if options.fill or any(name.startswith("target_") for name in ids):
             _check_policy(pipeline)
+        account = account_in_state(pipeline)
     removed = None if kept == asked else iso(kept.start if kept else asked.end)
     if removed is not None and not options.json:
         Output(quiet=options.quiet).print(
@@ -120,7 +121,7 @@ def run(options: argparse.Namespace) -> int:
         result: dict[str, Any] = {"missing": _as_json(found), "load": None}
         if removed is not None:
             result["removed_before"] = removed
-        print_document("gaps", status, options, result)
+        print_document("gaps", status, options, result, account=account)
     elif not found:
         Output(quiet=options.quiet).print("Nothing is missing.")
     return FOUND if found else DONE
@@ -281,7 +282,7 @@ def _fill(
                 gap: Gap = gap, arguments: dict[str, Any] = arguments, **smaller: Any
             ) -> DltSource:
                 wanted = arguments | {"stop_when": signal_received} | smaller
-                sources.append(make_source([gap.resource], **wanted))
+                sources.append(read_for(make_source([gap.resource], **wanted), "fill"))
                 return sources[-1]
 
             done = load(

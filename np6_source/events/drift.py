@@ -75,13 +75,13 @@ class Shapes:
         self.clean: frozenset[int] = frozenset()
 
     def unmapped(
-        self, wide: pa.Table, paths: Counter[str], name_shown: Callable[[str], str]
+        self, wide: pa.Table, paths: dict[int, tuple[str, ...]], name_shown: Callable[[str], str]
     ) -> tuple[pa.Array, pa.Table]:
         """Takes what no column holds out of a batch.
 
         Args:
             wide: From ``columns.of_examined``.
-            paths: Counts the events by the payload path of what is left.
+            paths: Filled with the payload paths of what is left, by row.
             name_shown: How the name of an unknown field may be shown.
 
         Returns:
@@ -106,7 +106,8 @@ class Shapes:
             ):
                 rest = leftover(raw, name_shown)
                 texts[row] = rest.unmapped
-                count_paths(paths, dict.fromkeys(rest.paths, 1))
+                if rest.paths:
+                    paths[row] = rest.paths
                 for column in rest.rejected:
                     rejected.setdefault(column, []).append(row)
         for column, bad_rows in rejected.items():

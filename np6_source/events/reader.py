@@ -35,6 +35,7 @@ from .lateness import Histogram, inside_of
 from .privacy import KEEP_ALL, Privacy
 from .queries import KNOWN, RAW, REPEATS, select_events, select_examined, select_known
 from .rows import Origin
+from .spans import SpanCounts, count_by_span, paths_by_span
 from .suppression import NOBODY, Suppression
 
 BATCH_ROWS = 4_096
@@ -69,6 +70,8 @@ class ResponseContents:
         unmapped: How many events hold a value without a column, by payload path.
         buckets: Events per bucket of time, where a histogram was requested.
         known: Those of the events that were not read, as an earlier run has loaded them.
+        by_span: What each of ``Origin.spans`` has, by its number; those without events are left
+            out.
     """
 
     event_count: int = 0
@@ -80,6 +83,7 @@ class ResponseContents:
     unmapped: Counter[str] = field(default_factory=Counter)
     buckets: Counter[int] = field(default_factory=Counter)
     known: int = 0
+    by_span: dict[int, SpanCounts] = field(default_factory=dict)
 
     @property
     def row_count(self) -> int:
@@ -102,6 +106,17 @@ class ResponseContents:
         count_paths(self.unmapped, other.unmapped)
         self.buckets.update(other.buckets)
         self.known += other.known
+        for number, found in other.by_span.items():
+            self.of_span(number).add(found)
+
+    def of_span(self, number: int) -> SpanCounts:
+        """What a span has so far."""
+        return self.by_span.setdefault(number, SpanCounts())
+
+    def count_paths(self, number: int, paths: Counter[str]) -> None:
+        """Adds payload paths without a column, of events of a span."""
+        count_paths(self.unmapped, paths)
+        count_paths(self.of_span(number).unmapped, paths)
 
 
 class EventReader:
@@ -181,11 +196,13 @@ class EventReader:
                 texts = [event.beginning for event in large]
                 yield self._masked({REJECTED_EVENTS.name: rows.rejected(texts, reasons, origin)})
         position = 0
+        spans = origin.spans or (origin.window,)
         for wide, texts in self._parsed(file):
             if RAW in wide.column_names:
-                unmapped, wide = self._shapes.unmapped(
-                    wide, contents.unmapped, self._privacy.name_shown
-                )
+                paths: dict[int, tuple[str, ...]] = {}
+                unmapped, wide = self._shapes.unmapped(wide, paths, self._privacy.name_shown)
+                for number, of_span in paths_by_span(spans, wide[TIMESTAMP_ALIAS], paths):
+                    contents.count_paths(number, of_span)
             else:
                 unmapped = pa.nulls(wide.num_rows, pa.string())
             wide = wide.append_column("unmapped", unmapped)
@@ -205,6 +222,10 @@ class EventReader:
             if origin.event_type is not None:
                 types = pc.fill_null(wide[TYPE_ALIAS], origin.event_type)
                 wide = columns.with_column(wide, TYPE_ALIAS, types)
+            for number, counted in count_by_span(
+                spans, wide[TIMESTAMP_ALIAS], wide[ID_ALIAS], wide[TYPE_ALIAS]
+            ):
+                contents.of_span(number).add(counted)
             tables |= rows.by_table(wide, self._connection, origin, self._tombstones)
             if tables:
                 yield self._masked(tables)

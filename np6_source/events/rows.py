@@ -41,6 +41,7 @@ class Origin:
         event_type: Type of events that do not say theirs.
         campaign_id: The campaign that was requested, if any.
         robot_class: The one class of robots whose hits were requested, if any.
+        spans: The parts of ``window`` that are counted each, in order; none: it is one.
     """
 
     window: Window
@@ -51,6 +52,7 @@ class Origin:
     event_type: str | None = None
     campaign_id: str | None = None
     robot_class: str | None = None
+    spans: tuple[Window, ...] = ()
 
 
 def by_table(

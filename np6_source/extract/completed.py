@@ -16,7 +16,7 @@ from ..endpoints import Endpoint
 from ..lake import without_tombstones
 from ..ledger import scope_key
 from ..schema import EXECUTION_DATA_TABLE, LOAD_WINDOWS, ROBOTS, TOMBSTONE
-from .ledger_row import ledger_row
+from .ledger_row import ledger_rows
 from .metrics import RunMetrics
 from .progress import ScopeRun
 from .robots import sure_marks, unsure_hits
@@ -110,7 +110,7 @@ class CompletedSpans:
         classification: str,
         by_table: Mapping[str, int],
     ) -> pa.Table:
-        """Takes note of one response of a span that is complete, and returns its ledger row."""
+        """Takes note of one response of a span that is complete, and returns its ledger rows."""
         label, contents, facts = run.scope.label, part.contents, part.facts
         self.witness.see(facts)
         if not self.times.is_backfill:
@@ -119,11 +119,11 @@ class CompletedSpans:
             contents.buckets, part.counted, part.pieces
         )
         self.metrics.add_response(contents)
-        return ledger_row(
+        return ledger_rows(
             self.endpoint.name,
             label,
             part,
-            "backfill" if self.times.is_backfill else "load",
+            self.session.purpose if self.times.is_backfill else "load",
             self.load_id,
             classification,
             self.session.settings.privacy.recorded,

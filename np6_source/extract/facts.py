@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -31,9 +30,6 @@ class EventFacts:
 
     Attributes:
         accounts: Agency and customer of the events' identities.
-        type_counts: Events by type; unknown types included, and ``""`` for none.
-        distinct_count: Different ids among the events inside the window. They are counted batch by
-            batch; a response is in order of time, so that events of one id follow each other.
         earliest: Timestamp of the first event inside the window, milliseconds since the epoch; None
             where there is none.
         latest: Timestamp of the last.
@@ -41,8 +37,6 @@ class EventFacts:
     """
 
     accounts: set[tuple[str, str]] = field(default_factory=set)
-    type_counts: Counter[str] = field(default_factory=Counter)
-    distinct_count: int = 0
     earliest: int | None = None
     latest: int | None = None
     ids: list[pa.Array] = field(default_factory=list)
@@ -64,13 +58,10 @@ class EventFacts:
         for row in identities.aggregate([]).to_pylist():
             if row["agency"] is not None or row["customer"] is not None:
                 self.accounts.add((row["agency"] or "", row["customer"] or ""))
-        for counted in pc.value_counts(events["type"].combine_chunks()).to_pylist():
-            self.type_counts[counted["values"] or ""] += counted["counts"]
         times = events[TIMESTAMP.name].cast(pa.timestamp("ms", "UTC")).cast(pa.int64())
         inside = pc.and_(
             pc.greater_equal(times, pa.scalar(window.start)), pc.less(times, pa.scalar(window.end))
         )
-        self.distinct_count += pc.count_distinct(events["id"].filter(inside)).as_py()
         ends = pc.min_max(times.filter(inside))
         if ends["min"].is_valid:
             self._extend(ends["min"].as_py(), ends["max"].as_py())
@@ -78,8 +69,6 @@ class EventFacts:
     def add(self, other: EventFacts) -> None:
         """Adds what another part of the response has."""
         self.accounts |= other.accounts
-        self.type_counts.update(other.type_counts)
-        self.distinct_count += other.distinct_count
         self.ids += other.ids
         if other.earliest is not None and other.latest is not None:
             self._extend(other.earliest, other.latest)

@@ -10,12 +10,13 @@ changed, late or gone changes its piece.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..events.lateness import Histogram
 from ..events.reader import ResponseContents
+from ..events.spans import SpanCounts
 from ..windows import Window
 from .facts import EventFacts
 
@@ -34,7 +35,7 @@ class KnownPiece:
         earliest: Timestamp of its first event, milliseconds since the epoch.
         latest: Timestamp of its last.
         event_count: Its events.
-        distinct_count: Different ids among them, as ``EventFacts`` counts them.
+        distinct_count: Different ids among them, as ``SpanCounts`` counts them.
         type_counts: Events by type.
         buckets: Events per bucket of time, see ``lateness``.
     """
@@ -68,20 +69,31 @@ class KnownPiece:
         """Whether its counts are exact for a window and what is counted in it."""
         return _is_inside(self, window) and any(_is_inside(self, s) for s in histogram.spans)
 
-    def contents(self) -> ResponseContents:
-        """As reading it would find them."""
+    def number_in(self, spans: Sequence[Window]) -> int | None:
+        """The number of the span that has all of its events; None: none has.
+
+        Args:
+            spans: The parts of a window that are counted each.
+        """
+        return next((n for n, span in enumerate(spans) if _is_inside(self, span)), None)
+
+    def contents(self, number: int = 0) -> ResponseContents:
+        """As reading it would find them.
+
+        Args:
+            number: The number of their span.
+        """
+        counts = SpanCounts(self.event_count, self.distinct_count, Counter(self.type_counts))
         return ResponseContents(
-            event_count=self.event_count, known=self.event_count, buckets=Counter(self.buckets)
+            event_count=self.event_count,
+            known=self.event_count,
+            buckets=Counter(self.buckets),
+            by_span={number: counts},
         )
 
     def facts(self) -> EventFacts:
         """As reading it would find them, but for whose events they are: that was seen before."""
-        return EventFacts(
-            type_counts=Counter(self.type_counts),
-            distinct_count=self.distinct_count,
-            earliest=self.earliest,
-            latest=self.latest,
-        )
+        return EventFacts(earliest=self.earliest, latest=self.latest)
 
 
 def known_piece(
@@ -103,12 +115,15 @@ def known_piece(
         return None
     if facts.earliest is None or facts.latest is None:
         return None
+    counts = SpanCounts()
+    for of_span in contents.by_span.values():
+        counts.add(of_span)
     piece = KnownPiece(
         facts.earliest,
         facts.latest,
         contents.event_count,
-        facts.distinct_count,
-        dict(facts.type_counts),
+        counts.distinct,
+        dict(counts.types),
         dict(contents.buckets),
     )
     return piece if piece.fits(window, histogram) else None

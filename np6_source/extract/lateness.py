@@ -63,6 +63,11 @@ class LatenessProbe:
         """Whether what is loaded of the overlap is kept, to be known by the next run."""
         return bool(self._made_by and self._overlap)
 
+    @property
+    def read_until(self) -> int | None:
+        """Up to where the run before has read; None where there was none."""
+        return self._progress.complete_until if self._progress is not None else None
+
     def counting(self, window: Window) -> Histogram | None:
         """What to count in a response; asked once it begins.
 

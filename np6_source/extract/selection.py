@@ -14,7 +14,7 @@ from ..windows import Window
 from .chosen_actions import ChosenActions, TScopeIds
 from .description import DescriptionRequest
 from .request import window_request
-from .session import ExtractSession
+from .session import ExtractSession, TPurpose
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,22 @@ def selected_operations(source: DltSource) -> list[SelectedOperation]:
     return [operation for operation in found if operation is not None]
 
 
+def operations(source: DltSource) -> dict[str, SelectedOperation]:
+    """All operations of a source, by name, whether they are selected or not."""
+    found = {name: _operation_of(resource) for name, resource in source.resources.items()}
+    return {name: operation for name, operation in found.items() if operation is not None}
+
+
 def session_of(source: DltSource) -> ExtractSession:
     """What the resources of a source share."""
     operations = map(_operation_of, source.resources.values())
     return next(operation.session for operation in operations if operation is not None)
+
+
+def read_for(source: DltSource, purpose: TPurpose) -> DltSource:
+    """The source, whose given span the ledger says was read for a purpose of its own."""
+    session_of(source).purpose = purpose
+    return source
 
 
 def account_of(source: DltSource) -> str:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import dlt
 import pyarrow as pa
@@ -28,11 +29,11 @@ from ..events.privacy import Privacy
 from ..events.reader import PARSES_AT_ONCE, EventReader
 from ..events.suppression import NOBODY, Suppression
 from ..isolation import keep_apart
-from ..ledger import TCoverage, policies, proven
+from ..ledger import DAYS_APART_MS, TCoverage, policies, proven
 from ..reloading import INTENT
 from ..row_counts import NEVER_READ_AGAIN
-from ..settings import ClientSettings, Settings
-from ..windows import SECOND, iso
+from ..settings import SPOT_CHECKS_TO, ClientSettings, Settings
+from ..windows import DAY, SECOND, iso
 from .account import ACCOUNT, key_digest
 from .action_list import ActionList
 from .guards import is_emptied
@@ -42,6 +43,9 @@ from .row_limits import RowLimits
 from .spool import spool_folder
 
 logger = logging.getLogger(__name__)
+
+TPurpose = Literal["load", "backfill", "fill", "part", "recheck"]
+"""What a response was read for, as the ledger says it."""
 
 ERASURES = "erasures"
 """Key of the source's state: somebody was erased from the dataset."""
@@ -90,6 +94,7 @@ class ExtractSession:
         actions: The account's list of actions.
         suppression: The persons of whom nothing is stored.
         filled_tables: Tables of which the run has handed rows to dlt.
+        purpose: What a given span is read for, as the ledger says it.
     """
 
     def __init__(self, client: ClientSettings, settings: Settings) -> None:
@@ -99,11 +104,18 @@ class ExtractSession:
         self.base_url = client.base_url
         self.key = key_digest(client.base_url, client.api_key)
         self.clock = ServerClock()
+        self.purpose: TPurpose = "backfill"
         self._begin(None)
         self._lock = threading.Lock()
         self._users = 0
         self._tools: Tools | None = None
         self._close_tools = ExitStack()
+
+    @property
+    def kept_apart(self) -> int:
+        """Milliseconds before a request in which the ledger has a row for every UTC day."""
+        days = self.settings.recheck.days if self.settings.recheck else 0
+        return max(DAYS_APART_MS, days * SPOT_CHECKS_TO * DAY)
 
     @contextmanager
     def tools(self) -> Iterator[Tools]:
@@ -119,7 +131,7 @@ class ExtractSession:
             self._users += 1
             if self._tools is None:
                 with ExitStack() as stack:
-                    self._tools = self._open(stack)
+                    self._tools = self.open_tools(stack, Path(dlt.current.pipeline().working_dir))
                     self._close_tools = stack.pop_all()
             tools = self._tools
         try:
@@ -247,10 +259,16 @@ class ExtractSession:
                 )
         return kept
 
-    def _open(self, stack: ExitStack) -> Tools:
+    def open_tools(self, stack: ExitStack, folder: Path) -> Tools:
+        """Tools for one use, whoever else has tools.
+
+        Args:
+            stack: Closes them.
+            folder: Where their temporary files are, unless the settings name another.
+        """
         # What Arrow keeps for later is not wanted any more; the load step has its own needs.
         stack.callback(pa.default_memory_pool().release_unused)
-        parent = self.settings.spool_dir or Path(dlt.current.pipeline().working_dir)
+        parent = self.settings.spool_dir or folder
         spool = stack.enter_context(spool_folder(parent / "np6_spool"))
         client = Client(self.client_settings, self.clock, self.should_stop)
         stack.callback(client.close)

@@ -102,6 +102,7 @@ class SpanLoader:
             robot_class=classification or None,
             keep_ids=len(scope.classes) > 1,
             importing=self.importing,
+            read_until=probe.read_until,
         )
 
     def _request(self, scope: Scope, window: Window, classification: str) -> WindowRequest:

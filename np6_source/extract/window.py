@@ -24,6 +24,7 @@ from ..events.json_file import ResponseTooLarge, UnreadableResponse, repair
 from ..events.lateness import Histogram
 from ..events.reader import ResponseContents
 from ..events.rows import Origin
+from ..events.spans import cut
 from ..ledger import of_scope_key
 from ..windows import Window, iso
 from .facts import EventFacts
@@ -46,6 +47,7 @@ class LoadableWindow:
         window: The span that is complete.
         response: What is known of the response beside its body.
         contents: What was found in it.
+        spans: The parts of the window that ``contents`` counts each.
         stash: The tables.
         counted: The spans in which ``contents.buckets`` counts.
         facts: What its events have in common.
@@ -56,6 +58,7 @@ class LoadableWindow:
     window: Window
     response: ResponseFacts
     contents: ResponseContents
+    spans: tuple[Window, ...]
     stash: TableStash
     counted: tuple[Window, ...]
     facts: EventFacts
@@ -113,6 +116,7 @@ def load_window(
     robot_class: str | None = None,
     keep_ids: bool = False,
     importing: Importing | None = None,
+    read_until: int | None = None,
 ) -> LoadableWindow:
     """Fetches a window and reads its response.
 
@@ -127,6 +131,7 @@ def load_window(
         robot_class: The one class of robots whose hits are requested, if any.
         keep_ids: Keep the events' ids in ``LoadableWindow.facts``.
         importing: Which tables may be handed on as files; None: none.
+        read_until: Up to where an earlier request has read, if one has: counted apart.
 
     Raises:
         RequestFailed: The class says what it means, see ``errors``. No file stays.
@@ -141,6 +146,7 @@ def load_window(
         robot_class,
         keep_ids,
         importing,
+        read_until,
     )
     name = f"{time.monotonic_ns()}-{id(reception)}"
     unfit: RequestFailed | None
@@ -171,7 +177,15 @@ def load_window(
         if span.start < window.end and window.start < span.end
     )
     return LoadableWindow(
-        window, response, contents, stash, counted, facts, reception.context, reception.pieces
+        window,
+        response,
+        contents,
+        reception.spans,
+        stash,
+        counted,
+        facts,
+        reception.context,
+        reception.pieces,
     )
 
 
@@ -220,6 +234,7 @@ class _Reception:
     Attributes:
         window: The span that is complete once the response was read.
         context: What the response is for, for messages.
+        spans: The parts of ``window`` that are counted each.
         counting: What is counted in it.
         pieces: What the next run may know of it, by digest.
     """
@@ -235,8 +250,10 @@ class _Reception:
         robot_class: str | None,
         keep_ids: bool,
         importing: Importing | None,
+        read_until: int | None,
     ) -> None:
         self.window = request.window
+        self.spans: tuple[Window, ...] = (request.window,)
         self.context = request.context
         self._tools = tools
         self._request = request
@@ -248,6 +265,7 @@ class _Reception:
         self._robot_class = robot_class
         self._keep_ids = keep_ids
         self._importing = importing
+        self._read_until = read_until
         self._requested_at = 0
         self.pieces: dict[str, KnownPiece] = {}
         self._files: list[Path] = []
@@ -273,6 +291,7 @@ class _Reception:
                 "Set this machine's clock, or wait; the window is left to a later run.",
             )
         self.window = Window(asked.start, min(asked.end, settled))
+        self.spans = cut(self.window, self._read_until, requested_at - self._session.kept_apart)
         self.counting = self._probe.counting(self.window)
 
     def meets_overlap(self) -> bool:
@@ -291,9 +310,15 @@ class _Reception:
             self._stash = TableStash(self._tools.spool, piece.file.stem, self._importing)
         self._files.append(piece.file)
         known = self._probe.known_pieces.get(piece.digest)
-        if known is not None and self.counting and known.fits(self.window, self.counting):
+        number = known.number_in(self.spans) if known is not None else None
+        if (
+            known is not None
+            and number is not None
+            and self.counting
+            and known.fits(self.window, self.counting)
+        ):
             reading: Future[TRead] = Future()
-            reading.set_result((known.contents(), known.facts()))
+            reading.set_result((known.contents(number), known.facts()))
         else:
             reading = self._tools.parsers.submit(self._read_piece, piece, self._stash)
         self._readings.append((piece.digest, reading))
@@ -402,6 +427,7 @@ class _Reception:
             event_type=endpoint.event_type,
             campaign_id=self._request.scope if is_campaign else None,
             robot_class=self._robot_class,
+            spans=self.spans,
         )
         for tables in self._tools.reader.read(
             file, origin, contents, self.counting, self._keep_bad_events

@@ -59,3 +59,57 @@ def test_events_that_stand_twice_and_those_outside_show(
     (row,) = counts(warehouse)
     assert row["purpose"] == "backfill"
     assert (row["events"], row["distinct"], row["outside"]) == (5, 3, 1)
+
+
+class TestReadingsAddUp:
+    def test_a_run_stands_apart_from_what_it_reads_again(
+        self, warehouse: Warehouse, serve: TMake, source_of: TMake
+    ) -> None:
+        made = [event(n, at("03-01T00:01") + n * 60_000) for n in range(24 * 60)]
+        sandbox = serve(made, now=at("03-01T06:00"))
+        for hour in ("06:00", "07:00", "08:00"):
+            sandbox.now = at(f"03-01T{hour}")
+            warehouse.run(source_of(sandbox, ALL))
+        rows = warehouse.rows("load_windows", "window_start, requested_at")
+        place = rows[0]["window_end"]
+        again = [row for row in rows if row["window_end"] == place]
+        assert [row["window_end"] - row["window_start"] for row in again[1:]] == [600_000]
+        assert [row["event_count"] for row in again[1:]] == [10]
+        first_read = [
+            row
+            for row in rows
+            if row["window_start"] in (at("03-01"), *(r["window_end"] for r in rows))
+        ]
+        settled = max(row["window_end"] for row in rows)
+        there = [row for row in warehouse.rows("events") if row["timestamp"] < settled]
+        assert sum(row["event_count"] for row in first_read) == len(there) > 400
+
+    def test_a_response_over_days_has_a_row_for_each(
+        self, warehouse: Warehouse, serve: TMake, source_of: TMake
+    ) -> None:
+        made = [event(n, at("03-01T12:00") + n * 6 * 3_600_000) for n in range(12)]
+        made[3] |= {"type": "dismiss", "mood": "glad"}
+        api = serve(made, now=at("03-05"))
+        warehouse.run(
+            source_of(api, ALL, start=at("03-01T06:00"), end=at("03-04T06:00"), window=9e5)
+        )
+        rows = warehouse.rows("load_windows", "window_start")
+        assert [row["window_start"] for row in rows] == [
+            *(at("03-01T06:00"), at("03-02"), at("03-03"), at("03-04")),
+        ]
+        assert [row["event_count"] for row in rows] == [2, 4, 4, 1]
+        assert [json.loads(row["type_counts"]).get("dismiss", 0) for row in rows] == [0, 1, 0, 0]
+        assert [json.loads(row["unmapped_paths"]).get("mood", 0) for row in rows] == [0, 1, 0, 0]
+        assert len({(row["request_id"], row["requested_at"]) for row in rows}) == 1
+        assert [bool(row["byte_count"]) for row in rows] == [True, False, False, False]
+        assert {row["new_count"] for row in rows} == {None}
+
+    def test_years_of_history_are_no_row_a_day(
+        self, warehouse: Warehouse, serve: TMake, source_of: TMake
+    ) -> None:
+        api = serve([event(1, at("2023-01-05"))], now=at("03-05"))
+        warehouse.run(source_of(api, ALL, start=at("2022-01-01"), end=at("03-04")))
+        rows = warehouse.rows("load_windows")
+        old = [row for row in rows if row["window_end"] < at("2024-01-01")]
+        assert len(old) < 730 / 10
+        assert len([row for row in rows if row["window_start"] >= at("02-01")]) == 32
