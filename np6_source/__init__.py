@@ -46,6 +46,7 @@ from .settings import (
     one_of,
     span_ms,
 )
+from .settings import recheck as recheck_settings
 from .windows import SECOND
 
 __all__ = [
@@ -111,6 +112,9 @@ def np6_source(
     pii_key: dlt.TSecretStrValue | None = None,
     spool_dir: str | None = None,
     retention: str | None = None,
+    recheck: str | None = None,
+    recheck_every: str = "1d",
+    recheck_resources: str | Sequence[str] | None = None,
 ) -> Iterator[DltResource]:
     """NP6 events, one resource per API operation, incremental on the event timestamp.
 
@@ -201,6 +205,12 @@ def np6_source(
         retention: How long events are kept, such as ``25 months``, ``400 days`` or ``2 years``:
             nothing older is requested. ``np6-source load`` and ``retain`` also remove what has
             become older, see ``docs/privacy.md``. None: for ever.
+        recheck: For events that become visible days late: ``14d`` reads days again when they are
+            1, 2, 4, 8 and 14 days old, and loads what the tables lack. ``np6-source load`` does it,
+            and ``np6_source.loading.load``; dlt's ``pipeline.run`` does not. None: no day.
+        recheck_every: How often days are looked for that are due.
+        recheck_resources: Resources whose days are read again. None: the selected ones over the
+            whole account; those by id only where they are named.
 
     Returns:
         A dlt source.
@@ -249,6 +259,7 @@ def np6_source(
         account=account,
         privacy=privacy_of(pii, pii_key),
         spool_dir=None if spool_dir is None else checked_folder(spool_dir, "spool_dir"),
+        recheck=recheck_settings(recheck, recheck_every, recheck_resources),
     )
     client = ClientSettings(
         base_url=checked_base_url(base_url),

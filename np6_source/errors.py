@@ -9,6 +9,7 @@
     │   ├── UnexpectedStatus                another status that asking again does not change
     │   ├── BadAnswer                       the body is no complete JSON array of events
     │   ├── FewerEvents                     the response lacks events that an earlier one had
+    │   ├── RowsMissing                     the tables lack events that were loaded
     │   ├── NotSettled                      the window has not passed yet
     │   ├── EarlierStart                    start lies before the first load's, and was never loaded
     │   ├── SpoolFailed  *                  the body cannot be written to disk
@@ -118,6 +119,10 @@ class BadAnswer(RequestFailed):
 
 class FewerEvents(RequestFailed):
     """The response lacks events that an earlier response for the same time had."""
+
+
+class RowsMissing(RequestFailed):
+    """The tables lack events that earlier loads wrote. What was found to be missing is loaded."""
 
 
 class NotSettled(RequestFailed):

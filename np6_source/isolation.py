@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
 import tempfile
@@ -30,6 +31,7 @@ from .destinations import destination_of
 from .dlt_internals.configuration import (
     configured_staging_layout,
     given_staging_layout,
+    with_database,
     with_staging_layout,
 )
 from .dlt_internals.packages import begun_packages, packages_to_load
@@ -222,6 +224,45 @@ def isolated_pipeline(
             )
         in_turn = leaving_nothing(turn or in_database_or_file)
         yield without_state(pipeline, in_turn if turn else _alone_where_needed(in_turn))
+
+
+@contextmanager
+def beside(pipeline: dlt.Pipeline, turn: TTurn | None = None) -> Iterator[dlt.Pipeline]:
+    """A pipeline for one stateless run into the dataset of another, which it leaves as it is.
+
+    It has the other's name and destination, a working folder and a staging dataset of its own, and
+    the other's configuration therefore. Afterwards the other is dlt's active one again.
+
+    Args:
+        pipeline: The other. It may be in the middle of anything.
+        turn: Waits until this process may load. None: the dataset's lock, see ``dataset_lock``.
+    """
+    destination = with_own_staging(pipeline.destination)
+    file = duckdb_file(pipeline)
+    if file is not None:
+        # dlt takes a file without a folder to be in the folder of the pipeline's first run (1.31).
+        destination = with_database(destination, str(file))
+    try:
+        with _folder(None) as folder:
+            own = dlt.pipeline(
+                pipeline.pipeline_name,
+                destination=destination,
+                dataset_name=pipeline.dataset_name,
+                pipelines_dir=str(folder),
+            )
+            yield without_state(own, leaving_nothing(turn or in_database_or_file))
+    finally:
+        pipeline.activate()
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Files that are made meanwhile can be read by this user alone: they hold addresses."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def without_state(pipeline: dlt.Pipeline, turn: TTurn = in_database_or_file) -> dlt.Pipeline:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -34,10 +33,12 @@ from .dlt_internals.pipelines import keeping_rows_out_of_errors
 from .duck import is_begun_without_staging
 from .erasures import ErasedMeanwhile, refuse_older
 from .errors import AlreadyRunning, Np6Error, listed, scope_name
+from .errors import RUN_ENDING, AlreadyRunning, Np6Error, listed, scope_name
 from .extract.selection import session_of
-from .isolation import has_given_lock, keep_apart
+from .isolation import has_given_lock, keep_apart, private_files
 from .ledger import note_not_loaded
 from .persons.erasing import finish as finish_erasures
+from .recheck import RecheckReport, recheck_when_due
 from .redaction import keep_rows_out_of_logs
 from .reloading import (
     ask_first,
@@ -95,6 +96,7 @@ class LoadReport:
         seconds: How long it took.
         stopped: Whether it was asked to stop before it had caught up.
         removed: Rows removed by retention, by table.
+        recheck: What was read again after that, see ``np6_source.recheck``; None: nothing.
     """
 
     rows: Counter[str] = field(default_factory=Counter)
@@ -105,6 +107,7 @@ class LoadReport:
     seconds: float = 0.0
     stopped: bool = False
     removed: dict[str, int] = field(default_factory=dict)
+    recheck: RecheckReport | None = None
 
 
 def load(
@@ -174,6 +177,10 @@ def load(
             if not (stop_when() and _is_busy(error)):
                 raise
             report.stopped = True
+    # Out here: the next load may begin meanwhile.
+    ended = {failure["kind"] for failure in report.failures} & {c.__name__ for c in RUN_ENDING}
+    if not (report.stopped or reload or ended):
+        _recheck(pipeline, make_source, stop_when, report, turn, views, materialize)
     report.seconds = time.monotonic() - started
     return report
 
@@ -183,6 +190,26 @@ def _is_busy(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, DatasetBusy):
         error = error.__cause__ or error.__context__
     return error is not None
+
+
+def _recheck(
+    pipeline: dlt.Pipeline,
+    make_source: Callable[..., DltSource],
+    stop_when: Callable[[], object],
+    report: LoadReport,
+    turn: TTurn | None,
+    views: TMode,
+    materialize: bool | None,
+) -> None:
+    """Reads days again that are due, where the source asks for it."""
+    report.recheck = recheck_when_due(pipeline, make_source, turn=turn, stop_when=stop_when)
+    if report.recheck is None:
+        return
+    report.failures.extend(report.recheck.failures)
+    report.stopped = report.recheck.stopped
+    if report.recheck.loaded:
+        with (turn or partial(in_database_or_file, wait=patience(stop_when)))(pipeline):
+            report.failures.extend(after_load(pipeline, views, materialize))
 
 
 def _begin_reload(
@@ -216,7 +243,7 @@ def _load_all(
         intent = intent_of(pipeline, source)
         if intent is not None:
             source = from_its_start(source, intent)
-        with _private_files():
+        with private_files():
             pipeline.extract(source)
             pipeline.normalize()
         try:
@@ -282,16 +309,6 @@ def _smaller(
     return smaller
 
 
-@contextmanager
-def _private_files() -> Iterator[None]:
-    """Files that are made meanwhile can be read by this user alone: they hold addresses."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
-
-
 def _forget_packages(pipeline: dlt.Pipeline) -> None:
     """Removes the files of packages loaded long ago: every run leaves one (dlt 1.31)."""
     loaded = sorted(pipeline.list_completed_load_packages(), key=float)
@@ -318,7 +335,7 @@ def settle_pending(pipeline: dlt.Pipeline) -> None:
         return
     logger.warning("The last run left a package behind; it is loaded now.")
     try:
-        with _private_files():
+        with private_files():
             pipeline.normalize()
         pipeline.load(raise_on_failed_jobs=True)
     except PipelineStepFailed as error:

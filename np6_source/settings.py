@@ -15,7 +15,7 @@ import pendulum
 
 from .errors import SettingError
 from .events.privacy import KEEP_ALL, Privacy
-from .windows import SECOND, iso, to_ms
+from .windows import DAY, SECOND, iso, to_ms
 
 if TYPE_CHECKING:
     from dlt.common.schema.typing import TTableFormat
@@ -102,6 +102,21 @@ class ClientSettings:
 
 
 @dataclass(frozen=True)
+class Recheck:
+    """What a schedule reads again for events that become visible late.
+
+    Attributes:
+        days: Up to which age days are read again.
+        every: How often, milliseconds.
+        resources: Names of the resources; None: the selected ones over the whole account.
+    """
+
+    days: int
+    every: int = DAY
+    resources: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """What to load and how. Times are milliseconds.
 
@@ -134,6 +149,7 @@ class Settings:
         privacy: What becomes of values about persons.
         spool_dir: Folder for temporary files, None: the pipeline's own.
         cutoff: Events published before it are removed, and never requested; None: none are.
+        recheck: What to read again; None: nothing.
     """
 
     start: int | None
@@ -160,6 +176,7 @@ class Settings:
     privacy: Privacy = KEEP_ALL
     spool_dir: Path | None = None
     cutoff: int | None = None
+    recheck: Recheck | None = None
 
     def beginning(self, now: int) -> int:
         """Where a first load begins; in whole seconds unless ``start`` says otherwise.
@@ -295,6 +312,62 @@ def span_ms(value: timedelta | float, name: str, least: float = 0.0) -> int:
     if not is_number or not least <= seconds < float("inf"):
         raise SettingError(f"{name}={value!r} must be at least {least:g} seconds")
     return round(seconds * SECOND)
+
+
+SPOT_CHECKS_TO = 4
+"""Rechecks look once a week at a day of up to so many times their longest age."""
+LONGEST_RECHECK = 366
+"""Days up to which days can be read again."""
+
+
+def recheck(
+    days: str | float | timedelta | None,
+    every: str | float | timedelta,
+    resources: str | Sequence[str] | None,
+) -> Recheck | None:
+    """What to read again.
+
+    Args:
+        days: Up to which age: ``14d``, a timedelta, or seconds.
+        every: How often, likewise.
+        resources: Names, as a list or in one text with commas.
+
+    Raises:
+        SettingError: One cannot be used.
+
+    >>> recheck("14d", "1d", "actions_events, actions_reactivities").days
+    14
+    """
+    interval = long_span_ms(every, "recheck_every")
+    named = resources.split(",") if isinstance(resources, str) else resources
+    names = None if named is None else tuple(one for name in named if (one := name.strip()))
+    if days is None or days == "" or days == "off":
+        return None
+    span = long_span_ms(days, "recheck")
+    if span % DAY or not DAY <= span <= LONGEST_RECHECK * DAY:
+        raise SettingError(
+            f"recheck={days!r} must be whole days, from 1d to {LONGEST_RECHECK}d: days are read"
+            " again at 1, 2, 4, 8 … days of age, up to this"
+        )
+    return Recheck(span // DAY, interval, names)
+
+
+def long_span_ms(value: str | float | timedelta, name: str) -> int:
+    """Milliseconds of a duration that may be written as text: ``14d``, ``12h``, ``30m``.
+
+    Raises:
+        SettingError: It is no duration.
+
+    >>> long_span_ms("14d", "recheck") == 14 * DAY, long_span_ms(60, "recheck")
+    (True, 60000)
+    """
+    if not isinstance(value, str):
+        return span_ms(value, name)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value.strip().lower())
+    if found is None:
+        raise SettingError(f"{name}={value!r} is no duration like 14d, 12h or 30m")
+    seconds = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[2]]
+    return span_ms(float(found[1]) * seconds, name)
 
 
 def at_least_one(value: int, name: str) -> int:

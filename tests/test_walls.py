@@ -20,6 +20,8 @@ MAY_KNOW_DLT = {
     *(
         "loading",
         "status",
+        "recheck",
+        "reconcile",
         "isolation",
         "parts",
         "orchestration",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from ..destinations import kind_of_destination
 from ..dimensions import dimension_tables
 from ..errors import listed
 from ..loading import LoadReport
+from ..recheck import RecheckReport
+from ..recheck.lateness import Summary
 from ..schema import EVENT_TABLES, EVENTS
 from ..tables.naming import name_of
 from ..windows import iso
@@ -171,6 +173,12 @@ def loaded(report: LoadReport, pipeline: dlt.Pipeline, before: Mapping[str, int]
 
 def print_report(report: LoadReport, done: Loaded) -> None:
     """Prints what an invocation did: one line where nothing is new."""
+    _print_load(report, done)
+    for line in recheck_lines(report.recheck) if report.recheck else ():
+        Output().print(line, markup=False)
+
+
+def _print_load(report: LoadReport, done: Loaded) -> None:
     console = Output()
     complete = _complete(done.complete_until)
     windows = sum(report.windows.values())
@@ -229,13 +237,13 @@ def grouped(failures: Sequence[Mapping[str, Any]]) -> list[FailureGroup]:
     ]
 
 
-def print_failures(report: LoadReport) -> None:
+def print_failures(report: LoadReport | RecheckReport) -> None:
     """Prints what could not be loaded, to standard error, once per cause."""
     for group in grouped(report.failures):
         print(group, file=sys.stderr)
 
 
-def problems(report: LoadReport) -> list[Problem]:
+def problems(report: LoadReport | RecheckReport) -> list[Problem]:
     """What could not be loaded, one by one."""
     return [
         Problem(
@@ -248,6 +256,63 @@ def problems(report: LoadReport) -> list[Problem]:
         )
         for failure in report.failures
     ]
+
+
+def recheck_lines(done: RecheckReport) -> Iterator[str]:
+    """What a recheck did, in sentences."""
+    if not done.planned:
+        yield f"No day is due. Lateness: {done.lateness}."
+        return
+    same = done.events - done.loaded
+    found = "as they were" if not done.loaded else f"{done.new:,} of them new"
+    if done.changed:
+        found += f", {done.changed:,} changed"
+    yield (
+        f"{_count(done.days, 'day')} read again, {_count(done.events, 'event')}, {found}:"
+        f" {_count(done.requests, 'request')}, {done.byte_count / 1e6:,.1f} MB,"
+        f" {done.seconds:.1f} seconds."
+        if done.loaded or same
+        else f"{_count(done.days, 'day')} read again, without events."
+    )
+    yield f"Lateness: {done.lateness}."
+    if done.late_at_the_end:
+        yield (
+            f"{_count(done.late_at_the_end, 'event')} came so late that no step before the last"
+            f' has found them: read days again for longer, recheck = "{_longer(done)}d".'
+        )
+
+
+def _longer(done: RecheckReport) -> int:
+    return done.lateness.recommended or 2 * (done.lateness.none_later_than or 1)
+
+
+def recheck_result(done: RecheckReport) -> dict[str, Any]:
+    """What a recheck did, for ``--json``."""
+    return {
+        "days": done.days,
+        "events": done.events,
+        "new": done.new,
+        "changed": done.changed,
+        "fewer": done.fewer,
+        "lost": done.lost,
+        "late_at_the_end": done.late_at_the_end,
+        "seconds": round(done.seconds, 1),
+        "stopped": done.stopped,
+        "lateness": lateness_result(done.lateness),
+    }
+
+
+def lateness_result(late: Summary) -> dict[str, Any]:
+    """What rechecks say of lateness, for ``--json``."""
+    return {
+        "days": late.days,
+        "late_events": late.late_events,
+        "by_delay": late.by_bucket,
+        "none_later_than_days": late.none_later_than,
+        "days_that_tell": late.days_that_tell,
+        "share_of_days_at_most": round(late.bound, 4),
+        "recommended_days": late.recommended,
+    }
 
 
 def result_of(report: LoadReport, done: Loaded) -> dict[str, Any]:
@@ -265,10 +330,11 @@ def result_of(report: LoadReport, done: Loaded) -> dict[str, Any]:
         "packages": report.packages,
         "seconds": round(report.seconds, 1),
         "stopped": report.stopped,
+        "recheck": recheck_result(report.recheck) if report.recheck else None,
     }
 
 
-def status_of(report: LoadReport) -> int:
+def status_of(report: LoadReport | RecheckReport) -> int:
     """The exit status: 0 where everything asked for is loaded."""
     if any(failure["resume_at"] for failure in report.failures):
         return TRY_AGAIN_LATER

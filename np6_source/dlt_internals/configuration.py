@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dlt
@@ -64,6 +65,19 @@ def with_staging_layout(destination: AnyDestination, layout: str) -> AnyDestinat
         return destination
     own = copy.copy(destination)
     own.config_params = {**destination.config_params, STAGING_LAYOUT: layout}
+    return own
+
+
+def with_database(destination: AnyDestination, database: str) -> AnyDestination:
+    """A copy of a DuckDB destination into a file, with all else that it was given (dlt 1.31).
+
+    Credentials that were given in code may be a text, an open connection or an object.
+    """
+    given = destination.config_params.get("credentials")
+    if given is not None and not isinstance(given, (str, Path)):
+        return destination
+    own = copy.copy(destination)
+    own.config_params = {**destination.config_params, "credentials": database}
     return own
 
 

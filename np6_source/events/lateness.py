@@ -117,3 +117,26 @@ def advice(lateness: Lateness, overlap_ms: int) -> str | None:
         f" after their timestamp or later; the overlap of {overlap_ms // SECOND} s may miss some:"
         f" set overlap={seconds}"
     )
+
+
+_MINUTE, _DAY = 60 * SECOND, 86_400 * SECOND
+DELAYS = (
+    ("10m", 10 * _MINUTE),
+    ("1h", 60 * _MINUTE),
+    ("6h", 360 * _MINUTE),
+    *((f"{days}d", days * _DAY) for days in (1, 2, 4, 8, 16, 32)),
+)
+"""Names of the buckets of how late an event became visible at most, and their milliseconds."""
+BUCKET_DAYS = {**{name: ms / _DAY for name, ms in DELAYS}, "more": 64.0}
+"""The same in days; what is later than all is in ``more``."""
+NONE = "none"
+"""In place of a bucket: no event was late."""
+
+
+def delay_bucket(delay_ms: int) -> str:
+    """The bucket of a delay.
+
+    >>> delay_bucket(60_000), delay_bucket(9 * 86_400_000), delay_bucket(40 * 86_400_000)
+    ('10m', '16d', 'more')
+    """
+    return next((name for name, most in DELAYS if delay_ms <= most), "more")

@@ -1,0 +1,208 @@
+"""``np6-source recheck``: reads days again for events that became visible late."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from dlt.common.pipeline import get_dlt_pipelines_dir
+from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.extract import DltSource
+from rich.table import Table
+
+from ..dataset_lock import to_read
+from ..errors import SettingError
+from ..extract.selection import account_of
+from ..recheck import DEFAULT_DAYS, RecheckPlan, plan_recheck, recheck
+from ..settings import moment_ms
+from ..windows import SECOND, Window, iso
+from . import report as reports
+from .configuration import check_names
+from .destination import looking
+from .document import print_document
+from .gaps import coverage_of
+from .options import (
+    DATES,
+    add_id_options,
+    add_output_options,
+    add_pipeline_options,
+    check_resources,
+    configure_logging,
+    ending_between_windows,
+    given_ids,
+    make_source,
+)
+from .outcome import DONE, SIGNALLED, Output
+
+SUMMARY = "read days again for events that became visible late, and load what is missing"
+
+DAYS_SHOWN = 40
+"""Days that ``--dry-run`` lists; ``--json`` has all."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.description = (
+        "Read days again when they are 1, 2, 4, 8 … days old, and load what the tables lack or hold"
+        " with other values. Which days are due follows from load_windows. No cursor moves. A"
+        " schedule does it by itself with recheck in [sources.np6] of dlt's configuration."
+    )
+    parser.epilog = (
+        f"{DATES}\nExit status 0: all days that were due are read. 1: one could not be read, has"
+        " fewer events than before, or the tables have lost some. 4: nothing was ever loaded here."
+        " 75: try again later."
+    )
+    what = parser.add_argument_group("what")
+    what.add_argument(
+        "--days",
+        type=int,
+        metavar="N",
+        help=f"up to which age; default: recheck of the configuration, or {DEFAULT_DAYS}",
+    )
+    what.add_argument(
+        "--all-days", action="store_true", help="every one of the last N days, due or not"
+    )
+    what.add_argument("--start", metavar="DATE", help="with --end: just this span, due or not")
+    what.add_argument("--end", metavar="DATE", help="exclusive")
+    what.add_argument(
+        "--resources",
+        nargs="+",
+        metavar="NAME",
+        help="just these; default: recheck_resources, or those over the whole account",
+    )
+    what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
+    act = parser.add_argument_group("act")
+    act.add_argument(
+        "--dry-run", action="store_true", help="say which days and how many requests; ask nothing"
+    )
+    act.add_argument(
+        "--accept-fewer",
+        action="store_true",
+        help="take days that have fewer events than before: NP6 has removed some for good",
+    )
+    add_id_options(parser)
+    add_pipeline_options(parser)
+    add_output_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit status."""
+    configure_logging(options)
+    check_names()
+    span = _span(options)
+    if options.resources:
+        check_resources(options.resources)
+    if options.days is not None and not 1 <= options.days <= 366:
+        raise SettingError(f"--days {options.days} must be from 1 to 366")
+    arguments: dict[str, Any] = {"on_error": "keep", **given_ids(options)}
+    if options.base_url is not None:
+        arguments["base_url"] = options.base_url
+
+    def source() -> DltSource:
+        made = make_source(**arguments)
+        return made.with_resources(*options.resources) if options.resources else made
+
+    os.environ["RUNTIME__INTERCEPT_SIGNALS"] = "false"
+    with ending_between_windows() as signal_received, looking(options, waits=False) as pipeline:
+        if not isinstance(pipeline.destination_client(), SqlJobClientBase):
+            raise SettingError(
+                f"recheck reads load_windows in a database, and --destination"
+                f" {options.destination} has files"
+            )
+        first = source()
+        with to_read(pipeline):
+            coverage_of(pipeline)
+            plan = plan_recheck(
+                pipeline,
+                first,
+                days=options.days,
+                resources=options.resources,
+                all_days=options.all_days,
+                span=span,
+            )
+        if options.dry_run:
+            return _say_plan(plan, options, pipeline)
+        done = recheck(
+            pipeline,
+            source,
+            plan,
+            accept_fewer=options.accept_fewer,
+            stop_when=signal_received,
+            lock_in=Path(options.pipelines_dir or get_dlt_pipelines_dir()),
+        )
+        status = SIGNALLED + signal_received() if done.stopped else reports.status_of(done)
+        if options.json:
+            print_document(
+                "recheck",
+                status,
+                pipeline,
+                {"dry_run": False, "planned": _planned(plan), **reports.recheck_result(done)},
+                reports.problems(done),
+                done.requests,
+                done.byte_count,
+                account_of(first),
+            )
+            return status
+    if not options.quiet:
+        for line in reports.recheck_lines(done):
+            Output().print(line, markup=False)
+    reports.print_failures(done)
+    return status
+
+
+def _span(options: argparse.Namespace) -> Window | None:
+    if options.start is None and options.end is None:
+        return None
+    if options.all_days:
+        raise SettingError("--all-days and --start contradict each other: leave one out")
+    if options.start is None:
+        raise SettingError("--end needs --start")
+    start = moment_ms(options.start, "--start")
+    end = int(time.time()) * SECOND if options.end is None else moment_ms(options.end, "--end")
+    if start >= end:
+        raise SettingError(f"--start {options.start} must be before --end {options.end}")
+    return Window(start, end)
+
+
+def _say_plan(plan: RecheckPlan, options: argparse.Namespace, pipeline: Any) -> int:
+    if options.json:
+        print_document("recheck", DONE, pipeline, {"dry_run": True, "planned": _planned(plan)})
+        return DONE
+    console = Output(quiet=options.quiet)
+    if not plan.planned:
+        console.print("No day is due.")
+        return DONE
+    table = Table("resource", "id", "day", "age", "why", "events", "requests")
+    for column in (3, 5, 6):
+        table.columns[column].justify = "right"
+    for resource, scope, day in plan.planned[:DAYS_SHOWN]:
+        events = "not known" if day.before is None else f"{day.before:,}"
+        requests = f"{len(day.windows):,}"
+        table.add_row(resource, scope, day.date, f"{day.age} d", day.reason, events, requests)
+    console.print(table)
+    if len(plan.planned) > DAYS_SHOWN:
+        console.print(f"and {len(plan.planned) - DAYS_SHOWN:,} more days")
+    console.print(
+        f"{plan.requests:,} requests, about {plan.byte_count / 1e6:,.1f} MB. Nothing was requested."
+    )
+    return DONE
+
+
+def _planned(plan: RecheckPlan) -> list[dict[str, Any]]:
+    return [
+        {
+            "resource": resource,
+            "id": scope or None,
+            "start": iso(day.day.start),
+            "end": iso(day.day.end),
+            "age_days": day.age,
+            "reason": day.reason,
+            "events_before": day.before,
+            "requests": len(day.windows),
+            "bytes": day.byte_count,
+        }
+        for resource, scope, day in plan.planned
+    ]

@@ -1,0 +1,77 @@
+"""What measurements of lateness say, and that what they say is true."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from np6_source.events.lateness import NONE, delay_bucket
+from np6_source.recheck.lateness import Measurement, summary, upper_share
+from np6_source.windows import DAY
+
+SCOPE = ("actions_events", "")
+
+
+def readings(
+    days: int, late: dict[int, tuple[str, int]] | None = None, upto: int = 14
+) -> list[Measurement]:
+    """Days of which each was read at every step; ``late``: day → bucket and age of the finding."""
+    found = []
+    for number in range(days):
+        for age in (1, 2, 4, 8, upto):
+            bucket, at_age = (late or {}).get(number, (NONE, 0))
+            is_found = at_age == age
+            found.append(
+                Measurement(SCOPE, number * DAY, age, bucket if is_found else NONE, 5 * is_found)
+            )
+    return found
+
+
+def test_without_late_events_the_bound_follows_from_the_days() -> None:
+    found = summary(readings(30), 14)
+    assert str(found) == (
+        "in 30 days read again none had an event later than 1 day: at 95 %, at most 1 day in 10 has"
+        " one"
+    )
+    assert (found.late_events, found.recommended) == (0, 1)
+    assert summary(readings(10), 14).recommended is None
+    assert summary([], 14).recommended is None
+    assert str(summary([], 14)) == "no day was read again yet"
+
+
+def test_late_events_widen_what_is_said_and_recommended() -> None:
+    found = summary(readings(40, {3: ("4d", 4), 9: ("2d", 2)}), 14)
+    assert found.none_later_than == 4
+    assert found.by_bucket == {"2d": 5, "4d": 5}
+    assert found.recommended == 8
+
+
+def test_a_finding_at_the_last_step_doubles_the_recommendation() -> None:
+    assert summary(readings(40, {3: ("16d", 14)}), 14).recommended == 64
+    assert summary(readings(40, {3: ("8d", 8)}), 14).recommended == 16
+    assert summary(readings(40, {3: ("more", 14)}), 14).recommended == 90
+
+
+def test_days_that_are_too_young_tell_nothing_of_later_events() -> None:
+    young = [Measurement(SCOPE, n * DAY, 1, NONE, 0) for n in range(50)]
+    found = summary(young, 14)
+    assert found.days_that_tell == 0
+    assert found.recommended is None
+    assert "no day is old enough to tell" in str(found)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.08, 0.2])
+def test_the_bound_holds_in_95_of_100_accounts(share: float) -> None:
+    """Late events come in batches: on a share of the days, many at once."""
+    held = 0
+    for seed in range(300):
+        random = Random(seed)
+        late = sum(random.random() < share for _ in range(40))
+        held += share <= upper_share(late, 40)
+    assert held >= 0.95 * 300 - 8  # Three standard deviations.
+
+
+def test_each_delay_has_a_bucket() -> None:
+    hours = [delay_bucket(round(hour * DAY / 24)) for hour in (0.1, 1, 5, 24, 25, 200, 1000)]
+    assert hours == ["10m", "1h", "6h", "1d", "2d", "16d", "more"]
