@@ -3,7 +3,8 @@
 Every rule compares the ledger with its own past. No rule is for too many events: a mailing is no
 trouble. What a rule takes for usual is the lowest of the same hours, one to either side, of the
 last four weeks, so that nights, weekends, growth and mailings set off nothing. A share of events
-that is missing while the level stays the same shows in no first reading.
+that is missing while the level stays the same shows in no first reading: ``late`` and ``fewer on
+re-reading`` compare days that were read again (``recheck``), and are silent without.
 
 Pure: a table and a time in, alarms out. DuckDB counts, in memory.
 """
@@ -167,7 +168,7 @@ WITH w AS (
       AS scope_id, _dlt_load_id AS package, type_counts, unmapped_paths,
     epoch_ms(window_start) / 1000 AS s, epoch_ms(window_end) / 1000 AS e,
     epoch_ms(requested_at) / 1000 AS r, event_count AS n, distinct_count AS d,
-    byte_count
+    byte_count, request_id, new_count AS new
   FROM load_windows WHERE epoch_ms(requested_at) <= $now::BIGINT * 1000
 ),
 read AS (  -- up to where earlier requests had read
@@ -212,9 +213,9 @@ recent AS (
     max(CASE WHEN n > 0 THEN h END) OVER (PARTITION BY resource, what) AS last_event
   FROM usual WHERE weeks >= 2
 ),
-scheduled AS (  -- backfills say nothing about how often the schedule runs
+scheduled AS (  -- given spans say nothing about how often the schedule runs
   SELECT resource, scope_id, package, min(r) AS r, max(e) AS e FROM w
-  WHERE purpose IS DISTINCT FROM 'backfill' GROUP BY ALL
+  WHERE coalesce(purpose, 'load') = 'load' GROUP BY ALL
 ),
 reach AS (
   SELECT resource, bool_or(scope_id = '') AS is_wide, max(e) AS until, min(r) AS born,
@@ -223,12 +224,47 @@ reach AS (
   FROM (SELECT *, max(r) OVER (PARTITION BY resource) AS latest FROM scheduled)
   GROUP BY resource
 ),
+responses AS (  -- of its rows the first has the size of a response
+  SELECT resource, scope_id, min(s) AS s, r, sum(n)::BIGINT AS n
+  FROM (SELECT *, count(*) FILTER (byte_count IS DISTINCT FROM 0) OVER (
+    PARTITION BY resource, scope_id, r, request_id ORDER BY s, e) AS number FROM w)
+  GROUP BY resource, scope_id, r, request_id, number
+),
 capped AS (  -- a count that returns, and that nothing exceeds since it came first
   SELECT resource, scope_id, n, count(DISTINCT s) AS windows, min(r) AS first,
     any_value(most) AS most
-  FROM (SELECT *, max(n) OVER (PARTITION BY resource, scope_id) AS most FROM w
+  FROM (SELECT *, max(n) OVER (PARTITION BY resource, scope_id) AS most FROM responses
     WHERE r > $now - 172800)
   WHERE n >= 100 AND n % 50 = 0 GROUP BY ALL
+),
+first_days AS (  -- whole days, as they were read first
+  SELECT resource, scope_id, b // 86400 AS day, sum(n * share) AS n, max(r) AS r FROM first_read
+  WHERE share > 0 AND b // 86400 = (e - 1) // 86400 AND purpose IS DISTINCT FROM 'recheck'
+  GROUP BY ALL HAVING sum(e - b) = 86400
+),
+again AS (  -- whole days read again, beside the reading before
+  SELECT a.*, coalesce(lag(a.n) OVER (PARTITION BY a.resource, a.scope_id, a.day ORDER BY a.r),
+    CASE WHEN f.r < a.r THEN f.n END) AS before
+  FROM (SELECT resource, scope_id, s // 86400 AS day, package, min(r) AS r, sum(n) AS n,
+      sum(new) AS new FROM w WHERE purpose = 'recheck'
+      GROUP BY ALL HAVING sum(e - s) = 86400) a
+    LEFT JOIN first_days f USING (resource, scope_id, day)
+),
+rechecks AS (  -- new only of the newest day: older ones have had theirs
+  SELECT resource, scope_id, package, min(r) AS r, sum(before) AS before,
+    sum(greatest(before - n, 0)) AS fewer,
+    sum(new) FILTER (r - day * 86400 < 259200) AS late,
+    sum(n) FILTER (r - day * 86400 < 259200) AS of_late
+  FROM again GROUP BY ALL
+),
+ranked AS (
+  SELECT *, row_number() OVER (PARTITION BY resource, scope_id ORDER BY r DESC) AS k FROM rechecks
+),
+came_late AS (
+  SELECT resource, scope_id, any_value(a.late) AS late, any_value(a.of_late) AS n,
+    any_value(a.late / nullif(a.of_late, 0)) AS share,
+    median(b.late / nullif(b.of_late, 0)) AS usually, count(b.late) AS had
+  FROM ranked a JOIN ranked b USING (resource, scope_id) WHERE a.k = 1 AND b.k > 1 GROUP BY ALL
 ),
 repeated AS (
   SELECT resource, scope_id, sum(n - d) AS again, sum(n) AS n FROM w
@@ -248,8 +284,13 @@ UNION ALL SELECT 'low', resource, '', json_object('what', what, 'hours', count(*
   WHERE bucket = 3600 AND h > newest - 48 AND weeks >= 3 AND lowest >= 5 GROUP BY resource, what
   HAVING count(*) >= 16 AND count(*) FILTER (n < .25 * lowest) >= .75 * count(*)
 UNION ALL SELECT 'capped', resource, scope_id, json_object('n', n, 'windows', windows) FROM capped
-  WHERE (windows >= 3 AND n = most) OR (windows >= 5 AND n >= (SELECT max(n) FROM w
+  WHERE (windows >= 3 AND n = most) OR (windows >= 5 AND n >= (SELECT max(n) FROM responses w
     WHERE w.resource = capped.resource AND w.scope_id = capped.scope_id AND w.r >= first))
+UNION ALL SELECT 'fewer on re-reading', resource, scope_id, json_object('fewer', fewer::BIGINT,
+  'before', before::BIGINT) FROM ranked WHERE k = 1 AND fewer > greatest(10, .01 * before)
+UNION ALL SELECT 'late', resource, scope_id, json_object('late', late::BIGINT, 'n', n::BIGINT,
+  'usually', usually) FROM came_late
+  WHERE late >= 10 AND had >= 3 AND share > greatest(.02, 4 * usually)
 UNION ALL SELECT 'repeats', resource, scope_id, json_object('again', again::BIGINT, 'n', n::BIGINT)
   FROM repeated WHERE again > greatest(10, .01 * n)
 """
@@ -273,9 +314,11 @@ GROUP BY ALL ORDER BY events DESC, resource, kind, entry.key
 _LOADED = """,
 marked AS (
   SELECT *, r > $now - 604800 AS is_of_week,
-    package = arg_max(package, r) OVER (PARTITION BY resource) AS is_last FROM first_read
+    package = arg_max(package, r) FILTER (purpose IS DISTINCT FROM 'recheck')
+      OVER (PARTITION BY resource) AS is_last FROM first_read
 )
-SELECT resource, max(r * 1000)::BIGINT,
+SELECT resource, coalesce(max(r * 1000) FILTER (purpose IS DISTINCT FROM 'recheck'),
+  max(r * 1000))::BIGINT,
   coalesce(round(sum(n * share) FILTER (is_last)), 0)::BIGINT,
   coalesce(sum(byte_count) FILTER (is_last), 0)::BIGINT,
   coalesce(round(sum(n * share) FILTER (is_of_week)), 0)::BIGINT,
@@ -348,6 +391,22 @@ _WORDS: Mapping[str, tuple[TSeverity, Callable[[Mapping[str, Any]], str], str]] 
             " has had more since"
         ),
         "NP6 seems to cut responses at that number: load the days again with a narrower window.",
+    ),
+    "fewer on re-reading": (
+        "error",
+        lambda v: (
+            f"days that were read again had {v['fewer']:,} of {v['before']:,} events fewer than"
+            " before, and that was accepted"
+        ),
+        "Ask NP6 where they went; the tables keep them.",
+    ),
+    "late": (
+        "warning",
+        lambda v: (
+            f"{v['late']:,} of {v['n']:,} events of the newest day that was read again had come"
+            f" after it was read first; usually {v['usually']:.1%} do"
+        ),
+        "They are loaded now. Ask NP6 what delays events; np6-source status says how late.",
     ),
     "repeats": (
         "warning",

@@ -11,15 +11,18 @@ from statistics import median_low
 from typing import Any
 
 import dlt
+import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from .alarms import LOOKS_BACK_MS, Alarm, Loaded, Unknown, alarms, loaded, types_of_week, unknown
 from .ledger import TCoverage, of_scope_key, recent_windows
+from .recheck import DEFAULT_DAYS, measured
+from .recheck.lateness import Summary
 from .schema import REJECTED_EVENTS
 from .tables.naming import name_of
 from .views import TStanding, standing
-from .windows import Window
+from .windows import DAY, Window, to_ms
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,21 @@ class ResourceStatus:
 
 
 @dataclass(frozen=True)
+class LastRecheck:
+    """What was read again at last.
+
+    Attributes:
+        at: When, milliseconds since the epoch.
+        days: How many days, those of each resource and id.
+        new: Events that the tables lacked.
+    """
+
+    at: int
+    days: int
+    new: int
+
+
+@dataclass(frozen=True)
 class Status:
     """The status of a dataset.
 
@@ -61,6 +79,8 @@ class Status:
         pending: Load packages that are extracted and not loaded, by their ids.
         views: Whether the views for analysts are as they should be.
         alarms: The alarms that are on, errors first.
+        recheck: What was read again at last; None: nothing in 35 days.
+        lateness: What all rechecks together say.
     """
 
     resources: tuple[ResourceStatus, ...]
@@ -70,6 +90,8 @@ class Status:
     pending: tuple[str, ...]
     views: TStanding
     alarms: tuple[Alarm, ...]
+    recheck: LastRecheck | None
+    lateness: Summary
 
 
 def status(
@@ -78,6 +100,7 @@ def status(
     now: int,
     resources: Sequence[str] | None = None,
     pending: Iterable[str] = (),
+    recheck_days: int = DEFAULT_DAYS,
 ) -> Status:
     """The status of a dataset.
 
@@ -87,6 +110,7 @@ def status(
         now: Milliseconds since the epoch.
         resources: Just these; None: all.
         pending: Load packages of the pipeline that are not loaded.
+        recheck_days: Up to which age days are read again.
     """
     windows = recent_windows(pipeline, LOOKS_BACK_MS)
     if resources is not None:
@@ -103,7 +127,23 @@ def status(
         tuple(pending),
         standing(pipeline),
         alarms(windows, now),
+        _last_recheck(windows),
+        measured(pipeline, pipeline.default_schema_name or "np6", recheck_days),
     )
+
+
+def _last_recheck(windows: pa.Table) -> LastRecheck | None:
+    again = windows.filter(pc.field("purpose") == "recheck")
+    if not again.num_rows:
+        return None
+    at = pc.max(again["requested_at"]).as_py()
+    package = again.filter(pc.field("requested_at") == at)["_dlt_load_id"][0].as_py()
+    rows = again.filter(pc.field("_dlt_load_id") == package).to_pylist()
+    days = {
+        (row["resource"], row["scope_id"], row["classification"], to_ms(row["window_start"]) // DAY)
+        for row in rows
+    }
+    return LastRecheck(to_ms(at), len(days), sum(row["new_count"] or 0 for row in rows))
 
 
 def _of_resource(

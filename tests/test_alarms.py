@@ -356,3 +356,82 @@ class TestWhatRowsSay:
             )
         (of_all,) = loaded(made.table(), self.NOW * SECOND)
         assert of_all.events == 60 + 30
+
+
+class TestDaysReadAgain:
+    """An hourly schedule that reads yesterday again each night, for two weeks."""
+
+    DAYS = 14
+    A_DAY = 2_400
+
+    def made(self, late: dict[int, int], fewer: dict[int, int], rechecks: bool = True) -> Ledger:
+        """Late and missing events by day; each day's own night finds them."""
+        made = Ledger()
+        for day in range(self.DAYS):
+            for hour in range(24):
+                start = BEGIN + day * DAY + hour * HOUR
+                n = (self.A_DAY - late.get(day, 0)) // 24
+                made.add(ALL, start - 600, start, start + HOUR + 60, 10, purpose="load")
+                made.add(ALL, start, start + HOUR, start + HOUR + 60, n, byte_count=0)
+            if day < 1 or not rechecks:
+                continue
+            start = BEGIN + (day - 1) * DAY
+            n = self.A_DAY - fewer.get(day - 1, 0)
+            at = start + 2 * DAY + 3 * HOUR
+            new = late.get(day - 1, 0)
+            # A large day is read in two windows.
+            for half in (0, 1):
+                begin = start + half * DAY // 2
+                made.add(
+                    ALL,
+                    begin,
+                    begin + DAY // 2,
+                    at + half,
+                    n // 2,
+                    purpose="recheck",
+                    new_count=new // 2,
+                    _dlt_load_id=f"again {day}",
+                )
+        return made
+
+    def rules(self, made: Ledger, day: int | None = None) -> list[str]:
+        at = BEGIN + (self.DAYS if day is None else day) * DAY + 4 * HOUR
+        return [alarm.rule for alarm in alarms(made.table(), at * SECOND)]
+
+    def test_nothing_is_on_where_they_are_as_they_were(self) -> None:
+        assert self.rules(self.made({}, {})) == []
+
+    def test_a_little_lateness_is_usual(self) -> None:
+        usual = dict.fromkeys(range(self.DAYS), 24)
+        assert self.rules(self.made(usual, {})) == []
+        # Much, where it always is much.
+        assert self.rules(self.made(dict.fromkeys(range(self.DAYS), 240), {})) == []
+
+    def test_a_share_that_comes_late_is_a_warning(self) -> None:
+        last = self.DAYS - 2
+        made = self.made({**dict.fromkeys(range(self.DAYS), 24), last: 600}, {})
+        assert self.rules(made) == ["late"]
+        (alarm,) = alarms(made.table(), (BEGIN + self.DAYS * DAY + 4 * HOUR) * SECOND)
+        assert "600 of 2,400 events" in alarm.what
+        assert "usually 1.0% do" in alarm.what
+        assert self.rules(self.made({last: 600}, {}, rechecks=False)) == []
+
+    def test_fewer_events_that_were_accepted_are_an_error_until_the_next_recheck(self) -> None:
+        made = self.made({}, {self.DAYS - 2: 240})
+        assert self.rules(made) == ["fewer on re-reading"]
+        (alarm,) = alarms(made.table(), (BEGIN + self.DAYS * DAY + 4 * HOUR) * SECOND)
+        assert "240 of 2,400 events fewer" in alarm.what
+        assert self.rules(self.made({}, {self.DAYS - 3: 240})) == []
+        assert self.rules(self.made({}, {self.DAYS - 2: 8})) == []
+
+
+def test_a_cap_is_found_in_rows_that_are_cut() -> None:
+    made = Ledger()
+    for hour in range(60):
+        start = BEGIN + hour * HOUR
+        at, n = start + HOUR + 60, 150 if hour > 40 else 100 + hour % 7
+        made.add(ALL, start - 600, start, at, 20, byte_count=9_000, request_id=f"r{hour}")
+        made.add(ALL, start, start + HOUR, at, n - 20, byte_count=0, request_id=f"r{hour}")
+    found = alarms(made.table(), (BEGIN + 60 * HOUR + 120) * SECOND)
+    assert [alarm.rule for alarm in found] == ["capped"]
+    assert "150 events" in found[0].what

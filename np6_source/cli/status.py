@@ -11,22 +11,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import dlt
 from dlt.common.pipeline import get_dlt_pipelines_dir
 from rich.table import Table
 
 from ..alarms import duration
 from ..dlt_internals.packages import pending_packages
 from ..errors import SettingError
+from ..recheck import DEFAULT_DAYS
+from ..settings import recheck
 from ..status import ResourceStatus, Status, status
 from ..windows import SECOND, iso
 from .alarms_of_load import FAIL_ON, problem_of
 from .configuration import check_names
 from .destination import check_speaks_sql, looking
-from .document import print_document
+from .document import account_in_state, print_document
 from .gaps import coverage_of
 from .nearest import did_you_mean
 from .options import Names, add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, FOUND, Output
+from .report import lateness_result
 
 SUMMARY = "say how far every resource has got, what came, and what is wrong; makes no request"
 
@@ -76,12 +80,15 @@ def run(options: argparse.Namespace) -> int:
         check_speaks_sql(pipeline, "status")
         covered = coverage_of(pipeline)
         _check_resources(options.resources, sorted({name for name, _ in covered}))
-        found = status(pipeline, covered, now, options.resources, pending_packages(folder))
+        pending = pending_packages(folder)
+        found = status(pipeline, covered, now, options.resources, pending, _recheck_days())
         is_on = any(alarm.severity in FAIL_ON[options.fail_on] for alarm in found.alarms)
         exit_status = FOUND if is_on else DONE
         if options.json:
             problems = map(problem_of, found.alarms)
-            print_document("status", exit_status, pipeline, result_of(found, now), problems)
+            account = account_in_state(pipeline)
+            result = result_of(found, now)
+            print_document("status", exit_status, pipeline, result, problems, account=account)
             return exit_status
     if not options.quiet:
         _print(found, now)
@@ -100,7 +107,19 @@ def result_of(found: Status, now: int) -> dict[str, Any]:
         "rejected_events": found.rejected,
         "pending_packages": list(found.pending),
         "views": found.views,
+        "recheck": {
+            "last": _iso(found.recheck.at) if found.recheck else None,
+            "days": found.recheck.days if found.recheck else None,
+            "new": found.recheck.new if found.recheck else None,
+            "lateness": lateness_result(found.lateness),
+        },
     }
+
+
+def _recheck_days() -> int:
+    """Up to which age days are read again, by dlt's configuration."""
+    configured = recheck(dlt.config.get("sources.np6.recheck"), 1, None)
+    return configured.days if configured else DEFAULT_DAYS
 
 
 def _of_resource(one: ResourceStatus, now: int) -> dict[str, Any]:
@@ -164,6 +183,12 @@ def _lines(found: Status) -> Iterator[tuple[str, str]]:
     repeats = sum(one.loaded.repeats_of_week or 0 for one in found.resources if one.loaded)
     if repeats:
         yield "repeats", f"{repeats:,} events came twice in a response in 7 days; tables have one"
+    if found.recheck:
+        last = found.recheck
+        yield (
+            "recheck",
+            f"last {_to_minute(last.at)}, {last.days:,} days, {last.new:,} new; {found.lateness}",
+        )
     for package in found.pending:
         yield "pending", f"load package {package} is not loaded: the next np6-source load does it"
     yield "views", f"{found.views}{_VIEWS_ADVICE.get(found.views, '')}"

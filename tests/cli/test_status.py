@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from np6_source.recheck import plan_recheck, recheck
 from np6_source.windows import SECOND, to_datetime, to_ms
 from tests.support import Warehouse, event
 
@@ -27,6 +28,7 @@ DOCUMENT = {
     "rejected_events": int,
     "pending_packages": list,
     "views": str,
+    "recheck": dict,
 }
 RESOURCE = {
     "resource": str,
@@ -206,3 +208,24 @@ def test_nothing_loaded_and_what_cannot_be_used(
     assert unknown.returncode == 2
     assert "(did you mean actions_events?)" in unknown.stderr
     assert status("--fail-on", "sometimes").returncode == 2
+
+
+def test_it_says_what_was_read_again_and_how_late_events_come(
+    status: TMake, warehouse: Warehouse, loaded: Any, source_of: TMake
+) -> None:
+    source = lambda: source_of(loaded, ALL, start=two_days_ago(), on_error="keep")  # noqa: E731
+    plan = plan_recheck(warehouse.pipeline, source(), days=2, all_days=True)
+    recheck(warehouse.pipeline, source, plan)
+    ended = status("--json", "--fail-on", "never")
+    found = json.loads(ended.stdout)["result"]["recheck"]
+    assert (found["days"], found["new"]) == (len(plan.planned), 0)
+    assert (
+        abs(
+            to_ms(datetime.fromisoformat(found["last"].replace("Z", "+00:00"))) / SECOND
+            - time.time()
+        )
+        < 600
+    )
+    assert found["lateness"]["days"] == len(plan.planned)
+    shown = status("--fail-on", "never").stdout
+    assert f"{len(plan.planned)} days, 0 new; no event came later than 1 day" in shown
