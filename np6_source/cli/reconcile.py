@@ -1,0 +1,303 @@
+"""``np6-source reconcile``: compares what NP6 returns with what the tables have."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import dlt
+from dlt.common.pipeline import get_dlt_pipelines_dir
+from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.extract import DltSource
+from rich.table import Table
+
+from ..dataset_lock import to_read
+from ..errors import SettingError, Stopped
+from ..extract.selection import account_of
+from ..recheck import RecheckReport, plan_recheck, recheck
+from ..reconcile import (
+    EVENTS_OPERATION,
+    KINDS,
+    REACTIONS_OPERATION,
+    Difference,
+    Reconciliation,
+    reconcile,
+)
+from ..settings import moment_ms
+from ..windows import DAY, SECOND, Window, iso
+from . import report as reports
+from .configuration import check_names
+from .destination import looking
+from .document import Problem, print_document
+from .gaps import coverage_of
+from .options import (
+    DATES,
+    add_output_options,
+    add_pipeline_options,
+    configure_logging,
+    ending_between_windows,
+    make_source,
+)
+from .outcome import DONE, FOUND, SIGNALLED, Output
+
+SUMMARY = "compare what NP6 returns with what the tables have, by day, action and type"
+
+SETTLED_AFTER = 26 * 3_600 * SECOND
+"""How long ago a day must have ended to be compared unless it is asked for."""
+DAYS = 7
+"""Full days that are compared unless a span is given."""
+SHOWN = 40
+"""Differences that are printed; ``--json`` has all."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.description = (
+        f"Compare what {EVENTS_OPERATION} and {REACTIONS_OPERATION} return with the tables, event"
+        " by event. What differs is requested once more before it is reported. Loads nothing, but"
+        " with --fill."
+    )
+    parser.epilog = (
+        f"{DATES}\nExit status 0: nothing differs. {FOUND}: something does. 1: something could not"
+        " be read. 4: nothing was ever loaded here. 75: try again later."
+    )
+    what = parser.add_argument_group("what")
+    what.add_argument(
+        "--start",
+        metavar="DATE",
+        help=f"default: the last {DAYS} full days that ended 26 hours ago",
+    )
+    what.add_argument("--end", metavar="DATE", help="exclusive; default: 26 hours ago")
+    what.add_argument(
+        "--without-reactivities",
+        action="store_true",
+        help=f"do not request {REACTIONS_OPERATION}, where the key is not permitted to",
+    )
+    what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
+    parser.add_argument_group("act").add_argument(
+        "--fill", action="store_true", help="load what the tables lack or hold with other values"
+    )
+    add_pipeline_options(parser)
+    add_output_options(parser)
+    parser.add_argument("--ids", action="store_true", help="name the events, with --json")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit status."""
+    configure_logging(options)
+    check_names()
+    span = _span(options, int(time.time()) * SECOND)
+    arguments: dict[str, Any] = {"on_error": "keep"}
+    if options.base_url is not None:
+        arguments["base_url"] = options.base_url
+
+    def source() -> DltSource:
+        return make_source([EVENTS_OPERATION, REACTIONS_OPERATION], **arguments)
+
+    with ending_between_windows() as signal_received, looking(options, waits=False) as pipeline:
+        if not isinstance(pipeline.destination_client(), SqlJobClientBase):
+            raise SettingError(
+                f"reconcile compares with a database, and --destination {options.destination} has"
+                " files"
+            )
+        first = source()
+        with to_read(pipeline):
+            covered = coverage_of(pipeline)
+        span = _from_the_beginning(span, covered, options)
+        try:
+            found = reconcile(
+                pipeline,
+                first,
+                span,
+                with_reactivities=not options.without_reactivities,
+                stop_when=signal_received,
+            )
+        except Stopped:
+            return SIGNALLED + signal_received()
+        filled = None
+        if options.fill and found.missing_days:
+            filled = _fill(pipeline, source, found, options)
+        status = FOUND if found.differences else DONE
+        if filled is not None:
+            # What only one of the operations returns stays so.
+            rest = [one for one in found.differences if one.kind not in ("missing", "differs")]
+            status = reports.status_of(filled) or (FOUND if rest else DONE)
+        if options.json:
+            print_document(
+                "reconcile",
+                status,
+                pipeline,
+                _result(found, filled, options.ids),
+                [
+                    *map(_problem, found.differences),
+                    *(reports.problems(filled) if filled else ()),
+                ],
+                found.requests + (filled.requests if filled else 0),
+                found.byte_count + (filled.byte_count if filled else 0),
+                account_of(first),
+            )
+            return status
+    if not options.quiet:
+        _print(found)
+        if filled is not None:
+            Output().print(
+                f"Loaded: {filled.new:,} events that were missing, {filled.changed:,} others anew."
+            )
+        elif found.missing_days:
+            Output().print(
+                f"Load what is missing: np6-source reconcile --start {iso(found.span.start)}"
+                f" --end {iso(found.span.end)} --fill",
+                markup=False,
+            )
+    if filled is not None:
+        reports.print_failures(filled)
+    return status
+
+
+def _span(options: argparse.Namespace, now: int) -> Window:
+    full = (now - SETTLED_AFTER) // DAY * DAY
+    end = full if options.end is None else moment_ms(options.end, "--end")
+    start = end - DAYS * DAY if options.start is None else moment_ms(options.start, "--start")
+    if start >= end:
+        raise SettingError(f"--start {iso(start)} must be before --end {iso(end)}")
+    if end > now:
+        raise SettingError(f"--end {iso(end)} lies in the future")
+    return Window(start, end)
+
+
+def _from_the_beginning(
+    span: Window, covered: dict[tuple[str, str], list[Window]], options: argparse.Namespace
+) -> Window:
+    """The span, but not from before the first load, unless it was asked for."""
+    windows = covered.get((EVENTS_OPERATION, ""), [])
+    if options.start is not None or not windows or windows[0].start <= span.start:
+        return span
+    if windows[0].start >= span.end:
+        raise SettingError(
+            f"Nothing from before {iso(span.end)} was loaded: give --start and --end"
+        )
+    return Window(windows[0].start, span.end)
+
+
+def _fill(
+    pipeline: dlt.Pipeline, source: Any, found: Reconciliation, options: argparse.Namespace
+) -> RecheckReport:
+    """Reads the days again of which something is missing, and loads what is."""
+    first = source()
+    names = [EVENTS_OPERATION]
+    if not options.without_reactivities:
+        names.append(REACTIONS_OPERATION)
+    plans = []
+    with to_read(pipeline):
+        for day in found.missing_days:
+            plans.append(plan_recheck(pipeline, first, resources=names, span=day))
+    lock_in = Path(options.pipelines_dir or get_dlt_pipelines_dir())
+    reports_of = [
+        recheck(pipeline, source, plan, accept_fewer=True, lock_in=lock_in) for plan in plans
+    ]
+    return RecheckReport(
+        planned=sum(one.planned for one in reports_of),
+        days=sum(one.days for one in reports_of),
+        requests=sum(one.requests for one in reports_of),
+        byte_count=sum(one.byte_count for one in reports_of),
+        events=sum(one.events for one in reports_of),
+        new=sum(one.new for one in reports_of),
+        changed=sum(one.changed for one in reports_of),
+        # That the tables have lost events is why they are loaded.
+        failures=[
+            failure
+            for one in reports_of
+            for failure in one.failures
+            if failure["kind"] != "RowsMissing"
+        ],
+        lateness=reports_of[-1].lateness,
+    )
+
+
+def _print(found: Reconciliation) -> None:
+    console = Output()
+    title = f"{iso(found.span.start)[:10]} to {iso(found.span.end)[:10]}"
+    table = Table(
+        title, "", "", "events", "reactivities", "destination", "", box=None, pad_edge=False
+    )
+    for column in (3, 4, 5):
+        table.columns[column].justify = "right"
+    for one in found.differences[:SHOWN]:
+        table.add_row(
+            one.action_id or "no action",
+            one.day,
+            one.type or "no type",
+            f"{one.events:,}",
+            "" if one.reactivities is None else f"{one.reactivities:,}",
+            f"{one.destination:,}",
+            f"{one.count:,} {_SHORT[one.kind]}",
+        )
+    others = "all others" if found.differences else "all"
+    table.add_row(
+        f"{others} ({found.equal_cells:,} cells)",
+        "",
+        "",
+        f"{found.equal_events:,}",
+        f"{found.equal_reactivities:,}",
+        f"{found.equal_events:,}",
+        "equal",
+    )
+    console.print(table)
+    if len(found.differences) > SHOWN:
+        console.print(f"and {len(found.differences) - SHOWN:,} more differences: --json has all")
+    if found.of_robots:
+        console.print(
+            f"{found.of_robots:,} hits of robots are in the tables besides, as they should be"
+        )
+
+
+_SHORT = {
+    "missing": "missing",
+    "only_events": "only in events",
+    "only_reactivities": "only in reactivities",
+    "gone": "gone",
+    "differs": "different",
+}
+
+
+def _problem(one: Difference) -> Problem:
+    is_loadable = one.kind in ("missing", "differs")
+    return Problem(
+        "error" if one.kind == "missing" else "warning",
+        one.kind,
+        f"{one.count:,} {one.type} events of action {one.action_id or 'none'} on {one.day}:"
+        f" {KINDS[one.kind]}",
+        None,
+        None,
+        "np6-source reconcile --fill loads them." if is_loadable else "Ask NP6.",
+    )
+
+
+def _result(found: Reconciliation, filled: RecheckReport | None, with_ids: bool) -> dict[str, Any]:
+    return {
+        "start": iso(found.span.start),
+        "end": iso(found.span.end),
+        "differences": [
+            {
+                "day": one.day,
+                "action_id": one.action_id,
+                "type": one.type,
+                "events": one.events,
+                "reactivities": one.reactivities,
+                "destination": one.destination,
+                "kind": one.kind,
+                "count": one.count,
+                **({"ids": list(one.ids)} if with_ids else {}),
+            }
+            for one in found.differences
+        ],
+        "equal": {
+            "cells": found.equal_cells,
+            "events": found.equal_events,
+            "reactivities": found.equal_reactivities,
+        },
+        "of_robots": found.of_robots,
+        "filled": None if filled is None else {"new": filled.new, "changed": filled.changed},
+    }
