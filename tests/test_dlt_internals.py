@@ -28,6 +28,7 @@ from np6_source.dlt_internals.configuration import (
     fails_with_its_jobs,
     given_staging_layout,
     where_configured,
+    with_database,
     with_staging_layout,
 )
 from np6_source.dlt_internals.jobs import file_of_later_job, has_parquet, sql_job
@@ -390,3 +391,15 @@ def test_the_active_pipeline_is_the_one_that_was_made_last(warehouse: Warehouse)
     assert active_pipeline() is pipeline
     Container()[PipelineContext].deactivate()
     assert active_pipeline() is None
+
+
+def test_a_copy_of_a_duckdb_destination_is_into_another_file(tmp_path: Path) -> None:
+    given = dlt.destinations.duckdb(destination_name="warehouse")
+    own = with_database(given, str(tmp_path / "events.duckdb"))
+    pipeline = dlt.pipeline("np6_own", destination=own, pipelines_dir=str(tmp_path))
+    with pipeline.sql_client() as client:
+        assert client.credentials.database == str(tmp_path / "events.duckdb")
+    assert own.destination_name == "warehouse"
+    assert "credentials" not in given.config_params
+    connection = dlt.destinations.duckdb(credentials=object())
+    assert with_database(connection, "other.duckdb") is connection

@@ -107,11 +107,19 @@ def test_the_command_in_the_systemd_unit_works(reader: Project) -> None:
 
 
 @pytest.mark.timeout(PATIENCE)
-def test_status_prints_what_is_printed_here(tmp_path: Path) -> None:
+def test_status_recheck_and_reconcile_print_what_is_printed_here(tmp_path: Path) -> None:
     every = blocks(PAGE)
     at = next(n for n, block in enumerate(every) if block.text.strip() == "np6-source status")
     with project(tmp_path) as machine:
         machine.command(["bash", "-e"], "make run")
         printed = machine.run(every[at])
+        recheck = next(n for n, b in enumerate(every) if b.text.startswith("np6-source recheck"))
+        again = machine.run(every[recheck])
+        reconcile = next(n for n, b in enumerate(every) if b.text.strip() == "np6-source reconcile")
+        compared = machine.run(every[reconcile])
+    assert normalized(compared) == normalized(every[reconcile + 1].text)
+    assert "No day is due." in again
+    lines = normalized("\n".join(again.splitlines()[-2:]))
+    assert lines == normalized(every[recheck + 1].text)
     shown = [re.sub(r"\b0 (s|min)\b", "0", line) for line in normalized(every[at + 1].text)]
     assert [re.sub(r"\b0 (s|min)\b", "0", line) for line in normalized(printed)] == shown
