@@ -20,7 +20,7 @@ import pyarrow as pa
 from dlt.extract import DltSource
 
 from .endpoints import Endpoint
-from .errors import SettingError, Stopped
+from .errors import SettingError, Stopped, WindowTooLarge
 from .extract.comparison import StoredRows, stored_rows
 from .extract.lateness import LatenessProbe
 from .extract.progress import Scope
@@ -192,7 +192,16 @@ class _Api:
         def load(scope: Scope, window: Window) -> LoadableSpan:
             request = window_request(endpoint, window, "", "", settings)
             probe = LatenessProbe(0, lambda: window.end, None, None)
-            return LoadableSpan({"": load_window(self._session, self._tools, request, True, probe)})
+            part = load_window(self._session, self._tools, request, True, probe)
+            count = part.contents.row_count
+            if self._session.limits.is_proven(count):
+                part.discard()
+                raise WindowTooLarge(
+                    part.context,
+                    f"the response has {count} events, at which the API cuts responses",
+                    "Nothing was compared.",
+                )
+            return LoadableSpan({"": part})
 
         steps = windows_in_order(
             [Scope("", "", span.start, span.end) for span in spans],

@@ -169,3 +169,18 @@ def test_an_event_without_action_has_a_cell_of_its_own(
     )
     assert found.differences == ()
     assert found.equal_cells == 2
+
+
+def test_responses_at_a_known_limit_are_read_in_halves(
+    compared: TMake, warehouse: Warehouse, source_of: TMake
+) -> None:
+    """As it stands in the settings: no window of a second has as many."""
+    whole = compared()
+    ((rows,),) = warehouse.query(
+        "SELECT max(n) FROM (SELECT count(*) AS n FROM np6.events"
+        " WHERE timestamp < '2024-03-05' GROUP BY timestamp::DATE)"
+    )
+    source = source_of(warehouse.api, *BOTH, row_limit=rows)  # type: ignore[attr-defined]
+    found = reconcile(warehouse.pipeline, source, SPAN)
+    assert found.differences == ()
+    assert found.requests > whole.requests

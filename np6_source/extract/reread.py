@@ -267,11 +267,12 @@ class _Reread:
         )
         count, before = part.contents.row_count, day.plan.before
         is_whole_day = window == day.plan.day
-        if is_whole_day and before is not None and count < before and may_be_a_limit(count):
+        looks_cut = is_whole_day and before is not None and count < before and may_be_a_limit(count)
+        if looks_cut or self._session.limits.is_proven(count):
             part.discard()
             raise WindowTooLarge(
                 part.context,
-                f"the response has {count} events, as if the API had cut it, and {before} before",
+                f"the response has {count} events, at which the API seems to cut responses",
                 "Nothing of the window was loaded.",
             )
         return LoadableSpan({of.classification: part})
