@@ -32,7 +32,6 @@ from .dlt_internals.packages import forget_package, ran_out_of_memory, windows_o
 from .dlt_internals.pipelines import keeping_rows_out_of_errors
 from .duck import is_begun_without_staging
 from .erasures import ErasedMeanwhile, refuse_older
-from .errors import AlreadyRunning, Np6Error, listed, scope_name
 from .errors import RUN_ENDING, AlreadyRunning, Np6Error, listed, scope_name
 from .extract.selection import session_of
 from .isolation import has_given_lock, keep_apart, private_files
