@@ -360,6 +360,7 @@ class _Reread:
                     self._load_id,
                     day.of.classification,
                     self._session.settings.privacy.recorded,
+                    self._session.key,
                     new=len(compared.new),
                 ),
             )

@@ -36,11 +36,21 @@ def test_it_says_what_was_read_and_what_came(tmp_path: Path) -> None:
         RequestContext("target_events", "sha256:1", ""),
     )
     table = ledger_rows(
-        "target_events", "sha256:1", loaded, "backfill", "package", "mpp", "ip=drop", new=2
+        "target_events",
+        "sha256:1",
+        loaded,
+        "backfill",
+        "package",
+        "mpp",
+        "ip=drop",
+        "digest",
+        {"events": 6},
+        new=2,
     )
     assert table.schema == LOAD_WINDOWS.arrow_schema
     row, empty, last = table.to_pylist()
     assert (empty["event_count"], empty["type_counts"], empty["byte_count"]) == (0, "{}", 0)
+    assert (last["table_counts"], last["key_digest"]) == ("{}", "digest")
     assert (last["event_count"], last["outside_count"], last["duration_ms"]) == (1, 0, 0)
     assert {(one["request_id"], one["requested_at"]) for one in (row, empty, last)} == {
         (row["request_id"], row["requested_at"])
@@ -62,6 +72,8 @@ def test_it_says_what_was_read_and_what_came(tmp_path: Path) -> None:
         "distinct_count": 3,
         "outside_count": 1,
         "type_counts": '{"bounce":1,"hit":3}',
+        "table_counts": '{"events":6}',
+        "key_digest": "digest",
         "new_count": 2,
         "_dlt_load_id": "package",
         "policy": "ip=drop",
