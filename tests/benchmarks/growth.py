@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     options.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     seconds = [step["seconds"] for step in found["increments"]]
-    second_increment = statistics.median(seconds[1 : 1 + SMOOTHED])
+    second_increment = statistics.median(seconds[1 : 1 + SMOOTHED] or seconds)
     last = statistics.median(seconds[-SMOOTHED:])
     checks = [
         at_most(
