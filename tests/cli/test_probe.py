@@ -91,7 +91,6 @@ def test_nothing_is_contradicted_by_a_server_as_assumed(run: TMake, tmp_path: Pa
         (Variants(identity="ids", repeats=5), {"identity", "once"}),
         (Variants(stamps="own", unconfirmed="405"), {"stamps", "unconfirmed"}),
     ],
-    ids=str,
 )
 def test_other_sides_and_nothing_else_are_contradicted(
     run: TMake, variants: Variants, contradicted: set[str]
