@@ -523,11 +523,18 @@ def _policies(client: SqlClientBase[Any], schema: Schema) -> Iterator[str]:
 
 
 def speaks_sql(pipeline: dlt.Pipeline, schema: Schema) -> bool:
-    """Whether the destination keeps tables in a database; files have none to ask."""
+    """Whether the destination keeps tables in a database that can be asked from here.
+
+    Files have none to ask. Extraction alone needs neither the destination's package nor its
+    credentials; without them nothing can be loaded from here either.
+    """
     if pipeline.destination is None or schema.name not in pipeline.schemas:
         return False
     # Not opened: that takes a connection.
-    return isinstance(pipeline.destination_client(schema.name), SqlJobClientBase)
+    try:
+        return isinstance(pipeline.destination_client(schema.name), SqlJobClientBase)
+    except (MissingDependencyException, ConfigurationException):
+        return False
 
 
 def loaded_schema(pipeline: dlt.Pipeline, schema_name: str | None) -> tuple[list[str], Schema]:
