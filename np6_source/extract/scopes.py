@@ -189,7 +189,7 @@ class ScopePlan:
                     progress,
                     read_again,
                     made_by,
-                    is_proven=self.session.ledger() is not None,
+                    is_proven=progress is not None and self.session.ledger() is not None,
                 )
             yield ScopeRun(Scope(scope_id, label, stretch.start, stretch.end, tuple(group)), group)
 

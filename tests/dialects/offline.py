@@ -185,9 +185,6 @@ class Offline:
     def extract(self, source: Any) -> None:
         """Extracts and normalises; the package stays where the load would find it."""
         before = set(self.pipeline.list_normalized_load_packages())
-        # A run with progress asks the ledger, and there is no server that has one.
-        with self.pipeline.managed_state() as state:
-            state.pop("sources", None)
         self.pipeline.extract(source)
         self.pipeline.normalize()
         (load_id,) = set(self.pipeline.list_normalized_load_packages()) - before
