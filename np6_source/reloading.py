@@ -27,6 +27,7 @@ from .destinations import destination_of
 from .dlt_internals.pipelines import do_not_restore
 from .dlt_internals.resources import cursor_of
 from .errors import Incomplete, SettingError, listed, scope_name
+from .extract.progress import has_loaded
 from .ledger import coverage, of_scope_key, scope_key
 from .robots import is_of_marks
 from .runs import failures
@@ -129,7 +130,7 @@ def _loaded(pipeline: dlt.Pipeline, source: str) -> tuple[TSpans, list[int]]:
     for resource, state in section.get("resources", {}).items():
         begun = [place["start"] for place in state.get("places", {}).values()]
         cursor = state.get("incremental", {}).get("timestamp", {})
-        if not begun and cursor.get("initial_value") is not None:
+        if not begun and has_loaded(state):
             begun = [moment_ms(cursor["initial_value"], "initial_value")]
         if begun:
             spans.setdefault(resource, {})

@@ -407,6 +407,13 @@ class TestReload:
         assert loaded.ids() == EVERY_ID
         assert loaded.windows(BY_ID, "000AA1")
 
+    def test_a_resource_that_never_loaded_anything_may_be_left_out(
+        self, loaded: Any, make: TMake
+    ) -> None:
+        loaded.load(make(BY_ID, action_ids=["000ZZZ"]))
+        loaded.load(make(), reload=True)
+        assert loaded.ids() == EVERY_ID
+
     def test_ids_that_are_left_out_keep_their_events(
         self, loaded: Any, make: TMake, caplog: Any
     ) -> None:

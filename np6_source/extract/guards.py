@@ -21,7 +21,7 @@ from ..ledger import coverage
 from ..schema import EVENTS
 from ..tables.naming import filled, name_of, names
 from ..windows import iso
-from .progress import PLACES
+from .progress import has_loaded
 
 
 def check_cursor(resource: str, cursor: dlt.sources.incremental[Any]) -> None:
@@ -109,7 +109,7 @@ def check_refresh(resource: str, starts: Mapping[str, int], has_end: bool) -> No
     others = sorted(
         name
         for name, state in dlt.current.source_state().get("resources", {}).items()
-        if name not in refreshed and (PLACES in state or "incremental" in state)
+        if name not in refreshed and has_loaded(state)
     )
     if kept or others:
         because = (

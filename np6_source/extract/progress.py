@@ -31,6 +31,18 @@ def has_progress(source_state: Mapping[str, Any]) -> bool:
     )
 
 
+def has_loaded(state: Mapping[str, Any]) -> bool:
+    """Whether a window of a resource was ever completed for its cursor.
+
+    A run in which every id is unknown leaves a cursor that never moved, and no progress.
+
+    Args:
+        state: dlt's state of the resource.
+    """
+    cursor = state.get("incremental", {}).get("timestamp", {})
+    return bool(state.get(PLACES)) or cursor.get("last_value") != cursor.get("initial_value")
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far one scope has been loaded.
