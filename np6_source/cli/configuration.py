@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ logger = logging.getLogger(__name__)
 _PREFIX = "SOURCES__NP6__"
 CONTROLLER = "privacy"
 """What ``person`` shows of the section ``sources.np6.privacy``: purpose, recipients, contact."""
+_NEAR_SECTIONS = ("source.np6", "source.np_6", "sources.np_6", "sources.NP6")
+"""What is written where ``sources.np6`` is meant."""
+_NEAR_PREFIX = re.compile(r"SOURCES?_+NP_?6_+(.+)", re.IGNORECASE)
+"""The same in the environment, with one underscore for two, for example."""
 _OF_DLT = ("max_table_nesting", "root_key", "schema", "schema_contract", "name", "section")
 """What dlt itself reads in a source's section."""
 
@@ -69,7 +74,8 @@ class UnreadName:
 
 def unread_names() -> list[UnreadName]:
     """Every such name."""
-    known = [*inspect.signature(np6_source).parameters, *WAITS, *SETTINGS, *_OF_DLT, CONTROLLER]
+    settings = [*inspect.signature(np6_source).parameters, *WAITS, *SETTINGS]
+    known = [*settings, *_OF_DLT, CONTROLLER]
     resources = {endpoint.name for endpoint in ENDPOINTS}
     found = []
     for name, where in _names():
@@ -79,6 +85,7 @@ def unread_names() -> list[UnreadName]:
         if meant is not None and where == name_in_environment(name):
             meant = _PREFIX + meant.upper()
         found.append(UnreadName(name, where, meant))
+    found += [one for one in _in_no_section() if one.name in settings]
     return found
 
 
@@ -137,6 +144,19 @@ def configured_cutoff(retention: str | None = None) -> int | None:
 def name_in_environment(name: str) -> str:
     """The variable that gives a parameter."""
     return _PREFIX + name.upper()
+
+
+def _in_no_section() -> Iterator[UnreadName]:
+    """Names that are configured in a section, or behind a prefix, which nothing reads."""
+    for variable in os.environ:
+        matched = _NEAR_PREFIX.fullmatch(variable)
+        if matched and not variable.startswith(_PREFIX):
+            name = matched[1].lower()
+            yield UnreadName(name, variable, name_in_environment(name))
+    for provider, file in ((dlt.config, "config.toml"), (dlt.secrets, "secrets.toml")):
+        for section in _NEAR_SECTIONS:
+            for name in provider.get(section, dict) or {}:
+                yield UnreadName(name, f"{name} in [{section}] of {file}", f"[{SECTION}]")
 
 
 def _names() -> Iterator[tuple[str, str]]:

@@ -160,6 +160,15 @@ class TestWhatItFinds:
         assert step(document, "API")["what"] == "needs the key"
         assert step(document, "destination")["ok"]
 
+    def test_a_key_in_config_toml_is_named(self, command_line: Any, sandbox: Sandbox) -> None:
+        file = command_line.folder / ".dlt" / "config.toml"
+        file.parent.mkdir()
+        file.write_text('[sources.np6]\napi_key = "misplaced"\n')
+        done = command_line.run("-m np6_source", "check", "--base-url", sandbox.url)
+        assert done.returncode == 1
+        assert "config.toml has the key, where dlt takes no secrets" in done.stderr
+        assert "misplaced" not in done.stdout + done.stderr
+
     def test_a_misspelt_setting_is_named(self, check: TMake) -> None:
         status, document = check(SOURCES__NP6__OVERLAPP="5")
         assert status == 1

@@ -139,6 +139,14 @@ CASES = {
         ("SOURCES__NP6__STRAT is read by nobody: did you mean SOURCES__NP6__START?",),
         variables={"SOURCES__NP6__STRAT": "2024-01-01"},
     ),
+    "one underscore for two": Case(
+        ("SOURCES_NP6_START is read by nobody: did you mean SOURCES__NP6__START?",),
+        variables={"SOURCES_NP6_START": "2024-01-01"},
+    ),
+    "misspelt section": Case(
+        ("start in [source.np6] of config.toml is read by nobody: did you mean [sources.np6]?",),
+        files={".dlt/config.toml": '[source.np6]\nstart = "2024-01-01"\n'},
+    ),
     "misspelt key": Case(
         ("actions_ids in [sources.np6] of config.toml", "did you mean action_ids?"),
         files={".dlt/config.toml": '[sources.np6]\nactions_ids = ["000PE4"]\n'},

@@ -50,6 +50,8 @@ def check_key() -> Step:
             other = _masked(dlt.secrets.get("api_key", str))
             if other is not None:
                 refuse_foreign_key(other)
+            if dlt.config.get(KEY, str):
+                raise SettingError("config.toml has the key, where dlt takes no secrets")
             what, _, advice = MISSING_KEY.partition(". ")
             return Step("key", Finding(f"{what}.", "error", advice))
         checked_key(key)
