@@ -266,10 +266,11 @@ class TestLostThings:
         assert warehouse.ids() == expected
 
     def test_a_deleted_database_recovers_by_itself(
-        self, warehouse: Any, make: TMake, expected: list[str]
+        self, warehouse: Any, make: TMake, expected: list[str], caplog: Any
     ) -> None:
         warehouse.database.unlink()
         warehouse.load(make())
+        assert "no dataset 'np6', though this pipeline has loaded from 2024-03-01" in caplog.text
         assert warehouse.ids() == expected
         assert merged(warehouse.windows(ALL))[0].start == 1709251200000
 

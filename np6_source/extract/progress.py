@@ -43,6 +43,17 @@ def has_loaded(state: Mapping[str, Any]) -> bool:
     return bool(state.get(PLACES)) or cursor.get("last_value") != cursor.get("initial_value")
 
 
+def earliest_start(source_state: Mapping[str, Any]) -> int | None:
+    """Where the oldest history of a source begins, milliseconds since the epoch; None: nowhere.
+
+    Args:
+        source_state: dlt's state of the source.
+    """
+    states = source_state.get("resources", {}).values()
+    starts = [place["start"] for state in states for place in state.get(PLACES, {}).values()]
+    return min(starts, default=None)
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far one scope has been loaded.
