@@ -37,10 +37,12 @@ from .options import add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, FAILED, FOUND, Output
 
 SUMMARY = "take a contact's values out of the tables, for good"
-EPILOG = f"""\
-Exit status {DONE}: nothing of the contact is in the tables. 1: it could not be done. 2: an address
-of several contacts, or an option that cannot be used. {FOUND}: there is something to erase (without
---yes), or it was erased and something is out of reach, which is said. 4: nothing was loaded yet."""
+EPILOG = (
+    f"Exit status {DONE}: nothing of the contact is in the tables. 1: it could not be done. 2: an"
+    f" address of several contacts, or an option that cannot be used. {FOUND}: there is something"
+    " to erase (without --yes), or it was erased and something is out of reach, which is said. 4:"
+    " nothing was loaded yet."
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

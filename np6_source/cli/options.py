@@ -59,6 +59,9 @@ WIDTH = 100
 class _HelpFormatter(RawDescriptionRichHelpFormatter):
     """``rich_argparse``'s, which keeps the paragraphs of a text and wraps each."""
 
+    # A section such as [sources.np6] is text; as markup it would vanish.
+    help_markup = text_markup = False
+
     def add_text(self, text: Any) -> None:
         """A description or an epilog."""
         width = min(shutil.get_terminal_size().columns - 2, WIDTH)

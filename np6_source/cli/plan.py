@@ -457,8 +457,8 @@ def _lines_of(one: ResourcePlan) -> Iterator[str]:
     name = one.resource + (f" ({one.ids:,} ids)" if one.ids is not None else "")
     span = f"{iso(one.period.start)[:10]} to {iso(one.period.end)[:10]}, {days:,.0f} days"
     took = (
-        f"sampled: {one.sampled.requests} requests, {_bytes(one.sampled.bytes)},"
-        f" {_duration(one.sampled.seconds)}"
+        f"sampled: {one.sampled.requests} request{'s' if one.sampled.requests != 1 else ''},"
+        f" {_bytes(one.sampled.bytes)}, {_duration(one.sampled.seconds)}"
     )
     yield f"{f'{name}  {span}':<58}{took:>42}".rstrip()
     if one.estimate is None or one.cost is None:

@@ -356,12 +356,24 @@ def _advice(verdict: Verdict) -> str:
 
 
 def _lines(found: Found) -> Iterator[str]:
+    reason = found.ended_by.what if found.ended_by is not None else None
+    left = [one for one in found.verdicts if one.evidence == reason]
     for one in found.verdicts:
+        if one in left:
+            continue
         yield f"{one.result:<14}{one.question:<16}{one.assumed}"
         advice = _advice(one) if one.result == "contradicted" else ""
         for text in (one.evidence, advice):
             for line in textwrap.wrap(text, WIDTH - 30):
                 yield f"{'':<30}{line}"
+    if reason is not None and left:
+        # One reason for many questions is said once.
+        names = textwrap.wrap(", ".join(one.question for one in left), WIDTH - 14)
+        for number, line in enumerate(names):
+            yield f"{'' if number else 'cannot tell':<14}{line}"
+        for line in textwrap.wrap(reason, WIDTH - 30):
+            yield f"{'':<30}{line}"
     counts: Counter[str] = Counter(one.result for one in found.verdicts)
     told = ", ".join(f"{counts[name]} {name}" for name in ORDER if counts[name])
-    yield f"{told}; {found.requests} requests, {found.bytes / 1e6:,.1f} MB."
+    requests = f"{found.requests:,} request{'s' if found.requests != 1 else ''}"
+    yield f"{told}; {requests}, {found.bytes / 1e6:,.1f} MB."

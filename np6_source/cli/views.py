@@ -29,6 +29,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Make the views for analysts in the destination, or make them anew where they have changed."
         " Every load does that by itself, but with --views off."
     )
+    parser.epilog = (
+        f"Exit status {DONE}: done. 4: nothing was ever loaded here. 75: another program has the"
+        " DuckDB file open."
+    )
     what = parser.add_argument_group("what").add_mutually_exclusive_group()
     what.add_argument("--drop", action="store_true", help="drop the views; the tables stay")
     what.add_argument(

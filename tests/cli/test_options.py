@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from np6_source.__main__ import COMMANDS
 from np6_source.__main__ import parse as parse_command
 from np6_source.cli.load import parse
 from np6_source.cli.options import ids_of
@@ -231,6 +232,20 @@ class TestNames:
         for endpoint in ENDPOINTS:
             assert re.search(rf"\b{endpoint.name}[,.]", shown), endpoint.name
         assert max(map(len, shown.splitlines())) <= 90
+
+    def test_the_help_shows_names_in_brackets(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            parse_command(["probe", "--help"])
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "into [sources.np6] of .dlt/config.toml" in shown
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_the_help_says_the_exit_statuses(
+        self, capsys: pytest.CaptureFixture[str], command: str
+    ) -> None:
+        with pytest.raises(SystemExit):
+            parse_command([command, "--help"])
+        assert "Exit status 0: " in capsys.readouterr().out
 
 
 class TestIds:

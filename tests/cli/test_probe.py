@@ -150,6 +150,9 @@ def test_each_status_is_that_of_the_process(
     other = serve(account, variants=Variants(unknown_ids="empty"))
     assert ended(other, "--only", "unknown-id", "--quiet").returncode == 3
     assert ended(other, "--only", "no-such").returncode == 2
+    refused = ended(serve(account, faults=(Fault("status", 401),)))
+    assert (refused.returncode, refused.stdout.count("refused the API key")) == (1, 1)
+    assert "; 1 request, " in refused.stdout
 
 
 def test_settings_are_written_where_they_are_asked_for(
