@@ -169,4 +169,4 @@ bench-views: $(READY) ## Measure what the views cost over 2 million events
 	@$(BIN)/python tests/benchmarks/views.py $(ARGS)
 
 clean: ## Remove what make has made
-	rm -rf $(VENV) $(DESTINATIONS) $(DIALECTS) $(REPORT) build dist demo.duckdb .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DESTINATIONS) $(DIALECTS) $(REPORT) build dist demo.duckdb demo.duckdb.np6.lock .mypy_cache .pytest_cache .ruff_cache .hypothesis
