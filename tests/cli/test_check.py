@@ -169,6 +169,15 @@ class TestWhatItFinds:
         assert "config.toml has the key, where dlt takes no secrets" in done.stderr
         assert "misplaced" not in done.stdout + done.stderr
 
+    def test_a_working_folder_that_cannot_be_made_is_a_problem(
+        self, check: TMake, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "file"
+        file.write_text("no folder")
+        status, document = check("--pipelines-dir", str(file / "pipelines"))
+        assert status == 1
+        assert f"{file} cannot be written to" in step(document, "packages")["what"]
+
     def test_a_misspelt_setting_is_named(self, check: TMake) -> None:
         status, document = check(SOURCES__NP6__OVERLAPP="5")
         assert status == 1

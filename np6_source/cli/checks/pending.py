@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,19 @@ SHOWN = 3
 
 
 def check_packages(options: argparse.Namespace) -> Step:
-    """Whether packages are pending, which the next load deals with first."""
-    pending = pending_packages(working_dir(options))
+    """Whether packages can be made, and some are pending, which the next load deals with first."""
+    folder = working_dir(options)
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        return Step(
+            "packages",
+            Finding(
+                f"dlt's working folder cannot be made: {there} cannot be written to",
+                "error",
+                "Name a folder that this user may write to with --pipelines-dir.",
+            ),
+        )
+    pending = pending_packages(folder)
     if not pending:
         return Step("packages", Finding("none pending"))
     text = f"{len(pending)} pending; the next load deals with that first"
