@@ -23,6 +23,7 @@ from dlt.destinations.sql_client import SqlClientBase
 
 from .. import duck, lake
 from ..dataset_lock import duckdb_file, in_database_or_file, to_read
+from ..dlt_internals.pipelines import is_taken_for_catalog
 from ..errors import SettingError
 from .document import DEFAULT_DESTINATION
 from .nearest import did_you_mean
@@ -272,14 +273,11 @@ def _check_file(file: Path, dataset: str) -> None:
     if file.is_dir():
         raise SettingError(f"The DuckDB file {file} is a folder: name a file in it")
     _check_duckdb_reads(file)
-    # A DuckDB file is a catalog of its name up to the first dot, in any case, and dlt 1.31 leaves
-    # the catalog out.
-    catalog = file.name.split(".")[0]
-    if catalog.casefold() == dataset.casefold():
+    if is_taken_for_catalog(file, dataset):
         raise SettingError(
             f"The DuckDB file {file.name} and the dataset {dataset!r} need different names:"
-            f" DuckDB calls the file {catalog} and cannot tell them apart. Give --dataset or"
-            " --duckdb-file."
+            f" DuckDB calls the file {file.name.split('.')[0]} and cannot tell them apart. Give"
+            " --dataset or --duckdb-file."
         )
 
 

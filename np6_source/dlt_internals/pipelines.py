@@ -48,6 +48,16 @@ def has_one_dataset(pipeline: dlt.Pipeline) -> bool:
     return bool(pipeline.config.use_single_dataset)
 
 
+def is_taken_for_catalog(file: Path, dataset: str) -> bool:
+    """Whether DuckDB takes a dataset's name for the file's catalog, which dlt 1.31 leaves out.
+
+    Args:
+        file: The DuckDB file: a catalog of its name up to the first dot, in any case.
+        dataset: The dataset.
+    """
+    return file.name.split(".")[0].casefold() == dataset.casefold()
+
+
 def do_not_restore(pipeline: dlt.Pipeline) -> None:
     """Makes a pipeline read no state from its destination and write none to it.
 

@@ -12,9 +12,10 @@ from typing import Any
 import dlt
 from dlt.common.schema import Schema
 
+from ..dataset_lock import duckdb_file
 from ..dlt_internals.configuration import fails_with_its_jobs
 from ..dlt_internals.packages import current_refresh
-from ..dlt_internals.pipelines import has_one_dataset
+from ..dlt_internals.pipelines import has_one_dataset, is_taken_for_catalog
 from ..dlt_internals.resources import extracted_resources, transformers_of
 from ..errors import SettingError, listed, scope_name
 from ..ledger import coverage
@@ -58,6 +59,25 @@ def check_failed_jobs(resource: str) -> None:
             f"{resource}: load.raise_on_failed_jobs=false lets a package count as loaded when a"
             " table of it was not: its events would be missing for good. Take the setting away;"
             " a job that fails then fails the run, and the next run loads the package again."
+        )
+
+
+def check_catalog(resource: str) -> None:
+    """Refuses a dataset with the name of its DuckDB file: the tables could not be made.
+
+    Args:
+        resource: Name of the resource.
+
+    Raises:
+        SettingError: The names are the same.
+    """
+    pipeline = dlt.current.pipeline()
+    file, dataset = duckdb_file(pipeline), pipeline.dataset_name
+    if file is not None and is_taken_for_catalog(file, dataset):
+        raise SettingError(
+            f"{resource}: the DuckDB file {file.name} and the dataset {dataset!r} need different"
+            " names, else DuckDB cannot tell them apart. Name the pipeline or the dataset"
+            " otherwise: dlt.pipeline('np6_to_duckdb', destination='duckdb', dataset_name='np6')."
         )
 
 

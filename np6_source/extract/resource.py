@@ -35,6 +35,7 @@ from .completed import CompletedSpans
 from .failures import RunFailures
 from .file_import import importing
 from .guards import (
+    check_catalog,
     check_cursor,
     check_failed_jobs,
     check_refresh,
@@ -180,6 +181,7 @@ class ResourceRun:
     def _prepare(self) -> None:
         """Checks what the host project does, and finds out what to read."""
         name, is_backfill = self._endpoint.name, self._times.is_backfill
+        check_catalog(name)
         check_cursor(name, self._cursor)
         check_transformers(name)
         check_failed_jobs(name)

@@ -248,3 +248,16 @@ def test_a_resource_of_the_host_s_can_be_made_of_the_tables(
 
     warehouse.run(recipients())
     assert warehouse.query("SELECT count(DISTINCT recipient) FROM np6.recipients") == [(7,)]
+
+
+def test_a_dataset_with_the_name_of_its_file_is_refused(
+    sandbox: Sandbox, source_of: TMake, tmp_path: Path
+) -> None:
+    pipeline = dlt.pipeline(
+        "np6",
+        destination=dlt.destinations.duckdb(str(tmp_path / "np6.duckdb")),
+        dataset_name="np6",
+        pipelines_dir=str(tmp_path),
+    )
+    message = refusal(lambda: pipeline.run(source_of(sandbox, ALL)))
+    assert "file np6.duckdb and the dataset 'np6' need different names" in message
