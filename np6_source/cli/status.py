@@ -171,7 +171,7 @@ def _lines(found: Status) -> Iterator[tuple[str, str]]:
     """The lines below the table."""
     if found.types:
         types = (f"{name or 'none'} {count:,}" for name, count in found.types.items())
-        yield "types", f"{', '.join(types)} in 7 days"
+        yield "types", f"{', '.join(types)} in 7 days, once for each resource"
     for one in found.unknown[:UNKNOWN_SHOWN]:
         shown = json.dumps(one.name, ensure_ascii=False)
         since = iso(one.first_seen)[:10]
