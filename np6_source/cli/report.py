@@ -191,7 +191,13 @@ def _print_load(report: LoadReport, done: Loaded) -> None:
         return
     if done.new == 0:
         here = f"{(done.rows or {}).get(EVENTS.name, 0):,} events in {done.where}"
-        console.print(f"Nothing new. {f'{complete}; ' if complete else ''}{here}.")
+        read = [(report.rows.get(table.name, 0), table.name) for table in dimension_tables()]
+        names = ", ".join(f"{count:,} {name}" for count, name in read if count and "__" not in name)
+        console.print(
+            f"No new events. {f'{complete}; ' if complete else ''}{here}. Names read: {names}."
+            if names
+            else f"Nothing new. {f'{complete}; ' if complete else ''}{here}."
+        )
         return
     console.print(f"{events_of(done)}.")
     if done.rows and done.new:

@@ -193,6 +193,9 @@ class TestLoad:
         assert "actions" in ended.stdout
         # The account of these events has no notifications.
         assert "empty array" in ended.stderr
+        again = call("--dimensions", "actions")
+        assert again.stdout.startswith("No new events. Complete up to ")
+        assert again.stdout.endswith(" Names read: 1 actions.\n")
         refused = call(*START, "--dimensions", "colours")
         assert refused.returncode == 2
         assert "no colours; there are actions" in refused.stderr
