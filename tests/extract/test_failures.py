@@ -107,9 +107,13 @@ class Begun:
         return self.now() == self.before
 
     def now(self) -> Any:
-        """State and tables. That NP6 did not know an id is remembered, and is no progress."""
+        """State and tables, without what a run remembers beside its progress.
+
+        That is: NP6 did not know an id, the tables' rows were counted.
+        """
         warehouse = self.warehouse
         state = json.loads(warehouse.state())
+        state["np6"].pop("row_counts", None)
         for resource in state["np6"]["resources"].values():
             resource.pop("unknown_ids", None)
         return (state, warehouse.contents(), warehouse.rows("load_windows"))
