@@ -121,9 +121,7 @@ def run(options: argparse.Namespace) -> int:
             filled = _fill(pipeline, source, found, options)
         status = FOUND if found.differences else DONE
         if filled is not None:
-            # What only one of the operations returns stays so.
-            rest = [one for one in found.differences if one.kind not in ("missing", "differs")]
-            status = reports.status_of(filled) or (FOUND if rest else DONE)
+            status = reports.status_of(filled) or (DONE if _is_whole(found, filled) else FOUND)
         if options.json:
             print_document(
                 "reconcile",
@@ -214,6 +212,13 @@ def _fill(
         ],
         lateness=reports_of[-1].lateness,
     )
+
+
+def _is_whole(found: Reconciliation, filled: RecheckReport) -> bool:
+    """Whether all that was found is loaded. What only one of the operations returns stays so."""
+    loadable = [one for one in found.differences if one.kind in ("missing", "differs")]
+    is_loaded = filled.new + filled.changed >= sum(one.count for one in loadable)
+    return is_loaded and len(loadable) == len(found.differences)
 
 
 def _print(found: Reconciliation) -> None:

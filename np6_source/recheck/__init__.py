@@ -173,7 +173,9 @@ def plan_recheck(
     looks_back = ladder.looks_back(upto)
     if span is not None:
         looks_back = max(looks_back, moment - span.start + DAY)
-    covered = _kept(coverage(pipeline, source.name), session_of(source).settings.cutoff)
+    # Days whose rows somebody removed are compared as well: that is where they are found missing.
+    loaded = coverage(pipeline, source.name, still_there=False)
+    covered = _kept(loaded, session_of(source).settings.cutoff)
     rechecked = _rechecked(source, resources or configured.resources)
     names = [operation.row.name for operation in rechecked]
     readings = _readings(pipeline, source.name, looks_back, names)

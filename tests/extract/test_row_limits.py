@@ -37,6 +37,7 @@ def response(tmp_path: Path) -> TResponse:
             DAY_LONG,
             ResponseFacts(0, 0, 0, None),
             contents,
+            (DAY_LONG,),
             TableStash(tmp_path, "window"),
             (DAY_LONG,),
             EventFacts(earliest=first, latest=last) if count else EventFacts(),
