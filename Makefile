@@ -10,6 +10,10 @@ PRODUCT := $(if $(wildcard $(READY)),$(READY),$(INSTALLED))
 MATRICES := tests/sandbox tests/dialects tests/views/test_dialects.py tests/views/test_figures.py \
 	tests/views/test_messages_table.py tests/views/test_robots.py tests/extract/test_resources.py \
 	tests/events/test_unmapped.py tests/events/test_drift.py
+# Whole stories: host projects, destinations, workers side by side, faults, erasure.
+STORIES := tests/adversary tests/destinations tests/faults tests/guest tests/scale \
+	tests/cli/test_erase.py tests/cli/test_retain.py tests/cli/test_robots.py \
+	tests/extract/test_robots.py
 QUICK := tests/events/test_reader.py tests/events/test_rows.py tests/test_loading.py \
 	tests/extract/test_incremental.py tests/cli/test_gaps.py tests/cli/test_open_file.py
 # Tests make thousands of small files: in memory, where there is room for them.
@@ -23,7 +27,7 @@ REPORT := .venv-report
 ENGINES_READY := build/engines/airflow/.ready build/engines/dagster/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-matrices test-versions soak test-destinations \
+.PHONY: help install demo run test test-matrices test-stories test-versions soak test-destinations \
 	test-orchestrators test-guest dlt-init-bundle lint format docs bench bench-memory bench-growth bench-latency \
 	bench-startup bench-parts bench-postgres bench-views report test-report clean
 
@@ -85,9 +89,12 @@ test-report: $(REPORT)/.ready-to-test ## Look at the report in a browser without
 run: $(PRODUCT) ## Load your account: make run ARGS="--start 2024-01-01"
 	@$(BIN)/python pipelines/np6_to_duckdb.py $(ARGS)
 
-test: $(READY) ## Run the tests, but for the matrices
+test: $(READY) ## Run the tests, but for the matrices and the stories
 	@$(IN_MEMORY) $(BIN)/python -m pytest -q -n auto --dist loadgroup -m "$(NOT_HERE)" \
-		$(addprefix --ignore=,$(MATRICES)) $(ARGS)
+		$(addprefix --ignore=,$(MATRICES) $(STORIES)) $(ARGS)
+
+test-stories: $(READY) ## Run whole stories: host projects, destinations, workers, faults, erasure
+	@$(IN_MEMORY) $(BIN)/python -m pytest -q -n auto --dist loadgroup -m "$(NOT_HERE)" $(STORIES) $(ARGS)
 
 test-matrices: $(READY) ## Run the matrices: operations, faults, dialects, shapes of events
 	@$(IN_MEMORY) $(BIN)/python -m pytest -q -n auto --dist loadfile -m "$(NOT_HERE)" $(MATRICES) $(ARGS)
