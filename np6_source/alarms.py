@@ -238,14 +238,16 @@ capped AS (  -- a count that returns, and that nothing exceeds since it came fir
   WHERE n >= 100 AND n % 50 = 0 GROUP BY ALL
 ),
 first_days AS (  -- whole days, as they were read first
-  SELECT resource, scope_id, b // 86400 AS day, sum(n * share) AS n, max(r) AS r FROM first_read
-  WHERE share > 0 AND b // 86400 = (e - 1) // 86400 AND purpose IS DISTINCT FROM 'recheck'
+  SELECT resource, scope_id, floor(b / 86400) AS day, sum(n * share) AS n, max(r) AS r
+  FROM first_read
+  WHERE share > 0 AND floor(b / 86400) = floor((e - 1) / 86400)
+    AND purpose IS DISTINCT FROM 'recheck'
   GROUP BY ALL HAVING sum(e - b) = 86400
 ),
 again AS (  -- whole days read again, beside the reading before
   SELECT a.*, coalesce(lag(a.n) OVER (PARTITION BY a.resource, a.scope_id, a.day ORDER BY a.r),
     CASE WHEN f.r < a.r THEN f.n END) AS before
-  FROM (SELECT resource, scope_id, s // 86400 AS day, package, min(r) AS r, sum(n) AS n,
+  FROM (SELECT resource, scope_id, floor(s / 86400) AS day, package, min(r) AS r, sum(n) AS n,
       sum(new) AS new FROM w WHERE purpose = 'recheck'
       GROUP BY ALL HAVING sum(e - s) = 86400) a
     LEFT JOIN first_days f USING (resource, scope_id, day)

@@ -54,12 +54,18 @@ class SeveralContacts(SettingError):
         spans: The contacts.
     """
 
-    def __init__(self, spans: Iterable[Span]) -> None:
+    def __init__(self, message: str, spans: Iterable[Span] = ()) -> None:
+        super().__init__(message)
         self.spans = tuple(spans)
-        shown = "; ".join(map(str, self.spans))
-        super().__init__(
-            f"The address is of {len(self.spans)} contacts: {shown}. Nothing was done. Name the id"
-            " of the one that is meant, or give --all-of-address for all of them."
+
+    @classmethod
+    def of(cls, spans: Iterable[Span]) -> SeveralContacts:
+        """The error that names them."""
+        found = tuple(spans)
+        return cls(
+            f"The address is of {len(found)} contacts: {'; '.join(map(str, found))}. Nothing was"
+            " done. Name the id of the one that is meant, or give --all-of-address for all of them.",
+            found,
         )
 
 
@@ -165,7 +171,7 @@ def find(data: Dataset, values: Iterable[str], all_of_address: bool = False) -> 
         wanted = _comparable(data, value)
         found = _ids_of(data, wanted)
         if len(found) > 1 and not all_of_address:
-            raise SeveralContacts(_spans(data, found))
+            raise SeveralContacts.of(_spans(data, found))
         ids |= found
         comparable |= wanted
         if not found:
