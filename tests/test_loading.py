@@ -63,7 +63,9 @@ class TestCheckpoints:
         (covered,) = merged(warehouse.windows(ALL))
         assert covered.start == at("03-01")
         assert report.cursors == {ALL: covered.end}
-        assert report.windows[ALL] == len(warehouse.rows("load_windows"))
+        # A window that meets midnight, or the progress, has several rows; the first has its size.
+        rows = warehouse.rows("load_windows")
+        assert report.windows[ALL] == sum(row["byte_count"] > 0 for row in rows)
         assert report.rows["events"] >= 48
 
     def test_the_files_of_old_packages_go_and_those_of_the_newest_stay(

@@ -64,7 +64,8 @@ class SeveralContacts(SettingError):
         found = tuple(spans)
         return cls(
             f"The address is of {len(found)} contacts: {'; '.join(map(str, found))}. Nothing was"
-            " done. Name the id of the one that is meant, or give --all-of-address for all of them.",
+            " done. Name the id of the one that is meant, or give --all-of-address for all of"
+            " them.",
             found,
         )
 
