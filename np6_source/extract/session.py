@@ -24,7 +24,7 @@ from ..dlt_internals.packages import current_load_id
 from ..dlt_internals.pipelines import is_stop_requested
 from ..endpoints import Endpoint
 from ..erasures import read, suppression_of
-from ..errors import RequestFailed, SettingError
+from ..errors import RequestFailed
 from ..events.privacy import Privacy
 from ..events.reader import PARSES_AT_ONCE, EventReader
 from ..events.suppression import NOBODY, Suppression
@@ -125,9 +125,8 @@ class ExtractSession:
             if self._users == 0 and (load_id is None or load_id != self._load_id):
                 keep_apart(dlt.current.pipeline())
                 self._begin(load_id)
-                self._check_policy()
+                self._check_dataset()
                 self._say_where_it_begins()
-                self._read_erasures()
             self._users += 1
             if self._tools is None:
                 with ExitStack() as stack:
@@ -158,23 +157,34 @@ class ExtractSession:
         self.suppression = NOBODY
         self.filled_tables: set[str] = set()
 
+    def _check_dataset(self) -> None:
+        """Learns what holds for the dataset, before anything is requested.
+
+        Raises:
+            SettingError: It was loaded under another policy, or the key of its erasures is missing.
+        """
+        if self._load_id is None:
+            return  # Somebody looks at the source's rows without loading them.
+        try:
+            # One lock for both: a DuckDB file is opened each time that it is taken.
+            with self._to_read(dlt.current.pipeline()):
+                self._check_policy()
+                self._read_erasures()
+        except BaseException:
+            self._load_id = None  # The next resource is refused as well.
+            raise
+
     def _check_policy(self) -> None:
         """Makes sure that the dataset has one policy for personal data, and notes which.
 
         Raises:
             SettingError: It was loaded under another.
         """
-        if self._load_id is None:
-            return  # Somebody looks at the source's rows without loading them.
         state, schema = dlt.current.source_state(), dlt.current.source_schema()
         asked = self.settings.privacy.recorded
         if INTENT not in state and not is_emptied(schema):
             recorded = self._policies() | policies_in_state(state)
-            try:
-                check_policy(recorded, asked, schema.name)
-            except SettingError:
-                self._load_id = None  # The next resource is refused as well.
-                raise
+            check_policy(recorded, asked, schema.name)
         if asked:
             state[POLICY] = asked
         else:
@@ -202,32 +212,24 @@ class ExtractSession:
         pipeline = dlt.current.pipeline()
         # Without a policy an extraction needs no destination.
         must_be_known = bool(self.settings.privacy.masked) or POLICY in dlt.current.source_state()
-        with self._to_read(pipeline):
-            return policies(pipeline, dlt.current.source_schema(), must_be_known)
+        return policies(pipeline, dlt.current.source_schema(), must_be_known)
 
     def _read_erasures(self) -> None:
-        """Learns of whom nothing may be stored, before anything is requested.
+        """Learns of whom nothing may be stored.
 
         Raises:
             SettingError: Somebody is listed, and the key that tells whom is not there.
         """
-        if self._load_id is None:
-            return
         state, schema = dlt.current.source_state(), dlt.current.source_schema()
         pipeline, key = dlt.current.pipeline(), self.settings.privacy.key
         # Erasing needs a key: where none is and none was, an extraction needs no destination.
         must_be_known = key is not None or ERASURES in state
-        try:
-            with self._to_read(pipeline):
-                erasures = read(pipeline, schema, must_be_known)
-            if erasures:
-                state[ERASURES] = True
-            elif must_be_known:
-                state.pop(ERASURES, None)
-            self.suppression = suppression_of(erasures, key, schema.name)
-        except BaseException:
-            self._load_id = None  # The next resource is refused as well.
-            raise
+        erasures = read(pipeline, schema, must_be_known)
+        if erasures:
+            state[ERASURES] = True
+        elif must_be_known:
+            state.pop(ERASURES, None)
+        self.suppression = suppression_of(erasures, key, schema.name)
 
     def _to_read(self, pipeline: dlt.Pipeline) -> AbstractContextManager[None]:
         """The lock that reading takes, waited for until the run is asked to stop."""
