@@ -29,10 +29,12 @@ from .checks.writable import check_destination, finding_of
 from .document import print_document
 from .options import (
     Names,
+    add_address_option,
     add_id_options,
     add_output_options,
     add_pipeline_options,
     configure_logging,
+    given_address,
     given_ids,
     make_source,
 )
@@ -70,7 +72,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="names for ids as well, as in load",
     )
-    what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
+    add_address_option(what)
     limits = parser.add_argument_group("limits")
     limits.add_argument(
         "--max-requests",
@@ -155,9 +157,7 @@ def check(options: argparse.Namespace) -> Report:
 
 
 def _source(options: argparse.Namespace) -> DltSource:
-    arguments: dict[str, Any] = dict(given_ids(options))
-    if options.base_url is not None:
-        arguments["base_url"] = options.base_url
+    arguments: dict[str, Any] = {**given_ids(options), **given_address(options)}
     if options.dimensions:
         arguments["dimensions"] = ",".join(options.dimensions)
     return make_source(options.resources, **arguments)

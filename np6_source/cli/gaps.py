@@ -31,6 +31,7 @@ from .options import (
     CHECKPOINT,
     DATES,
     Names,
+    add_address_option,
     add_id_options,
     add_output_options,
     add_pipeline_options,
@@ -83,7 +84,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " Default: every resource in load_windows, but for what np6-source robots has asked",
     )
     what.add_argument("--fill", action="store_true", help="load just what is missing")
-    what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
+    add_address_option(what)
     add_id_options(
         parser,
         what="Ids to look at beside those in load_windows, and those of which it has digests only.",

@@ -39,6 +39,7 @@ from .options import (
     RESOURCES,
     Names,
     Parser,
+    add_address_option,
     add_id_options,
     add_output_options,
     add_pipeline_options,
@@ -109,7 +110,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="how long events are kept: 25 months, 400 days, 2 years; what is older is not asked"
         " for, and removed after the load, once a day",
     )
-    what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
+    add_address_option(what)
     what.add_argument(
         "--reload",
         action="store_true",

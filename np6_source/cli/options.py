@@ -117,6 +117,16 @@ class Parser(argparse.ArgumentParser):
         return options
 
 
+def add_address_option(group: argparse._ArgumentGroup) -> None:
+    """Where the API is."""
+    group.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
+
+
+def given_address(options: argparse.Namespace) -> dict[str, str]:
+    """The argument of ``np6_source`` that says where the API is, where it was given."""
+    return {} if options.base_url is None else {"base_url": options.base_url}
+
+
 def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
     """Options that say which pipeline, destination and dataset."""
     group = parser.add_argument_group("where to")

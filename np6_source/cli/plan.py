@@ -39,6 +39,7 @@ from .document import Problem, print_document
 from .options import (
     DATES,
     Names,
+    add_address_option,
     add_id_options,
     add_output_options,
     configure_logging,
@@ -182,7 +183,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="find out as well how far back there are events, with about 30 requests more",
     )
-    what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
+    add_address_option(what)
     effort = parser.add_argument_group("limits").add_mutually_exclusive_group()
     effort.add_argument(
         "--quick", action="store_true", help="about 110 requests a resource in place of 170"

@@ -37,7 +37,13 @@ from .checks.api import Budget
 from .configuration import check_names
 from .document import Problem, installed_version, print_document
 from .nearest import did_you_mean
-from .options import add_output_options, configure_logging, make_source
+from .options import (
+    add_address_option,
+    add_output_options,
+    configure_logging,
+    given_address,
+    make_source,
+)
 from .outcome import DONE, FAILED, FOUND, TRY_AGAIN_LATER, Output
 from .written_settings import config_file, difference, with_settings, write
 
@@ -124,7 +130,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--only", nargs="+", metavar="NAME", help=f"just these questions: {', '.join(NAMES)}"
     )
-    what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
+    add_address_option(what)
     limits = parser.add_argument_group("limits")
     limits.add_argument(
         "--max-requests", type=int, default=120, metavar="N", help="requests at most (%(default)s)"
@@ -238,7 +244,7 @@ def find_out(options: argparse.Namespace, apart: float) -> Found:
     Raises:
         SettingError: A setting cannot be used.
     """
-    arguments = {} if options.base_url is None else {"base_url": options.base_url}
+    arguments = given_address(options)
     session = session_of(make_source(None, **arguments))
     budget = Budget(session, options.max_requests, apart=apart)
     asker = _Asker(budget)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from dlt.common.pipeline import get_dlt_pipelines_dir
-from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
 from rich.table import Table
 
@@ -21,17 +20,19 @@ from ..settings import moment_ms
 from ..windows import SECOND, Window, iso
 from . import report as reports
 from .configuration import check_names
-from .destination import looking
+from .destination import check_speaks_sql, looking
 from .document import print_document
 from .gaps import coverage_of
 from .options import (
     DATES,
+    add_address_option,
     add_id_options,
     add_output_options,
     add_pipeline_options,
     check_resources,
     configure_logging,
     ending_between_windows,
+    given_address,
     given_ids,
     make_source,
 )
@@ -73,7 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="just these; default: recheck_resources, or those over the whole account",
     )
-    what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
+    add_address_option(what)
     act = parser.add_argument_group("act")
     act.add_argument(
         "--dry-run", action="store_true", help="say which days and how many requests; ask nothing"
@@ -97,9 +98,11 @@ def run(options: argparse.Namespace) -> int:
         check_resources(options.resources)
     if options.days is not None and not 1 <= options.days <= 366:
         raise SettingError(f"--days {options.days} must be from 1 to 366")
-    arguments: dict[str, Any] = {"on_error": "keep", **given_ids(options)}
-    if options.base_url is not None:
-        arguments["base_url"] = options.base_url
+    arguments: dict[str, Any] = {
+        "on_error": "keep",
+        **given_ids(options),
+        **given_address(options),
+    }
 
     def source() -> DltSource:
         made = make_source(**arguments)
@@ -107,11 +110,7 @@ def run(options: argparse.Namespace) -> int:
 
     os.environ["RUNTIME__INTERCEPT_SIGNALS"] = "false"
     with ending_between_windows() as signal_received, looking(options, waits=False) as pipeline:
-        if not isinstance(pipeline.destination_client(), SqlJobClientBase):
-            raise SettingError(
-                f"recheck reads load_windows in a database, and --destination"
-                f" {options.destination} has files"
-            )
+        check_speaks_sql(pipeline, "recheck")
         first = source()
         with to_read(pipeline):
             coverage_of(pipeline)

@@ -9,7 +9,6 @@ from typing import Any
 
 import dlt
 from dlt.common.pipeline import get_dlt_pipelines_dir
-from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
 from rich.table import Table
 
@@ -29,15 +28,17 @@ from ..settings import moment_ms
 from ..windows import DAY, SECOND, Window, iso
 from . import report as reports
 from .configuration import check_names
-from .destination import looking
+from .destination import check_speaks_sql, looking
 from .document import Problem, print_document
 from .gaps import coverage_of
 from .options import (
     DATES,
+    add_address_option,
     add_output_options,
     add_pipeline_options,
     configure_logging,
     ending_between_windows,
+    given_address,
     make_source,
 )
 from .outcome import DONE, FOUND, SIGNALLED, Output
@@ -75,7 +76,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help=f"do not request {REACTIONS_OPERATION}, where the key is not permitted to",
     )
-    what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
+    add_address_option(what)
     parser.add_argument_group("act").add_argument(
         "--fill", action="store_true", help="load what the tables lack or hold with other values"
     )
@@ -89,19 +90,13 @@ def run(options: argparse.Namespace) -> int:
     configure_logging(options)
     check_names()
     span = _span(options, int(time.time()) * SECOND)
-    arguments: dict[str, Any] = {"on_error": "keep"}
-    if options.base_url is not None:
-        arguments["base_url"] = options.base_url
+    arguments: dict[str, Any] = {"on_error": "keep", **given_address(options)}
 
     def source() -> DltSource:
         return make_source([EVENTS_OPERATION, REACTIONS_OPERATION], **arguments)
 
     with ending_between_windows() as signal_received, looking(options, waits=False) as pipeline:
-        if not isinstance(pipeline.destination_client(), SqlJobClientBase):
-            raise SettingError(
-                f"reconcile compares with a database, and --destination {options.destination} has"
-                " files"
-            )
+        check_speaks_sql(pipeline, "reconcile")
         first = source()
         with to_read(pipeline):
             covered = coverage_of(pipeline)

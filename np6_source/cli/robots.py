@@ -31,6 +31,7 @@ from .gaps import coverage_of
 from .options import (
     DATES,
     Names,
+    add_address_option,
     add_output_options,
     add_pipeline_options,
     configure_logging,
@@ -118,7 +119,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--plan", action="store_true", help="say how many requests it takes, and make none"
     )
-    what.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")
+    add_address_option(what)
     add_pipeline_options(parser)
     add_analysts_options(parser.add_argument_group("for analysts"))
     add_output_options(parser)
