@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dlt
 from dlt.common.configuration import configspec, known_sections, resolve_configuration
@@ -13,10 +12,6 @@ from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.destination.reference import AnyDestination
 from dlt.common.pipeline import PipelineContext
-
-if TYPE_CHECKING:
-    pass
-
 
 STAGING_LAYOUT = "staging_dataset_name_layout"
 """Field of a destination's configuration that names its staging dataset (dlt 1.31)."""

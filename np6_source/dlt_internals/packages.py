@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dlt
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
@@ -13,9 +13,6 @@ from dlt.common.storages.load_package import (
     commit_load_package_state,
     load_package_state,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def forget_package(pipeline: dlt.Pipeline, load_id: str) -> None:

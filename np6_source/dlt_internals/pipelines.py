@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dlt
 from dlt.common.configuration.container import Container
@@ -18,9 +18,6 @@ from dlt.pipeline.state_sync import generate_pipeline_state_version_hash
 from dlt.pipeline.trace import save_trace
 
 from ..redaction import without_rows
-
-if TYPE_CHECKING:
-    pass
 
 
 def active_pipeline() -> dlt.Pipeline | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dlt
 from dlt.common.schema.typing import MERGE_DISPOSITION_HINTS, TTableSchema
@@ -13,9 +13,6 @@ from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 from dlt.extract.incremental import Incremental, IncrementalResourceWrapper
 from dlt.extract.items import DataItemWithMeta, TableNameMeta
 from dlt.extract.items_transform import MetricsItem
-
-if TYPE_CHECKING:
-    pass
 
 
 def cursor_of(resource: DltResource) -> Incremental[Any] | None:

@@ -92,11 +92,6 @@ class Person:
     addresses: frozenset[str]
     given: frozenset[str]
 
-    @property
-    def is_anybody(self) -> bool:
-        """Whether anything of hers was found."""
-        return bool(self.ids or self.unicities or self.hashes or self.recipients)
-
     def listed(self, data: Dataset) -> Suppression:
         """Her as a list of her own, for texts that may quote her."""
         addresses = ((digest, FOR_EVER) for digest in self.addresses)
