@@ -28,7 +28,7 @@ from ..redaction import keep_ids_out_of_logs
 from ..settings import ClientSettings, TTimestampFormat
 from ..windows import SECOND, Window, iso
 from .body import CHUNK, BodySink, CountedBytes, in_utf8, inflated
-from .credentials import KeyHeader, NoCookies, is_loopback
+from .credentials import KeyHeader, NoCookies, checked_base_url, checked_key, is_loopback
 from .http_errors import not_received, not_sent
 from .responses import (
     Refusal,
@@ -192,6 +192,9 @@ class Client:
                 requests under way ``watch.GRACE`` seconds more.
             on_response: Called with the status and the headers of every response.
             chunk: Bytes of a body that are received at once.
+
+        Raises:
+            SettingError: The base URL or the key cannot be used.
         """
         keep_ids_out_of_logs()
         self.clock = clock
@@ -199,14 +202,14 @@ class Client:
         self._should_stop = should_stop
         self._on_response = on_response
         self._chunk = chunk
-        self._base_url = settings.base_url
+        self._base_url = checked_base_url(settings.base_url)
         self._throttle = Throttle(
             settings.concurrency, settings.interval, settings.longest_wait, should_stop
         )
         self._watch = Watch(settings.deadline, should_stop)
         self._is_failing = False
         self._session = _Session()
-        self._session.auth = KeyHeader(settings.api_key, self._base_url)
+        self._session.auth = KeyHeader(checked_key(settings.api_key), self._base_url)
         self._session.headers.update({"Accept-Encoding": "gzip"})
         self._session.cookies.set_policy(NoCookies())
         adapter = WatchedAdapter(self._watch, pool_maxsize=settings.concurrency)

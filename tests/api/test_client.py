@@ -17,7 +17,6 @@ import pytest
 from np6_source.api import watch
 from np6_source.api.body import CHUNK, BodyInMemory, BodyInPieces, Piece
 from np6_source.api.client import Client, ResponseFacts, WindowRequest
-from np6_source.api.credentials import checked_base_url
 from np6_source.api.server_clock import ServerClock
 from np6_source.endpoints import Endpoint
 from np6_source.errors import (
@@ -48,7 +47,6 @@ def client_of() -> Iterator[TMake]:
 
         def make(api: Any, should_stop: Any = lambda: False, **settings: Any) -> Client:
             options = {"base_url": api.url, "api_key": api.key, "backoff": 0.01} | settings
-            options["base_url"] = checked_base_url(options["base_url"])
             client = Client(ClientSettings(**options), ServerClock(), should_stop)
             stack.callback(client.close)
             return client
