@@ -19,6 +19,7 @@ import pytest
 
 from np6_source import views
 from np6_source.loading import load
+from np6_source.views import base_tables, messages_table
 from np6_source.views.translation import translated
 from tests.support import ROOT, Warehouse, at
 from tests.views.accounts import robots_of, small
@@ -136,36 +137,47 @@ def killed_after(pipeline: dlt.Pipeline, statements: int) -> bool:
     return ended.returncode != 0
 
 
-@pytest.mark.timeout(300)
-def test_a_kill_between_its_statements_leaves_the_state_before_and_the_next_call_mends_it(
+def test_a_kill_while_it_is_made_leaves_nothing_of_it(
+    pipeline: dlt.Pipeline, serve: TMake, source_of: TMake
+) -> None:
+    sandbox = serve(small(events=100).events(), now=at("2025-03-11"))
+    load(pipeline, lambda: source_of(sandbox, "actions_events", start="2025-01-06"), views="off")
+
+    for statements in (1, 40):
+        assert killed_after(pipeline, statements)
+        for name in (messages_table.TABLE, base_tables.REFRESHES, "messages"):
+            with pytest.raises(Exception, match=name):
+                query(pipeline, f"SELECT 1 FROM {name}")
+    assert not killed_after(pipeline, -1)
+    assert differences(pipeline) == 0
+    assert query(pipeline, WAITING) == [(0,)]
+
+
+def test_a_kill_while_it_is_refreshed_leaves_the_state_before_and_the_next_call_mends_it(
     pipeline: dlt.Pipeline, serve: TMake, source_of: TMake
 ) -> None:
     events = small(events=300).events()
-    after: Any = None
-    for held in (events[::2], events):
+    for held, mode in ((events[::2], "auto"), (events, "off")):
         sandbox = serve(held, now=at("2025-03-11"))
         load(
             pipeline,
             lambda sandbox=sandbox: source_of(
                 sandbox, "actions_events", start="2025-01-06", end=END, window=100 * 86_400
             ),
-            views="off",
+            views=mode,
+            materialize=True,
         )
-        before = after
-        # The table is made, later refreshed: after each statement, and before the last one's end.
-        for statements in (1, 40) if before is None else (1, 2):
-            assert killed_after(pipeline, statements)
-            if before is None:
-                with pytest.raises(Exception, match="messages"):
-                    query(pipeline, "SELECT 1 FROM messages")
-            else:
-                assert query(pipeline, MESSAGES) == before
-                assert query(pipeline, WAITING) == [(1,)]
-        assert not killed_after(pipeline, -1)
-        assert differences(pipeline) == 0
-        assert query(pipeline, WAITING) == [(0,)]
-        after = query(pipeline, MESSAGES)
-    assert after != before
+    before = query(pipeline, MESSAGES)
+
+    # Behind the removal of what has changed, behind its return, before that is noted.
+    for statements in (1, 2):
+        assert killed_after(pipeline, statements)
+        assert query(pipeline, MESSAGES) == before
+        assert query(pipeline, WAITING) == [(1,)]
+    assert not killed_after(pipeline, -1)
+    assert differences(pipeline) == 0
+    assert query(pipeline, WAITING) == [(0,)]
+    assert query(pipeline, MESSAGES) != before
 
 
 @pytest.mark.timeout(300)
@@ -230,8 +242,12 @@ def test_after_a_reload_nothing_of_before_is_left(
     pipeline: dlt.Pipeline, serve: TMake, source_of: TMake
 ) -> None:
     events = small(events=300).events()
-    for held, reload in ((events, False), (events[:50], True)):
-        sandbox = serve(held, now=at("2025-03-11"))
+    # The time goes on: a reload that cannot read up to where the load has been removes nothing.
+    for held, now, reload in (
+        (events, at("2025-03-11"), False),
+        (events[:50], at("2025-03-11T01:00"), True),
+    ):
+        sandbox = serve(held, now=now)
         load(
             pipeline,
             lambda sandbox=sandbox: source_of(
