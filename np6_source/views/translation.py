@@ -127,7 +127,17 @@ def translated(query: exp.Select, names: Names, pretty: bool = False) -> str:
 
 
 def _suit_clickhouse(query: exp.Select) -> None:
-    """Its COUNT has no sign and mixes with no other integer; ``e.x`` of a join is called so."""
+    """What ClickHouse does otherwise.
+
+    Its COUNT has no sign and mixes with no other integer; ``e.x`` of a join is called so; and the
+    MAX of no rows is 1970 where the column cannot be NULL.
+    """
+    for extreme in list(query.find_all(exp.Min, exp.Max)):
+        select = extreme.find_ancestor(exp.Select)
+        is_of_a_group = select is not None and select.args.get("group")
+        if not is_of_a_group and not isinstance(extreme.parent, exp.Window):
+            name = f"{extreme.key}OrNull"
+            extreme.replace(exp.AnonymousAggFunc(this=name, expressions=[extreme.this]))
     for count in list(query.find_all(exp.Count)):
         count.replace(exp.cast(count.copy(), "BIGINT"))
     for select in query.find_all(exp.Select):
