@@ -58,7 +58,7 @@ from .runs import failures, raise_if_incomplete, resource_metrics
 from .settings import TMoment
 from .tables.naming import filled, name_of, names
 from .upgrading import fill_noted_columns, note_new_columns
-from .views import TMode, after_load
+from .views import TMessageKey, TMode, after_load
 from .windows import Window, iso
 
 __all__ = [
@@ -119,6 +119,7 @@ def load(
     views: TMode = "auto",
     materialize: bool | None = None,
     reload_start: TMoment | None = None,
+    message_key: TMessageKey | None = None,
 ) -> LoadReport:
     """Loads until everything that the source covers is loaded.
 
@@ -137,6 +138,7 @@ def load(
         views: Whether to make the views for analysts after the load, see ``views.after_load``.
         materialize: Whether ``messages`` is a table, see ``views.make``.
         reload_start: From when to reload, where not from the earliest start.
+        message_key: What makes events one message for analysts, see ``views.make``.
 
     Raises:
         AlreadyRunning: Another process holds the pipeline or its dataset.
@@ -170,7 +172,7 @@ def load(
             if report.packages:
                 with (turn or in_turn)(pipeline):
                     fill_noted_columns(pipeline)
-                    report.failures.extend(after_load(pipeline, views, materialize))
+                    report.failures.extend(after_load(pipeline, views, materialize, message_key))
             if cutoff is not None and report.packages:
                 _remove_old(pipeline, cutoff, report, turn or in_turn)
         except (DatasetBusy, PipelineStepFailed) as error:
@@ -180,7 +182,10 @@ def load(
     # Out here: the next load may begin meanwhile.
     ended = {failure["kind"] for failure in report.failures} & {c.__name__ for c in RUN_ENDING}
     if not (report.stopped or reload or ended):
-        _recheck(pipeline, make_source, stop_when, report, turn, views, materialize)
+        make_views = partial(
+            after_load, pipeline, views, materialize=materialize, message_key=message_key
+        )
+        _recheck(pipeline, make_source, stop_when, report, turn, make_views)
     report.seconds = time.monotonic() - started
     return report
 
@@ -219,8 +224,7 @@ def _recheck(
     stop_when: Callable[[], object],
     report: LoadReport,
     turn: TTurn | None,
-    views: TMode,
-    materialize: bool | None,
+    make_views: Callable[[], list[dict[str, Any]]],
 ) -> None:
     """Reads days again that are due, where the source asks for it."""
     report.recheck = recheck_when_due(pipeline, make_source, turn=turn, stop_when=stop_when)
@@ -230,7 +234,7 @@ def _recheck(
     report.stopped = report.recheck.stopped
     if report.recheck.loaded:
         with (turn or partial(in_database_or_file, wait=patience(stop_when)))(pipeline):
-            report.failures.extend(after_load(pipeline, views, materialize))
+            report.failures.extend(make_views())
 
 
 def _begin_reload(

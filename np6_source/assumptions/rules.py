@@ -421,6 +421,7 @@ def message_has_one_stamp(known: Known, question: Question) -> Verdict:
             "contradicted",
             f"{len(both) - shared} of {len(both)} messages have two",
             "message_id joins no execution to its activation: join by action and contact",
+            ("message_key", "action_contact"),
         )
     return question.no(f"{shared} of {len(both)} messages have one")
 

@@ -16,7 +16,7 @@ import dlt
 
 from ..dataset_lock import to_read
 from ..errors import SettingError
-from ..views import TMode
+from ..views import MESSAGE_KEYS, TMessageKey, TMode
 from ..views.publishing import check_publishing, publish
 
 SECTION = "sources.np6"
@@ -50,6 +50,13 @@ SETTINGS: Mapping[str, Setting] = {
         " PostgreSQL. `nothing`: as a view. None: as it is in the dataset.",
         ("messages", "nothing"),
     ),
+    "message_key": Setting(
+        None,
+        "What makes events one message in `messages`: `stamp`, or where executions have stamps of"
+        " their own `action_contact`, see [views.md](views.md#what-is-one-message). None: as it is"
+        " in the dataset, at first by `stamp`.",
+        MESSAGE_KEYS,
+    ),
     "publish": Setting(
         None,
         "File to which the DuckDB file is copied after each load, for readers whom a load would"
@@ -65,11 +72,13 @@ class ForAnalysts:
     Attributes:
         views: See ``views.after_load``.
         materialize: Whether ``messages`` is a table; None: as it is in the dataset.
+        message_key: See ``views.make``; None: as it is in the dataset.
         publish: The copy to make; None: none.
     """
 
     views: TMode
     materialize: bool | None
+    message_key: TMessageKey | None
     publish: Path | None
 
     def check(self, pipeline: dlt.Pipeline) -> None:
@@ -114,6 +123,12 @@ def add_analysts_options(parser: Any, has_views: bool = True) -> None:
         " PostgreSQL. Default: as it is in the dataset",
     )
     parser.add_argument(
+        "--message-key",
+        choices=SETTINGS["message_key"].choices,
+        help="what makes events one message: stamp, or action_contact where executions have stamps"
+        " of their own (np6-source probe tells). Default: as it is in the dataset",
+    )
+    parser.add_argument(
         "--publish",
         metavar="FILE",
         help="then copy the DuckDB file to FILE by rename, for readers whom a load would lock out;"
@@ -133,8 +148,20 @@ def for_analysts(options: argparse.Namespace) -> ForAnalysts:
     return ForAnalysts(
         views,
         None if materialize is None else materialize == "messages",
+        message_key_of(options),
         Path(copy) if copy else None,
     )
+
+
+def message_key_of(options: argparse.Namespace) -> TMessageKey | None:
+    """What makes events one message, by the options or the configuration.
+
+    Raises:
+        SettingError: There is no such key.
+    """
+    found: Any = _value("message_key", getattr(options, "message_key", None))
+    key: TMessageKey | None = found
+    return key
 
 
 def _value(name: str, given: str | None) -> str | None:

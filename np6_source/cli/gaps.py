@@ -292,6 +292,7 @@ def _fill(
                 signal_received,
                 views=analysts.views,
                 materialize=analysts.materialize,
+                message_key=analysts.message_key,
             )
             total = added(total, done)
             if total.stopped:

@@ -220,6 +220,7 @@ def run(options: argparse.Namespace) -> int:
             reload=options.reload,
             views=analysts.views,
             materialize=analysts.materialize,
+            message_key=analysts.message_key,
             reload_start=options.start,
         )
     analysts.make_copy(pipeline)

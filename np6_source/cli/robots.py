@@ -301,6 +301,7 @@ def _run(
             stop_when,
             views=analysts.views,
             materialize=analysts.materialize,
+            message_key=analysts.message_key,
         )
         asked.report.rows += done.rows
         asked.report.failures += done.failures

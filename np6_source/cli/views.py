@@ -16,7 +16,7 @@ from ..views.dbt import write_project
 from ..views.translation import FUNCTIONS, plain_names
 from .destination import alone, open_pipeline
 from .document import print_document
-from .for_analysts import ForAnalysts, add_analysts_options, for_analysts
+from .for_analysts import ForAnalysts, add_analysts_options, for_analysts, message_key_of
 from .options import add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, Output
 
@@ -65,14 +65,16 @@ def run(options: argparse.Namespace) -> int:
     console = Output(quiet=options.quiet or options.json)
     dialect = options.dialect or "duckdb"
     if options.print:
-        texts = [statement for _, statement in statements(plain_names(dialect, options.dataset))]
+        names, key = plain_names(dialect, options.dataset), message_key_of(options) or "stamp"
+        texts = [statement for _, statement in statements(names, message_key=key)]
         if options.json:
             print_document("views", DONE, result={"dialect": dialect, "statements": texts})
         else:
             sys.stdout.writelines(f"{statement};\n" for statement in texts)
         return DONE
     if options.dbt:
-        files = write_project(options.dbt, dialect, options.dataset)
+        key = message_key_of(options) or "stamp"
+        files = write_project(options.dbt, dialect, options.dataset, key)
         console.print(f"{len(files)} files are in {options.dbt}.")
         if options.json:
             written = sorted(map(str, files))
@@ -100,7 +102,7 @@ def _dropped(pipeline: dlt.Pipeline, console: Output) -> dict[str, Any]:
 
 def _made(pipeline: dlt.Pipeline, analysts: ForAnalysts, console: Output) -> dict[str, Any]:
     fill_all_columns(pipeline)
-    made = make(pipeline, analysts.materialize)
+    made = make(pipeline, analysts.materialize, analysts.message_key)
     if not made.views:
         console.print("The destination has no views: it holds files. --print gives the SQL.")
     else:

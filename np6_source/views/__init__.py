@@ -22,24 +22,31 @@ from ..destinations import kind_of_destination
 from ..dimensions import dimension_tables
 from ..errors import Np6Error, SettingError
 from ..schema import TABLES
-from . import messages_table
-from .base_tables import BASE_TABLES, DIMENSIONS, REFRESHES
+from . import message_keys, messages_table
+from .base_tables import BASE_TABLES, REFRESHES
 from .definitions import View, texts, views
 from .descriptions import COMMON, OF_VIEW, described
 from .destination import Catalog, Relation, catalog_of
+from .message_keys import MESSAGE_KEYS, TMessageKey, with_key
 from .translation import ENDINGS, FUNCTIONS, Names, quoted, translated
 
 logger = logging.getLogger(__name__)
 
 REFRESHES_COLUMNS = frozenset(BASE_TABLES[REFRESHES])
-FORMAT = "2"
+FORMAT = "3"
 """Part of the fingerprint: another number where views are made in another way."""
+
+OF_NAMES = frozenset(table.name for table in dimension_tables())
+"""Tables of other resources than the events'. In a dataset that NP6 shares with other sources a
+table of such a name may be somebody else's."""
 
 TMode = Literal["auto", "require", "off"]
 TStanding = Literal["up to date", "not up to date", "not made", "not possible"]
 
 __all__ = [
+    "MESSAGE_KEYS",
     "Made",
+    "TMessageKey",
     "View",
     "ViewsFailed",
     "after_load",
@@ -71,14 +78,26 @@ class Made:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the views of a pipeline are."""
+    """Where the views of a pipeline are.
+
+    Attributes:
+        client: The destination's client, open.
+        names: The destination's names.
+        catalog: Who made what is there.
+        columns: The columns that are there of each table that this package describes.
+    """
 
     client: SqlJobClientBase
     names: Names
     catalog: Catalog
+    columns: Mapping[str, frozenset[str]]
 
 
-def make(pipeline: dlt.Pipeline, materialize: bool | None = None) -> Made:
+def make(
+    pipeline: dlt.Pipeline,
+    materialize: bool | None = None,
+    message_key: TMessageKey | None = None,
+) -> Made:
     """Makes the views of the tables that a pipeline loads, where they are not as they should be.
 
     Tables and columns that are not there are read as empty, so that every view has its columns
@@ -88,12 +107,17 @@ def make(pipeline: dlt.Pipeline, materialize: bool | None = None) -> Made:
         pipeline: The pipeline. Where its destination has no views (files), nothing happens.
         materialize: Whether ``messages`` reads a table, which is brought up to date with every
             call. None: as it is in the dataset.
+        message_key: What makes events one message: ``stamp``, or for executions with stamps of
+            their own ``action_contact``. None: as it is in the dataset.
 
     Raises:
-        SettingError: The destination cannot have ``messages`` as a table yet.
+        SettingError: There is no such key, or the destination cannot have ``messages`` as a table
+            yet.
         ViewsFailed: A view's name is taken, a view of somebody else's reads one that has changed,
             or the destination refuses.
     """
+    if message_key not in (None, *MESSAGE_KEYS):
+        raise SettingError(f"message_key={message_key!r} must be one of {', '.join(MESSAGE_KEYS)}")
     with _place(pipeline) as place:
         if place is None:
             return Made((), changed=False)
@@ -108,11 +132,12 @@ def make(pipeline: dlt.Pipeline, materialize: bool | None = None) -> Made:
             del there[messages_table.TABLE]  # Somebody else's, and not in the way.
         if materialize and place.names.dialect not in messages_table.DIALECTS:
             raise SettingError("materialize: messages can be a table on DuckDB and PostgreSQL only")
-        wanted = fingerprint(place.names, materialize)
+        key = message_key or _key_of(there)
+        wanted = fingerprint(place.names, materialize, key, place.columns)
         expected = {*names, messages_table.TABLE} if materialize else set(names)
         if there.keys() == expected and all(r.fingerprint == wanted for r in there.values()):
             if materialize:
-                _refresh(place)
+                _refresh(place, key)
             return Made(tuple(names), changed=False)
         taken = [name for name, relation in there.items() if relation.fingerprint is None]
         if taken:
@@ -122,7 +147,7 @@ def make(pipeline: dlt.Pipeline, materialize: bool | None = None) -> Made:
             )
         _refuse_readers(place, list(there), "The views have changed")
         with _transaction(place):
-            _execute(place, [*_drops(place, there), *_creates(place, wanted, materialize)])
+            _execute(place, [*_drops(place, there), *_creates(place, wanted, materialize, key)])
         return Made(tuple(names), changed=True)
 
 
@@ -142,7 +167,7 @@ def standing(pipeline: dlt.Pipeline) -> TStanding:
             if not ours:
                 return "not made"
             is_table = messages_table.TABLE in ours
-            wanted = fingerprint(place.names, is_table)
+            wanted = fingerprint(place.names, is_table, _key_of(there), place.columns)
             is_whole = ours.keys() >= set(names)
             is_new = all(relation.fingerprint == wanted for relation in ours.values())
             return "up to date" if is_whole and is_new else "not up to date"
@@ -189,7 +214,10 @@ def forget_messages(pipeline: dlt.Pipeline) -> None:
 
 
 def after_load(
-    pipeline: dlt.Pipeline, mode: TMode, materialize: bool | None = None
+    pipeline: dlt.Pipeline,
+    mode: TMode,
+    materialize: bool | None = None,
+    message_key: TMessageKey | None = None,
 ) -> list[dict[str, Any]]:
     """Makes the views after a load that has committed; what fails is said, and fails nothing else.
 
@@ -197,6 +225,7 @@ def after_load(
         pipeline: The pipeline.
         mode: ``off``: makes none. ``auto``: what fails is a warning. ``require``: a failure.
         materialize: See ``make``.
+        message_key: See ``make``.
 
     Returns:
         Failures as ``errors.failure_metrics`` gives them.
@@ -204,7 +233,7 @@ def after_load(
     if mode == "off":
         return []
     try:
-        make(pipeline, materialize)
+        make(pipeline, materialize, message_key)
     except Exception as error:  # Whatever it is: the load has committed.
         message = f"The load is complete, but the views are not up to date. {error}"
         if mode == "require":
@@ -223,19 +252,33 @@ def after_load(
     return []
 
 
-def statements(names: Names, materialized: bool = False) -> Iterator[tuple[str, str]]:
+def statements(
+    names: Names, materialized: bool = False, message_key: TMessageKey = "stamp"
+) -> Iterator[tuple[str, str]]:
     """Name and ``CREATE VIEW`` statement of every view, each after those it reads."""
     ending = " WITH NO SCHEMA BINDING" if names.dialect == "redshift" else ""
     for view in views():
         path = quoted(names.path(view.name), names.dialect)
-        query = view.query
+        query = with_key(view, message_key).query
         if materialized and view.name == "messages":
             query = messages_table.view_of_table(view)
         yield view.name, f"CREATE VIEW {path} AS {translated(query, names)}{ending}"
 
 
-def fingerprint(names: Names, materialized: bool = False) -> str:
-    """What the views depend on, as a digest: equal ones are equal views."""
+def fingerprint(
+    names: Names,
+    materialized: bool,
+    message_key: TMessageKey,
+    columns: Mapping[str, frozenset[str]],
+) -> str:
+    """What the views depend on, as a digest: equal ones are equal views.
+
+    Args:
+        names: The destination's names.
+        materialized: Whether ``messages`` reads a table.
+        message_key: What makes events one message; stands at the end, to be read again.
+        columns: The columns that are described, by table.
+    """
     digest = hashlib.sha256()
     parts: list[Any] = [
         FORMAT,
@@ -243,10 +286,12 @@ def fingerprint(names: Names, materialized: bool = False) -> str:
         names.dialect,
         names.path("messages"),
         sorted(texts().items()),
+        message_keys.KEYED,
     ]
     # _np6_refreshes comes and goes with the table.
     present = {table: sorted(names.present[table]) for table in names.present.keys() - {REFRESHES}}
     parts.append(sorted(present.items()))
+    parts.append(sorted((table, sorted(found)) for table, found in columns.items()))
     tables = [
         (table.description, [(column.name, column.description) for column in table.columns])
         for table in (*TABLES, *dimension_tables())
@@ -254,7 +299,17 @@ def fingerprint(names: Names, materialized: bool = False) -> str:
     parts.append([COMMON, OF_VIEW, tables])
     parts.append([FUNCTIONS[names.dialect], ENDINGS.get(names.dialect)])
     digest.update(repr(parts).encode())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:16] + ("" if message_key == "stamp" else f" {message_key}")
+
+
+def _key_of(there: Mapping[str, Relation]) -> TMessageKey:
+    """By which key the views that are there were made; the stamp where there are none."""
+    found = {
+        relation.fingerprint.partition(" ")[2]
+        for relation in there.values()
+        if relation.fingerprint
+    }
+    return next((key for key in MESSAGE_KEYS if key in found), "stamp")
 
 
 @contextmanager
@@ -269,14 +324,15 @@ def _place(pipeline: dlt.Pipeline) -> Iterator[_Place | None]:
         raise ViewsFailed(_nothing(pipeline))  # Connecting would make the file.
     with client:
         try:
-            names = _names(client)
-            yield _Place(client, names, catalog_of(client, names))
+            names, columns = _names(client)
+            yield _Place(client, names, catalog_of(client, names), columns)
         except DatabaseException as error:
             first, *_ = str(error).splitlines()
             raise ViewsFailed(f"The destination refuses the views: {first}") from error
 
 
-def _names(client: SqlJobClientBase) -> Names:
+def _names(client: SqlJobClientBase) -> tuple[Names, Mapping[str, frozenset[str]]]:
+    """The destination's names, and the columns that are there by table that is described."""
     sql_client = client.sql_client
     schema = client.schema
     naming = schema.naming
@@ -295,38 +351,41 @@ def _names(client: SqlJobClientBase) -> Names:
         # A DuckDB file that is renamed or attached is another catalog.
         return parts[-2:] if dialect == "duckdb" else parts
 
-    asked = [n for n in BASE_TABLES if n not in DIMENSIONS or table(n) in schema.tables]
-    logical = {table(name): name for name in asked}
-    present = {}
-    for found, columns in client.get_storage_tables(list(logical)):
-        if columns:
-            expected = BASE_TABLES[logical[found]]
-            present[logical[found]] = frozenset(n for n in expected if column(n) in columns)
-    return Names(dialect, path, column, present)
+    described = {t.name: [c.name for c in t.columns] for t in (*TABLES, *dimension_tables())}
+    # A table with a name for ids may be another source's.
+    own = {n for n in described if n not in OF_NAMES or table(n) in schema.tables}
+    logical = {table(n): n for n in (*BASE_TABLES, *described) if n in own or n not in described}
+    present, columns = {}, {}
+    for found, there in client.get_storage_tables(list(logical)):
+        if there and (name := logical[found]) in BASE_TABLES:
+            present[name] = frozenset(n for n in BASE_TABLES[name] if column(n) in there)
+        if there and (name := logical[found]) in described:
+            columns[name] = frozenset(n for n in described[name] if column(n) in there)
+    return Names(dialect, path, column, present), columns
 
 
-def _creates(place: _Place, wanted: str, materialized: bool) -> Iterator[str]:
+def _creates(place: _Place, wanted: str, materialized: bool, key: TMessageKey) -> Iterator[str]:
     names = place.names
     if materialized:
-        yield from messages_table.created(_messages(), names)
+        yield from messages_table.created(_messages(key), names)
         names = replace(names, present={**names.present, REFRESHES: REFRESHES_COLUMNS})
         yield from place.catalog.marking_table(messages_table.TABLE, wanted)
     else:
         names = replace(names, present={n: c for n, c in names.present.items() if n != REFRESHES})
-    for _, statement in statements(names, materialized):
+    for _, statement in statements(names, materialized, key):
         yield statement
     yield from place.catalog.marking({v.name: v.description for v in views()}, wanted)
     for view in views():
         columns = {name: column.comment for name, column in described(view).items()}
         yield from place.catalog.describing(view.name, columns)
     for table in (*TABLES, *dimension_tables()):
-        if present := place.names.present.get(table.name):
+        if there := place.columns.get(table.name):
             yield from place.catalog.describing_table(table.name, table.description)
-            columns = {c.name: c.description for c in table.columns if c.name in present}
+            columns = {c.name: c.description for c in table.columns if c.name in there}
             yield from place.catalog.describing(table.name, columns)
 
 
-def _refresh(place: _Place) -> None:
+def _refresh(place: _Place, key: TMessageKey) -> None:
     """Brings ``messages_table`` up to date."""
     names, sql_client = place.names, place.client.sql_client
     refreshes = quoted(names.path(REFRESHES), names.dialect)
@@ -334,15 +393,17 @@ def _refresh(place: _Place) -> None:
         rows = sql_client.execute_sql(messages_table.waiting(names)) or ()
         if not rows:
             return
-        if not sql_client.execute_sql(f"SELECT 1 FROM {refreshes} LIMIT 1"):
-            _execute(place, list(messages_table.filled_anew(_messages(), names)))
+        # By action and contact, an event may be of another message than its stamp's.
+        is_by_stamp = key == "stamp"
+        if not is_by_stamp or not sql_client.execute_sql(f"SELECT 1 FROM {refreshes} LIMIT 1"):
+            _execute(place, list(messages_table.filled_anew(_messages(key), names)))
             return
         since = messages_table.earliest(rows)
-        _execute(place, list(messages_table.refreshed(_messages(), names, since)))
+        _execute(place, list(messages_table.refreshed(_messages(key), names, since)))
 
 
-def _messages() -> View:
-    return next(view for view in views() if view.name == "messages")
+def _messages(key: TMessageKey) -> View:
+    return with_key(next(view for view in views() if view.name == "messages"), key)
 
 
 def _drops(place: _Place, there: Any) -> Iterator[str]:

@@ -30,9 +30,3 @@ BASE_TABLES: Mapping[str, Mapping[str, str]] = {
     },
 }
 """dlt's data type by column, by table."""
-
-DIMENSIONS = frozenset(
-    {"action", "actions", "campaign", "campaigns", "categories", "notifications"}
-)
-"""Tables of other resources than the events'. In a dataset that NP6 shares with other sources a
-table of such a name may be somebody else's."""

@@ -11,19 +11,23 @@ from ..errors import SettingError
 from ..schema import TABLES
 from .definitions import views
 from .descriptions import described
+from .message_keys import TMessageKey, with_key
 from .translation import EVERYWHERE, Names, translated
 
 SOURCE = "np6"
 """What the sources are called in the models."""
 
 
-def write_project(folder: Path, dialect: str, dataset: str) -> list[Path]:
+def write_project(
+    folder: Path, dialect: str, dataset: str, message_key: TMessageKey = "stamp"
+) -> list[Path]:
     """Writes ``models/np6/*.sql``, ``_np6__sources.yml`` and ``_np6__models.yml``.
 
     Args:
         folder: The dbt project's folder; made where it is not there.
         dialect: The SQL of the models, by sqlglot's name.
         dataset: The dataset or schema that the connector loads into.
+        message_key: What makes events one message.
 
     Returns:
         The files.
@@ -32,7 +36,7 @@ def write_project(folder: Path, dialect: str, dataset: str) -> list[Path]:
         SettingError: The folder cannot be written to.
     """
     models = folder / "models" / "np6"
-    contents = {f"{name}.sql": sql for name, sql in model_texts(dialect)}
+    contents = {f"{name}.sql": sql for name, sql in model_texts(dialect, message_key)}
     # JSON is YAML.
     contents["_np6__sources.yml"] = json.dumps(sources(dataset), indent=2, ensure_ascii=False)
     contents["_np6__models.yml"] = json.dumps(models_properties(), indent=2, ensure_ascii=False)
@@ -45,7 +49,7 @@ def write_project(folder: Path, dialect: str, dataset: str) -> list[Path]:
     return [models / name for name in contents]
 
 
-def model_texts(dialect: str) -> Iterator[tuple[str, str]]:
+def model_texts(dialect: str, message_key: TMessageKey = "stamp") -> Iterator[tuple[str, str]]:
     """Name and text of every model."""
     ours = {view.name for view in views()}
 
@@ -54,7 +58,7 @@ def model_texts(dialect: str) -> Iterator[tuple[str, str]]:
 
     names = Names(dialect, path, lambda name: name, EVERYWHERE)
     for view in views():
-        sql = translated(view.query, names, pretty=True)
+        sql = translated(with_key(view, message_key).query, names, pretty=True)
         for name in view.reads & ours:
             sql = sql.replace(_quoted(f"np6_model_{name}", dialect), f"{{{{ ref('{name}') }}}}")
         for name in view.reads - ours:

@@ -106,11 +106,54 @@ def test_an_option_takes_precedence(
     assert Path("analysts.duckdb").exists()
 
 
+def test_executions_are_joined_by_action_and_contact_where_that_is_set(
+    serve: TMake,
+    schedule: Callable[..., int],
+    warehouse: Warehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    sent = event(99, at("03-01T12:00"))
+    send = sent["source"]["detail"]["activation"]
+    execution = {
+        "id": send["id"],
+        "kind": "message",
+        "recipient": send["receiver"],
+        "stamp": {"time": at("03-01T11:59"), "id": "of its own", "thread": "another"},
+    }
+    asked = event(98, at("03-01T11:59"), type="execution") | {
+        "source": {"type": "email", "detail": {"execution": execution}}
+    }
+    sandbox = serve([asked, sent], now=at("03-03"))
+    where = ("--pipeline", warehouse.name, "--pipelines-dir", str(warehouse.pipelines_dir),
+             "--duckdb-file", str(warehouse.database))  # fmt: skip
+    found = "SELECT message_id, was_executed FROM np6.messages ORDER BY ALL"
+    joined = [("stamp-99", True)]
+
+    configure(monkeypatch, api_key=sandbox.key, base_url=sandbox.url, message_key="action_contact")
+    assert schedule() == 0
+    assert warehouse.query(found) == joined
+    capsys.readouterr()
+    assert main(["views", "--print"]) == 0
+    (printed,) = [
+        statement
+        for statement in capsys.readouterr().out.split(";\n")
+        if statement.startswith('CREATE VIEW "np6"."messages" AS')
+    ]
+    warehouse.execute("DROP VIEW np6.messages", printed)
+    assert warehouse.query(found) == joined
+    warehouse.execute("DROP VIEW np6.messages")
+
+    assert main(["views", *where, "--message-key", "stamp"]) == 0
+    assert warehouse.query(found) == [("of its own", True), ("stamp-99", False)]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
         ("views", "always", "views='always' must be one of auto, require, off"),
         ("materialize", "yes", "materialize='yes' must be one of messages, nothing"),
+        ("message_key", "contact", "message_key='contact' must be one of stamp, action_contact"),
         ("publish", "nowhere/file.duckdb", "the folder nowhere does not exist"),
         ("publsh", "file.duckdb", "did you mean SOURCES__NP6__PUBLISH?"),
     ],

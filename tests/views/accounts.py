@@ -15,6 +15,7 @@ from np6_source.sandbox import (
     sample_account,
 )
 from np6_source.sandbox.query import ROBOT_CLASSES, EventQuery
+from np6_source.views import TMessageKey
 from np6_source.windows import to_ms
 
 START, MIDDLE, END = "2025-01-06", "2025-01-27", "2025-03-10"
@@ -33,6 +34,7 @@ class Story:
         ids: Ids for them.
         robots: Robot class by event id, as requests for robots return them.
         channels: The channels that the resources cover.
+        message_key: What makes events one message.
     """
 
     loads: list[Account]
@@ -42,6 +44,7 @@ class Story:
     ids: dict[str, list[str]] = field(default_factory=dict)
     robots: dict[str, str] = field(default_factory=dict)
     channels: tuple[str, ...] = ("email", "sms")
+    message_key: TMessageKey = "stamp"
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -81,8 +84,8 @@ def samples() -> Story:
     )
 
 
-def in_campaigns() -> Story:
-    story = generated()
+def in_campaigns(**options: Any) -> Story:
+    story = generated(**options)
     story.resources = (HERE, "campaign_events")
     story.ids = {"campaign_ids": story.loads[0].example_ids("campaign_id")}
     return story
@@ -165,6 +168,32 @@ def out_of_order(events: list[dict[str, Any]]) -> None:
             event["timestamp"] = moment(END) - 1 - number
 
 
+def by_action_and_contact(story: Story) -> Story:
+    story.message_key = "action_contact"
+    return story
+
+
+def to_few_contacts(events: list[dict[str, Any]]) -> None:
+    """Actions send to the same three contacts again and again, and cancel in between.
+
+    Every sixth activation has its execution's stamp, and every fifth execution no contact.
+    """
+    for number, event in enumerate(events):
+        for send in event["source"]["detail"].values():
+            if isinstance(send, dict) and "stamp" in send:
+                person = send.get("receiver") or send.get("recipient")
+                if event["type"] == "execution" and number % 5 == 0:
+                    person = None
+                if isinstance(person, dict) and person.get("type") == "footprint":
+                    person["id"] = f"CON0000{send['stamp']['time'] % 3}"
+                    if event["type"] == "activation" and number % 6 == 0:
+                        send["stamp"] = events[number // 6]["source"]["detail"].get(
+                            "execution", send
+                        )["stamp"]
+                elif person is None:
+                    send.pop("recipient", None)
+
+
 def email_only() -> Story:
     account = small()
     events = [e for e in account.events() if e["source"]["type"] == "email"]
@@ -190,6 +219,12 @@ STORIES: dict[str, Callable[[], Story]] = {
     "samples": samples,
     "generated": generated,
     "own execution stamps": lambda: generated(execution_stamps="own"),
+    "executions by action and contact": lambda: by_action_and_contact(
+        in_campaigns(execution_stamps="own")
+    ),
+    "executions of few contacts": lambda: by_action_and_contact(
+        changed(to_few_contacts, execution_stamps="own")
+    ),
     "in campaigns": in_campaigns,
     "every channel": every_channel,
     "from the middle": from_the_middle,

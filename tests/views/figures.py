@@ -58,7 +58,7 @@ class Served:
         windows: Rows of the ledger that are proven: resource, scope_id, start, end, count,
             requested_at.
         asked: The span of time in which the views were read.
-        names: Names of actions by id.
+        message_key: What makes events one message.
     """
 
     events: list[dict[str, Any]]
@@ -67,6 +67,7 @@ class Served:
     campaigns: Iterable[tuple[str, str]] = ()
     windows: Iterable[tuple[str, str, int, int, int, int]] = ()
     asked: tuple[int, int] = (0, 0)
+    message_key: str = "stamp"
 
 
 def get(value: Any, path: str) -> Any:
@@ -157,10 +158,13 @@ def figures(served: Served) -> dict[str, list[TRow]]:
     """The rows of every view."""
     by_id = {event["id"]: flat(event, served) for event in served.events}
     events = list(by_id.values())
+    keyed = by_action_and_contact(by_id) if served.message_key == "action_contact" else by_id
     found = {view: event_view(events, kind) for view, kind in EVENT_VIEWS.items()}
     messages = [
         message_of(key[0], rows)
-        for key, rows in grouped((e for e in events if e["type"] in KNOWN), "message_id").items()
+        for key, rows in grouped(
+            (e for e in keyed.values() if e["type"] in KNOWN), "message_id"
+        ).items()
         if key[0] is not None
     ]
     found["messages"] = messages
@@ -188,7 +192,7 @@ def figures(served: Served) -> dict[str, list[TRow]]:
         dict(zip(("action_id", "channel", "sent_on"), key, strict=True)) | NAMES | metrics(rows)
         for key, rows in grouped(daily, "action_id", "channel", "sent_on").items()
     ]
-    found["campaign_performance"] = campaigns(by_id, messages, served)
+    found["campaign_performance"] = campaigns(keyed, messages, served)
     found["contact_engagement"] = contacts(messages, served)
     found["deliverability_daily"] = deliverability(messages)
     found["bounce_reasons_daily"] = bounce_reasons(found["bounces"])
@@ -199,6 +203,36 @@ def figures(served: Served) -> dict[str, list[TRow]]:
     found["freshness"] = freshness(served, events)
     found["data_quality"] = quality(events, messages, found["hits"], served)
     return found
+
+
+def by_action_and_contact(by_id: Mapping[str, TRow]) -> dict[str, TRow]:
+    """The events, executions with stamps of their own in the messages of their activations."""
+    kinds: dict[str, set[str]] = defaultdict(set)
+    for e in by_id.values():
+        if e["message_id"] is not None and e["type"] is not None:
+            kinds[e["message_id"]].add(e["type"])
+    waiting: dict[tuple[str, str, str], str] = {}
+    activation_of: dict[str, set[str]] = defaultdict(set)
+    order = {"execution": 0, "activation": 1}
+    for e in sorted(
+        (e for e in by_id.values() if e["type"] in order and e["message_id"] is not None),
+        key=lambda e: (e["at"], order[e["type"]], e["message_id"]),
+    ):
+        person = e["channel"], e["action_id"], e["contact_id"]
+        if None in person[1:]:
+            continue
+        if e["type"] == "execution" and kinds[e["message_id"]] == {"execution"}:
+            waiting[person] = e["message_id"]
+        is_alone = e["type"] == "activation" and "execution" not in kinds[e["message_id"]]
+        if is_alone and person in waiting:
+            activation_of[waiting.pop(person)].add(e["message_id"])
+    moved = {}
+    for event_id, e in by_id.items():
+        if e["message_id"] in activation_of:
+            own = {"message_thread_id": None, "message_set_id": None, "stamped_at": None}
+            e = e | own | {"message_id": min(activation_of[e["message_id"]])}
+        moved[event_id] = e
+    return moved
 
 
 def event_view(events: list[TRow], kind: str) -> list[TRow]:

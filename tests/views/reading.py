@@ -37,7 +37,7 @@ def load(pipeline: dlt.Pipeline, story: Story) -> None:
             )
             pipeline.run(source.with_resources(*story.resources))
     mark(pipeline, story.robots)
-    views.make(pipeline)
+    views.make(pipeline, message_key=story.message_key)
 
 
 def mark(pipeline: dlt.Pipeline, robots: Mapping[str, str]) -> None:
@@ -97,6 +97,7 @@ def served(client: Any, story: Story, asked: tuple[int, int]) -> Served:
         campaigns=campaigns,
         windows=windows,
         asked=asked,
+        message_key=story.message_key,
     )
 
 

@@ -12,8 +12,11 @@ import duckdb
 import pytest
 
 from np6_source import views
-from np6_source.sandbox import Sandbox
+from np6_source.dimensions import DIMENSIONS
+from np6_source.ledger import coverage, missing, scope_key
+from np6_source.sandbox import Sandbox, generated_account
 from np6_source.schema import EVENTS, HITS, LOAD_WINDOWS
+from np6_source.windows import Window, to_ms
 from tests.support import Warehouse, at, event
 
 NAMES = {view.name for view in views.views()}
@@ -171,6 +174,74 @@ def test_views_and_columns_are_described_in_the_destination(pipeline: dlt.Pipeli
     )
     for table in (EVENTS, HITS, LOAD_WINDOWS):
         assert query(pipeline, of_table.format(table.name)) == [(table.description,)]
+
+
+def test_tables_of_names_and_their_children_are_described_once_they_are_there(
+    pipeline: dlt.Pipeline, serve: TMake, source_of: TMake
+) -> None:
+    views.make(pipeline)
+    account = generated_account(events=200, actions=5, campaigns=2, seed=3)
+    kinds = ("value_lists", "campaigns", "pressure_topics")
+    pipeline.run(source_of(serve(account), *kinds, dimensions=kinds))
+
+    assert views.make(pipeline).changed
+
+    is_duckdb = pipeline.destination.destination_type.endswith("duckdb")
+    told = dict(
+        query(
+            pipeline,
+            "SELECT table_name || '.' || column_name, comment FROM duckdb_columns()"
+            " WHERE schema_name = 'np6'"
+            if is_duckdb
+            else "SELECT c.relname || '.' || a.attname, col_description(c.oid, a.attnum)"
+            " FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid"
+            f" WHERE c.relnamespace = '{pipeline.dataset_name}'::regnamespace AND a.attnum > 0",
+        )
+    )
+    expected = {
+        f"{table.name}.{column.name}": column.description
+        for row in DIMENSIONS
+        if row.name in kinds
+        for table in row.tables
+        for column in table.columns
+    }
+    assert "value_lists__values.value" in expected
+    assert {name: told[name] for name in expected} == expected
+
+
+def test_freshness_has_the_gaps_that_the_ledger_has(
+    pipeline: dlt.Pipeline, serve: TMake, source_of: TMake
+) -> None:
+    """Ranges with gaps between, ones that touch and overlap, an id, and a class of robots."""
+    events = [event(n, at("03-01") + n * 3_600_000) for n in range(24 * 9)]
+    sandbox = serve(events, now=at("03-12"))
+    of_action, of_target = "action_events_activations", "target_events_hits_open"
+    ids = {"action_ids": ["000AA1"], "target_ids": ["CON00001"]}
+    for start, end, resources, options in (
+        ("2024-03-04", "2024-03-05", ("actions_events", of_action), {}),
+        ("2024-03-05", "2024-03-06T12:00", ("actions_events",), {}),
+        ("2024-03-06T06:00", "2024-03-07", ("actions_events", of_action), {}),
+        ("2024-03-08", "2024-03-09", ("actions_events", of_target), {"classification": "mpp"}),
+    ):
+        pipeline.run(source_of(sandbox, *resources, start=start, end=end, **ids, **options))
+    views.make(pipeline)
+
+    found = {
+        (resource, scope_key(scope, classification)): (*map(to_ms, times), gaps_found)
+        for resource, scope, classification, *times, gaps_found in query(
+            pipeline,
+            "SELECT resource, scope_id, classification, covered_from, complete_from,"
+            " complete_until, count_gaps FROM freshness",
+        )
+    }
+    expected = {}
+    for key, windows in coverage(pipeline).items():
+        whole = Window(windows[0].start, windows[-1].end)
+        between = missing(whole, {key: windows})
+        last = between[-1].window.end if between else whole.start
+        expected[key] = (whole.start, last, whole.end, len(between))
+    assert found == expected
+    assert {row[-1] for row in found.values()} >= {0, 1, 2}
 
 
 def test_a_renamed_and_attached_file_has_them(

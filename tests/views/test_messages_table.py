@@ -20,6 +20,7 @@ import pytest
 from np6_source import views
 from np6_source.loading import load
 from np6_source.views import base_tables, messages_table
+from np6_source.views.message_keys import with_key
 from np6_source.views.translation import translated
 from tests.support import ROOT, Warehouse, at
 from tests.views.accounts import robots_of, small
@@ -49,12 +50,13 @@ def query(pipeline: dlt.Pipeline, sql: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in client.execute_sql(sql) or ()]
 
 
-def differences(pipeline: dlt.Pipeline) -> int:
+def differences(pipeline: dlt.Pipeline, message_key: views.TMessageKey = "stamp") -> int:
     """Rows of the table that the query has not, and the other way round."""
     (view,) = [view for view in views.views() if view.name == "messages"]
     with views._place(pipeline) as place:
         assert place is not None
-        sql = f"SELECT * FROM ({translated(view.query, place.names)}) AS q"
+        keyed = with_key(view, message_key)
+        sql = f"SELECT * FROM ({translated(keyed.query, place.names)}) AS q"
     columns = ", ".join(f'"{name}"' for name in view.columns)
     table = f"SELECT {columns} FROM messages_table"
     return len(query(pipeline, f"({table} EXCEPT ALL {sql}) UNION ALL ({sql} EXCEPT ALL {table})"))
@@ -84,6 +86,36 @@ def test_after_every_load_in_any_order_it_is_the_query(
             assert differences(pipeline) == 0, number
             assert query(pipeline, "SELECT count_packages_not_in_messages FROM freshness") == [(0,)]
     assert query(pipeline, "SELECT count(*) FROM messages")[0][0] > 100
+
+
+def test_by_action_and_contact_it_is_that_query_until_the_stamp_is_asked_for(
+    pipeline: dlt.Pipeline, serve: TMake, source_of: TMake
+) -> None:
+    """An activation comes a load later than its execution: that message is another's then."""
+    events = small(events=300, execution_stamps="own").events()
+    late = [event for event in events if event["type"] == "activation"][::2]
+    for held, key in (([e for e in events if e not in late], "action_contact"), (events, None)):
+        sandbox = serve(held, now=at("2025-03-11"))
+        load(
+            pipeline,
+            lambda sandbox=sandbox: source_of(
+                sandbox, "actions_events", start="2025-01-06", end=END, window=100 * 86_400
+            ),
+            materialize=None if key is None else True,
+            message_key=key,
+        )
+        assert differences(pipeline, "action_contact") == 0
+        assert differences(pipeline) > 0
+        assert query(pipeline, WAITING) == [(0,)]
+    joined = "SELECT count(*) FROM messages WHERE was_executed AND is_activation_loaded"
+    assert query(pipeline, joined)[0][0] > 10
+    assert views.standing(pipeline) == "up to date"
+    assert not views.make(pipeline).changed
+
+    assert views.make(pipeline, message_key="stamp").changed
+    assert differences(pipeline) == 0
+    assert query(pipeline, joined) == [(0,)]
+    assert not views.make(pipeline).changed
 
 
 KILLED = """
@@ -210,6 +242,37 @@ def test_parts_marks_and_late_events_in_any_order_end_as_the_query(
     views.make(pipeline)
     assert differences(pipeline) == 0
     assert query(pipeline, WAITING) == [(0,)]
+
+
+def test_a_package_that_was_requested_before_a_refresh_and_commits_after_it_comes_in(
+    pipeline: dlt.Pipeline, serve: TMake, source_of: TMake, tmp_path: Path
+) -> None:
+    """As workers of a backfill do, each with a pipeline of its own into one dataset."""
+    sandbox = serve(small(events=300).events(), now=at("2025-03-11"))
+    middle = "2025-02-01"
+
+    def part(start: str, end: str) -> Any:
+        return source_of(sandbox, "actions_events", start=start, end=end, window=100 * 86_400)
+
+    load(pipeline, lambda: part("2025-01-06", "2025-01-07"), materialize=True)
+    other = dlt.pipeline(
+        "np6_other",
+        destination=pipeline.destination,
+        dataset_name=pipeline.dataset_name,
+        pipelines_dir=str(tmp_path / "other"),
+    )
+    other.extract(part("2025-01-06", middle))
+    other.normalize()
+    load(pipeline, lambda: part(middle, END))
+    assert differences(pipeline) == 0
+    before = query(pipeline, MESSAGES)
+
+    other.load()
+    assert query(pipeline, WAITING) == [(1,)]
+    assert not views.make(pipeline).changed
+    assert differences(pipeline) == 0
+    assert query(pipeline, WAITING) == [(0,)]
+    assert len(query(pipeline, MESSAGES)) > len(before)
 
 
 def test_what_is_not_in_it_shows_and_comes_with_the_next_refresh(
