@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -139,3 +141,51 @@ def test_it_shows_the_views_figures_in_its_window(
             round(100 * r, 1) for r in rates
         ]
     assert not actions or any(rates[0] < rates[1] for _, _, _, *rates in actions)
+
+
+@pytest.mark.parametrize("published", ["an account"], indirect=True)
+def test_filters_choose_what_is_shown(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By channel, action, campaign and period, beside what ``messages`` and ``hits`` have."""
+    monkeypatch.setenv("NP6_REPORT_FILE", str(published))
+    spec = importlib.util.spec_from_file_location("np6_report", NOTEBOOK)
+    assert spec is not None
+    assert spec.loader is not None
+    notebook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(notebook)
+    copy = Warehouse(published.parent, database=published)
+    ((busiest,),) = copy.query(
+        "SELECT action_id FROM np6.action_performance ORDER BY count_sent DESC LIMIT 1"
+    )
+    ((channel, first, last),) = copy.query(
+        "SELECT min(channel), min(sent_on)::VARCHAR, (min(sent_on) + 9)::VARCHAR FROM np6.messages"
+        f" WHERE action_id = '{busiest}'"
+    )
+    everything = {"channel": "all", "action": None, "campaign": None, "start": "", "end": ""}
+    sent = []
+    for choice, condition in (
+        ({}, "TRUE"),
+        ({"channel": channel}, f"channel = '{channel}'"),
+        ({"action": busiest}, f"action_id = '{busiest}'"),
+        ({"start": first, "end": last}, f"day BETWEEN '{first}' AND '{last}'"),
+        ({"campaign": "of nobody"}, "FALSE"),
+        (
+            {"action": busiest, "start": first, "end": last},
+            f"action_id = '{busiest}' AND day BETWEEN '{first}' AND '{last}'",
+        ),
+    ):
+        made = {name: SimpleNamespace(value=v) for name, v in (everything | choice).items()}
+        _, shown = notebook.app.run(
+            defs={**made, "span": {}, "channels": [], "actions": {}, "campaigns": {}}
+        )
+        ((messages,),) = copy.query(
+            "SELECT count(*) FROM (SELECT *, sent_on AS day FROM np6.messages)"
+            f" WHERE is_activation_loaded AND {condition}"
+        )
+        ((opens,),) = copy.query(
+            "SELECT count(*) FROM (SELECT *, happened_on AS day FROM np6.hits)"
+            f" WHERE link_type = 'open' AND NOT is_robot AND {condition}"
+        )
+        sent.append(sum(row["sent"] for row in shown["performance"]))
+        assert sent[-1] == messages
+        assert sum(row["opens"] for row in shown["hours"]) == opens
+    assert len(set(sent)) > 3
