@@ -209,8 +209,13 @@ def _(blue, orange, alt, ask, chosen, mo, titled):
         *_values,
     )
     names = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
-    for _row in hours:
-        _row["weekday"] = names[_row["weekday"] - 1]
+    # An hour without opens has a colour too: that of none.
+    _opens = {(names[r["weekday"] - 1], r["hour"]): r["opens"] for r in hours}
+    hours = [
+        {"weekday": weekday, "hour": hour, "opens": _opens.get((weekday, hour), 0)}
+        for weekday in names
+        for hour in range(24 if _opens else 0)
+    ]
     _where, _values = chosen()
     curve = ask(
         "SELECT hours_since_sending AS hours,"

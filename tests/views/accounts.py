@@ -41,7 +41,7 @@ class Story:
     start: str = START
     end: str = END
     resources: tuple[str, ...] = (HERE,)
-    ids: dict[str, list[str]] = field(default_factory=dict)
+    ids: dict[str, list[Any]] = field(default_factory=dict)
     robots: dict[str, str] = field(default_factory=dict)
     channels: tuple[str, ...] = ("email", "sms")
     message_key: TMessageKey = "stamp"
@@ -169,29 +169,34 @@ def out_of_order(events: list[dict[str, Any]]) -> None:
 
 
 def by_action_and_contact(story: Story) -> Story:
+    """Of campaigns only the executions are loaded: they bring their activations' messages."""
     story.message_key = "action_contact"
+    if story.ids:
+        story.ids["campaign_items_events"] = [
+            {"type": channel, "events": [{"type": "execution"}]} for channel in story.channels
+        ]
     return story
 
 
 def to_few_contacts(events: list[dict[str, Any]]) -> None:
     """Actions send to the same three contacts again and again, and cancel in between.
 
-    Every sixth activation has its execution's stamp, and every fifth execution no contact.
+    Every fifth execution names no contact, and every sixth activation has an execution's stamp.
     """
+    stamps: list[Any] = []
     for number, event in enumerate(events):
         for send in event["source"]["detail"].values():
-            if isinstance(send, dict) and "stamp" in send:
-                person = send.get("receiver") or send.get("recipient")
-                if event["type"] == "execution" and number % 5 == 0:
-                    person = None
-                if isinstance(person, dict) and person.get("type") == "footprint":
-                    person["id"] = f"CON0000{send['stamp']['time'] % 3}"
-                    if event["type"] == "activation" and number % 6 == 0:
-                        send["stamp"] = events[number // 6]["source"]["detail"].get(
-                            "execution", send
-                        )["stamp"]
-                elif person is None:
-                    send.pop("recipient", None)
+            if not (isinstance(send, dict) and "stamp" in send):
+                continue
+            person = send.get("receiver") or send.get("recipient")
+            if isinstance(person, dict) and person.get("type") == "footprint":
+                person["id"] = f"CON0000{send['stamp']['time'] % 3}"
+            if event["type"] == "execution":
+                stamps.append(send["stamp"])
+                if number % 5 == 0:
+                    del send["recipient"]
+            if event["type"] == "activation" and number % 6 == 0 and len(stamps) > 1:
+                send["stamp"] = stamps[-2]
 
 
 def email_only() -> Story:

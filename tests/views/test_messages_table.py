@@ -94,8 +94,11 @@ def test_by_action_and_contact_it_is_that_query_until_the_stamp_is_asked_for(
     """An activation comes a load later than its execution: that message is another's then."""
     events = small(events=300, execution_stamps="own").events()
     late = [event for event in events if event["type"] == "activation"][::2]
-    for held, key in (([e for e in events if e not in late], "action_contact"), (events, None)):
-        sandbox = serve(held, now=at("2025-03-11"))
+    for held, now, key in (
+        ([event for event in events if event not in late], "2025-03-11", "action_contact"),
+        (late, "2025-03-12", None),
+    ):
+        sandbox = serve(held, now=at(now))
         load(
             pipeline,
             lambda sandbox=sandbox: source_of(
