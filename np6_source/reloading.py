@@ -11,13 +11,14 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dlt
+from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltResource, DltSource
@@ -26,12 +27,16 @@ from .dataset_lock import TTurn, in_database_or_file
 from .destinations import destination_of
 from .dlt_internals.pipelines import do_not_restore
 from .dlt_internals.resources import cursor_of
+from .endpoints import ENDPOINTS
 from .errors import Incomplete, SettingError, listed, scope_name
-from .extract.progress import has_loaded
-from .ledger import coverage, of_scope_key, scope_key
+from .extract.policy import POLICY
+from .extract.progress import PLACES, Progress, has_loaded
+from .extract.unknown_ids import UNKNOWN_IDS
+from .known_starts import BEGINS_AT
+from .ledger import coverage, of_scope_key, recorded_policies, scope_key
 from .robots import is_of_marks
 from .runs import failures
-from .schema import LOAD_WINDOWS, REQUESTED_AT, TABLES
+from .schema import CAMPAIGNS, EVENT_TABLES, EVENTS, LOAD_WINDOWS, REQUESTED_AT, TABLES, Table
 from .settings import TMoment, moment_ms
 from .tables.naming import filled, name_of
 from .views import forget_messages
@@ -44,6 +49,15 @@ INTENT = "reload"
 
 _ASKED_FIRST = 60 * SECOND
 """Length of the stretch that the API is asked for before anything changes, milliseconds."""
+
+_COLUMNS_OF_IDS = {
+    "action_ids": "action_id",
+    "notification_ids": "action_id",
+    "target_ids": "contact_id",
+    "target_unicities": "contact_unicity",
+    "target_hashes": "contact_hash",
+}
+"""The column of ``events`` that has the ids of an argument of ``np6_source``."""
 
 TSpans = Mapping[str, Mapping[str, tuple[int, int]]]
 """Start and end of what was loaded, milliseconds since the epoch, by resource and scope."""
@@ -234,6 +248,7 @@ def begin(pipeline: dlt.Pipeline, source: DltSource, reload: Reload) -> None:
         }
         for resource in reload.resources:
             section.get("resources", {}).pop(resource, None)
+        section.pop(BEGINS_AT, None)
     if source.name not in pipeline.schema_names or not can_delete(pipeline):
         return
     schema = pipeline.schemas[source.name]
@@ -332,32 +347,82 @@ def rename_scopes(source_state: Any, resource: str, names: Mapping[str, Iterable
                 spans[scope_key(name, classification)] = spans.pop(key)
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """What a reload has read again, of what was loaded before.
+
+    Attributes:
+        unproven: Spans of scopes that were read in part, and resources that were not read.
+        left: The scopes that were not read and keep their rows: ids that NP6 does not know any
+            more, or that were not given; by resource and ``ledger.scope_key``, with their spans.
+        gone: The scopes that were not read and lose their rows.
+    """
+
+    unproven: Sequence[str]
+    left: Mapping[tuple[str, str], tuple[int, int]]
+    gone: Sequence[str] = ()
+
+
+def _outcome(
+    intent: Mapping[str, Any],
+    proven: Mapping[tuple[str, str], list[Window]],
+    unknown: Mapping[str, Collection[str]],
+    changes_policy: bool = False,
+) -> _Outcome:
+    """Compares what was to be read again with what was. Pure.
+
+    Args:
+        intent: What ``begin`` has noted.
+        proven: What the ledger's rows of the reload prove.
+        unknown: The ids that NP6 does not know, by resource.
+        changes_policy: Rows that are not read again would stay under another policy for personal
+            data: they go, unless the id was not given.
+    """
+    unproven: list[str] = []
+    gone: list[str] = []
+    left: dict[tuple[str, str], tuple[int, int]] = {}
+    for resource, scopes in intent["spans"].items():
+        for scope, (first, last) in scopes.items():
+            found = proven.get((resource, scope), [])
+            missing = _unproven(first, last, intent["start"], found)
+            label, _ = of_scope_key(scope)
+            is_unknown = label in unknown.get(resource, ())
+            if missing and is_unknown and changes_policy:
+                gone.append(scope_name(resource, scope))
+            elif missing and label and (is_unknown or not (found or changes_policy)):
+                left[resource, scope] = (first, last)
+            else:
+                unproven += [f"{scope_name(resource, scope)} {gap}" for gap in missing]
+    were_read = {resource for (resource, _), windows in proven.items() if windows}
+    were_read |= {resource for resource, _ in left} | {name for name in unknown if unknown[name]}
+    unproven += [name for name in intent["resources"] if name not in were_read]
+    return _Outcome(unproven, left, gone)
+
+
 def _remove_old(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) -> None:
     """Removes rows that were requested before the reload, and by none of its requests.
 
     A row has the moment of its request to the millisecond, as has the row of the ledger that proves
-    the window. Rows that other pipelines have loaded meanwhile stay.
+    the window. Rows that other pipelines have loaded meanwhile stay, and so do those of ids that
+    were not read again.
     """
+    state = pipeline.state["sources"][source]
+    unknown = {
+        name: set(one.get(UNKNOWN_IDS, ())) for name, one in state.get("resources", {}).items()
+    }
     proven = coverage(pipeline, source, packages=intent["packages"])
-    unproven = [
-        f"{scope_name(resource, scope)} {gap}"
-        for resource, scopes in intent["spans"].items()
-        for scope, (first, last) in scopes.items()
-        for gap in _unproven(first, last, intent["start"], proven.get((resource, scope), []))
-    ]
-    were_read = {resource for (resource, _), windows in proven.items() if windows}
-    unproven += [name for name in intent["resources"] if name not in were_read]
-    if unproven:
+    policies = recorded_policies(pipeline, source)
+    outcome = _outcome(intent, proven, unknown, not policies <= {state.get(POLICY, "")})
+    if outcome.unproven:
         logger.warning(
-            "The reload is through, but did not read %s again: no row was removed. Reload again"
-            " with all ids, or leave it: what was read again is in the tables.",
-            listed(unproven, separator="; "),
+            "The reload is through, but did not read %s again: no row was removed. Reload again,"
+            " or leave it: what was read again is in the tables.",
+            listed(outcome.unproven, separator="; "),
         )
         return
     schema = pipeline.schemas[source]
-    column = schema.naming.normalize_path(REQUESTED_AT.name)
     with pipeline.sql_client(source) as client:
-        quoted = client.escape_column_name(column)
+        quoted = client.escape_column_name(schema.naming.normalize_path(REQUESTED_AT.name))
         load_id = client.escape_column_name(schema.naming.normalize_path("_dlt_load_id"))
         ledger = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
         given = ", ".join(["%s"] * len(intent["packages"]))
@@ -375,7 +440,95 @@ def _remove_old(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) 
             for table in TABLES:
                 if REQUESTED_AT.name in {column.name for column in table.columns}:
                     name = client.make_qualified_table_name(name_of(table, schema))
-                    client.execute_sql(f"DELETE FROM {name} WHERE {old}", *arguments)
+                    conditions = [old]
+                    values: list[Any] = [*arguments]
+                    for condition, more in _not_of(outcome.left, table, client, schema):
+                        conditions.append(condition)
+                        values += more
+                    client.execute_sql(
+                        f"DELETE FROM {name} WHERE {' AND '.join(conditions)}", *values
+                    )
+    if outcome.gone:
+        logger.warning(
+            "The policy for personal data has changed: what could not be read again under it is"
+            " gone: %s.",
+            listed(outcome.gone, separator="; "),
+        )
+    if outcome.left:
+        _keep_progress(pipeline, source, outcome.left)
+        gone = [key for key in outcome.left if of_scope_key(key[1])[0] in unknown.get(key[0], ())]
+        shown = [
+            scope_name(*key) + (" (NP6 does not know it)" if key in gone else "")
+            for key in outcome.left
+        ]
+        logger.warning(
+            "The reload is through. What was not read again keeps its rows of before: %s.",
+            listed(shown, separator="; "),
+        )
+
+
+def _not_of(
+    left: Mapping[tuple[str, str], Any], table: Table, client: Any, schema: Schema
+) -> Iterator[tuple[str, list[Any]]]:
+    """Conditions, with their values, that leave out the rows of scopes.
+
+    Rows of a scope are those that its requests brought. An event that an operation over the account
+    has returned later as well is known by its id of the action, the contact or the campaign.
+
+    Args:
+        left: The scopes.
+        table: The table whose rows are meant.
+        client: A connection to the destination.
+        schema: The source's schema.
+    """
+
+    def column(name: str) -> str:
+        return str(client.escape_column_name(schema.naming.normalize_path(name)))
+
+    def qualified(other: Table) -> str:
+        return str(client.make_qualified_table_name(name_of(other, schema)))
+
+    labels: dict[str, set[str]] = {}
+    for resource, scope in left:
+        labels.setdefault(resource, set()).add(of_scope_key(scope)[0])
+    arguments = {row.name: row.id_argument for row in ENDPOINTS}
+    for resource, found in labels.items():
+        ids = sorted(found)
+        given = ", ".join(["%s"] * len(ids))
+        requested = column(REQUESTED_AT.name)
+        yield (
+            f"{requested} NOT IN (SELECT {requested} FROM {qualified(LOAD_WINDOWS)}"
+            f" WHERE {column('resource')} = %s AND {column('scope_id')} IN ({given}))",
+            [resource, *ids],
+        )
+        if table not in EVENT_TABLES:
+            continue
+        event_id = column("id" if table is EVENTS else "event_id")
+        argument = arguments.get(resource)
+        if argument in _COLUMNS_OF_IDS:
+            own = column(_COLUMNS_OF_IDS[argument])
+            yield (
+                f"{event_id} NOT IN (SELECT {column('id')} FROM {qualified(EVENTS)}"
+                f" WHERE {own} IN ({given}))",
+                ids,
+            )
+        elif argument == "campaign_ids":
+            yield (
+                f"{event_id} NOT IN (SELECT {column('event_id')} FROM {qualified(CAMPAIGNS)}"
+                f" WHERE {column('campaign_id')} IN ({given}))",
+                ids,
+            )
+
+
+def _keep_progress(
+    pipeline: dlt.Pipeline, source: str, left: Mapping[tuple[str, str], tuple[int, int]]
+) -> None:
+    """Lets scopes that were not read again go on from where they were; the ledger checks it."""
+    with pipeline.managed_state() as state:
+        resources = state["sources"][source].setdefault("resources", {})
+        for (resource, scope), (first, last) in left.items():
+            places = resources.setdefault(resource, {}).setdefault(PLACES, {})
+            places.setdefault(scope, Progress(first, last).to_state())
 
 
 def _unproven(first: int, last: int, start: int | None, proven: list[Window]) -> list[Window]:

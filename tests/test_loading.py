@@ -422,9 +422,50 @@ class TestReload:
     ) -> None:
         loaded.load(make(BY_ID, action_ids=["000AA1"]))
         loaded.load(make(ALL, BY_ID, action_ids=["000AA2"]), reload=True)
-        assert "did not read action_events_activations id 000AA1 [" in caplog.text
-        assert loaded.ids() == [*EVERY_ID, "stray"]
+        assert f"keeps its rows of before: {BY_ID} id 000AA1." in caplog.text
+        assert loaded.ids() == EVERY_ID  # Without the stray, which is of no id.
         assert loaded.windows(BY_ID, "000AA1")
+
+    @pytest.mark.parametrize("names", [(BY_ID,), (ALL, BY_ID)])
+    def test_an_id_that_np6_has_deleted_keeps_its_rows_and_all_else_is_reloaded(
+        self,
+        names: tuple[str, ...],
+        new_warehouse: TMake,
+        make: TMake,
+        event: TMake,
+        at: TAt,
+        serve: TMake,
+        source_of: TMake,
+        caplog: Any,
+    ) -> None:
+        days = [
+            event(n, at("03-01") + n * HOUR, action=f"000AA{n % 3 + 1}", type="activation")
+            for n in range(48)
+        ]
+        ids = ["000AA1", "000AA2", "000AA3"]
+
+        def make_of(api: Sandbox) -> Callable[[], Any]:
+            return lambda: source_of(api, *names, action_ids=ids, on_error="keep")
+
+        warehouse = new_warehouse()
+        warehouse.load(make_of(serve(days, now=at("03-03"))))
+        assert warehouse.ids() == EVERY_ID
+        progress = warehouse.places(BY_ID)["places"]["000AA3"]
+        # Action 000AA3 is deleted, and an event of 000AA1 as well.
+        left = [one for number, one in enumerate(days) if number % 3 < 2 and number != 6]
+        after = serve(left, now=at("03-03T01:00"))
+        report = warehouse.load(make_of(after), reload=True)
+        assert {(one["kind"], one["id"]) for one in report.failures} == {("NotFound", "000AA3")}
+        assert warehouse.ids() == [one for one in EVERY_ID if one != "event-00006"]
+        assert f"{BY_ID} id 000AA3 (NP6 does not know it)" in caplog.text
+        assert "reload" not in warehouse.pipeline.state["sources"]["np6"]
+        # Where NP6 knows it again, it goes on from where it was.
+        kept = warehouse.places(BY_ID)["places"]["000AA3"]
+        assert (kept["start"], kept["until"]) == (progress["start"], progress["until"])
+        # A reload once more, without the id, changes nothing.
+        ids.remove("000AA3")
+        assert warehouse.load(make_of(after), reload=True).failures == []
+        assert warehouse.ids() == [one for one in EVERY_ID if one != "event-00006"]
 
     def test_one_that_is_stopped_goes_on_with_the_next_call(
         self, loaded: Any, make: TMake, sandbox: Sandbox

@@ -103,7 +103,10 @@ def refusal(
         advice = "Ask NP6 for the right, or leave the resource out; `np6-source check` tries all."
         return Refusal(Forbidden(context, problem, advice))
     if status == 404:
-        of_id = "NP6 does not know this id", "Check the id; its progress is kept."
+        of_id = (
+            "NP6 does not know this id",
+            "Check the id; nothing that was loaded of it is touched.",
+        )
         of_all = "NP6 does not know the operation", "Check base_url."
         return Refusal(NotFound(context, *(of_id if context.scope else of_all)))
     if status == 413:

@@ -6,6 +6,8 @@ import logging
 from collections.abc import MutableMapping
 from typing import Any
 
+import dlt
+
 from ..errors import (
     RUN_ENDING,
     Incomplete,
@@ -13,11 +15,15 @@ from ..errors import (
     NotSettled,
     RequestContext,
     RequestFailed,
+    SettingError,
     Stopped,
     WindowTooLarge,
     failure_metrics,
+    scope_name,
 )
+from ..ledger import coverage, of_scope_key
 from ..windows import iso
+from .guards import is_emptied
 from .session import ExtractSession
 from .times import RunTimes
 from .unknown_ids import note_unknown
@@ -62,7 +68,10 @@ class RunFailures:
         """
         if self._raises and may_raise:
             raise failure
-        logger.error("%s", failure, extra=IN_METRICS)
+        # An id that is unknown is so for every resource.
+        unknown = f"unknown id {failure.context.scope}"
+        is_new = not isinstance(failure, NotFound) or self._session.is_first_to_say(unknown)
+        logger.log(logging.ERROR if is_new else logging.DEBUG, "%s", failure, extra=IN_METRICS)
         self._failures.append(failure_metrics(failure))
 
     def note_earlier_start(self, failure: RequestFailed) -> None:
@@ -84,6 +93,7 @@ class RunFailures:
 
         Raises:
             RequestFailed: The settings say that it ends the run.
+            SettingError: The load package empties the tables, and NP6 has deleted the id.
         """
         failure = step.failure
         if isinstance(failure, NotSettled) and not self._times.is_backfill:
@@ -100,9 +110,27 @@ class RunFailures:
         if isinstance(failure, RUN_ENDING) or too_many:
             self._session.ended_by = failure
         is_unknown_id = isinstance(failure, NotFound) and bool(step.scope.id)
+        if is_unknown_id and self._would_lose(step.scope.label):
+            raise SettingError(
+                f"{scope_name(self._resource, step.scope.label)}: NP6 does not know this id any"
+                " more, and refresh would empty the tables of what it has loaded. Nothing was"
+                " changed. np6_source.loading.load(pipeline, source, reload=True) keeps the rows of"
+                " ids that NP6 has deleted, and reads all else again."
+            )
         if is_unknown_id and not self._times.is_backfill:
             note_unknown(state, step.scope.label, self._times.began_at)
         self.note(failure, may_raise=not is_unknown_id)
+
+    def _would_lose(self, label: str) -> bool:
+        """Whether the package empties tables of rows that an unknown id has brought."""
+        schema = dlt.current.source_schema()
+        if not is_emptied(schema):
+            return False
+        loaded = coverage(dlt.current.pipeline(), schema.name, still_there=False)
+        return any(
+            resource == self._resource and of_scope_key(key)[0] == label and windows
+            for (resource, key), windows in loaded.items()
+        )
 
     def note_clocks(self) -> None:
         """Takes note, once in a run, where the clocks leave open up to where it is complete.

@@ -178,6 +178,25 @@ def test_a_reload_takes_all_rows_to_another_policy(
     warehouse.load(lambda: masked(*names, **ids, on_error="keep"))
 
 
+def test_a_reload_to_another_policy_keeps_no_rows_of_before(
+    warehouse: Any, sandbox: Any, serve: TMake, source_of: TMake, at: TAt, caplog: Any, event: TMake
+) -> None:
+    by_id = "action_events_activations"
+    ids: dict[str, Any] = {"action_ids": ["000AA1", "000AA2"], "on_error": "keep"}
+    made = [event(n, at("03-01") + n * 60_000, action=f"000AA{n % 2 + 1}") for n in range(20)]
+    warehouse.load(lambda: source_of(serve(made, now=at("03-02")), by_id, **ids))
+    # Action 000AA2 is deleted: its rows cannot be read again under the policy.
+    left = serve(made[::2], now=at("03-02T06:00"))
+    masked = {"pii": "pseudonyms", "pii_key": SECRET, **ids}
+
+    warehouse.load(lambda: source_of(left, by_id, **masked), reload=True)
+
+    assert f"is gone: {by_id} id 000AA2." in caplog.text
+    assert warehouse.ids() == [one["id"] for one in made[::2]]
+    assert not {row["recipient"] for row in warehouse.rows("events")} & {"person1@example.com"}
+    warehouse.load(lambda: source_of(left, by_id, **masked))
+
+
 def test_ids_of_contacts_have_keyed_labels_and_other_ids_are_shown(
     warehouse: Any, masked: TMake
 ) -> None:

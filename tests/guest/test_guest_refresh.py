@@ -155,3 +155,28 @@ class TestWhatWouldNotBeReadAgain:
         message = refusal(lambda: other.run(source, refresh="drop_sources"))
         assert f"{ALL} from 2024-03-01T00:00:00Z" in message
         assert loaded.ids() == EVERY_ID
+
+
+@pytest.mark.parametrize("on_error", ["raise", "keep"])
+def test_a_refresh_that_would_lose_an_id_s_rows_is_refused(
+    warehouse: Any,
+    sandbox: Sandbox,
+    serve: TMake,
+    event: TMake,
+    at: TAt,
+    source_of: TMake,
+    on_error: Any,
+) -> None:
+    warehouse.run(source_of(sandbox, BY_ID, action_ids=ACTIONS))
+    before = warehouse.contents()
+    made = (event(n, at("03-01") + n * HOUR, action=ACTIONS[0]) for n in range(0, 48, 2))
+    without = serve(made, now=at("03-03"))  # The other action is deleted.
+    refused = refusal(
+        lambda: warehouse.run(
+            source_of(without, BY_ID, action_ids=ACTIONS, on_error=on_error),
+            refresh="drop_sources",
+        )
+    )
+    assert "refresh would empty the tables of what it has loaded" in refused
+    assert ACTIONS[1] in refused
+    assert warehouse.contents() == before
