@@ -43,6 +43,7 @@ from .dlt_internals.pipelines import (
 )
 from .erasures import refuse_older
 from .errors import SettingError
+from .known_starts import are_noted, remember_starts
 from .lake import check_writers
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ def keep_apart(pipeline: dlt.Pipeline, turn: TTurn | None = None) -> None:
     destination: AnyDestination | None = pipeline.destination
     if destination is None:
         return
+    if not are_noted(pipeline):
+        remember_starts(pipeline)  # Those of before there were notes.
     folder = Path(pipeline.working_dir)
     is_new = False
     if given_staging_layout(destination) is None:
@@ -181,6 +184,7 @@ def _beside_others(pipeline: dlt.Pipeline, turn: TTurn, drops_staging: bool) -> 
             if pending != name.packages:
                 _keep(replace(name, packages=pending), folder)
         yield
+        remember_starts(pipeline)
         if is_own and drops_staging and not pipeline.has_pending_data:
             _clean(pipeline, is_alone=False)
 

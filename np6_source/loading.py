@@ -33,7 +33,6 @@ from .dlt_internals.pipelines import keeping_rows_out_of_errors
 from .duck import is_begun_without_staging
 from .erasures import ErasedMeanwhile, refuse_older
 from .errors import RUN_ENDING, AlreadyRunning, Np6Error, listed, scope_name
-from .extract.progress import earliest_start
 from .extract.selection import session_of
 from .isolation import has_given_lock, keep_apart, private_files
 from .ledger import note_not_loaded
@@ -160,7 +159,8 @@ def load(
             finish_erasures(pipeline, in_turn)
             with to_read(pipeline, in_turn):
                 if pipeline.config.restore_from_destination:
-                    _take_state(pipeline)
+                    # dlt 1.31 drops the local state where the dataset is gone, see known_starts.
+                    pipeline.sync_destination()
                 note_new_columns(pipeline)
                 _give_up_what_has_erased(pipeline)
                 settle_pending(pipeline)
@@ -188,27 +188,6 @@ def load(
         _recheck(pipeline, make_source, stop_when, report, turn, make_views)
     report.seconds = time.monotonic() - started
     return report
-
-
-def _take_state(pipeline: dlt.Pipeline) -> None:
-    """Takes the state that the destination has; dlt 1.31 drops ours where the dataset is gone."""
-    before = _starts(pipeline)
-    pipeline.sync_destination()
-    for name in before.keys() - _starts(pipeline).keys():
-        logger.warning(
-            "There is no dataset %r, though this pipeline has loaded from %s on: the load begins"
-            " anew. Where the dataset was removed, `np6-source gaps --start %s --end DATE` lists"
-            " what is missing afterwards, and loads it with --fill.",
-            pipeline.dataset_name,
-            *[iso(before[name])] * 2,
-        )
-
-
-def _starts(pipeline: dlt.Pipeline) -> dict[str, int]:
-    """Where the history of each source begins that has one, milliseconds since the epoch."""
-    sources = pipeline.state.get("sources", {})
-    starts = {name: earliest_start(state) for name, state in sources.items()}
-    return {name: start for name, start in starts.items() if start is not None}
 
 
 def _is_busy(error: BaseException | None) -> bool:

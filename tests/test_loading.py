@@ -272,7 +272,7 @@ class TestLostThings:
     ) -> None:
         warehouse.database.unlink()
         warehouse.load(make())
-        assert "no dataset 'np6', though this pipeline has loaded from 2024-03-01" in caplog.text
+        assert "loaded from 2024-03-01T00:00:00Z on: all of it is loaded again" in caplog.text
         assert warehouse.ids() == expected
         assert merged(warehouse.windows(ALL))[0].start == 1709251200000
 

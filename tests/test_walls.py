@@ -43,7 +43,7 @@ FOLDERS: dict[str, set[str]] = {
     "tables": {*FACTS, "dlt_internals", "redaction", "lake", "dataset_lock"},
     "extract": {
         *(*FACTS, "dlt_internals", "api", "events", "tables", "ledger", "lake"),
-        *("isolation", "reloading", "row_counts", "dataset_lock", "erasures"),
+        *("isolation", "reloading", "row_counts", "dataset_lock", "erasures", "known_starts"),
     },
     "persons": {
         *(*FACTS, "dlt_internals", "dataset_lock", "erasures", "events", "extract", "ledger"),

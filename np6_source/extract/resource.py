@@ -43,7 +43,7 @@ from .guards import (
     check_transformers,
 )
 from .metrics import RunMetrics
-from .progress import Scope, ScopeRun
+from .progress import Scope, ScopeRun, has_progress
 from .saved_progress import Reached, SavedProgress, reached
 from .scopes import ScopePlan, TRunKey, new_coverage, run_key, take_over_labels
 from .session import ExtractSession, Tools
@@ -72,7 +72,7 @@ def make_resource(
     settings = session.settings
     cursor = dlt.sources.incremental[datetime](
         "timestamp",
-        initial_value=to_datetime(settings.beginning(int(time.time() * SECOND))),
+        initial_value=session.default_start,
         end_value=to_datetime(settings.end) if settings.is_backfill and settings.end else None,
         primary_key=(),
     )
@@ -202,7 +202,9 @@ class ResourceRun:
             # file with the rows it does no harm.
             files = importing(self._resource, takes_tombstones)
             self._loader = replace(self._loader, importing=files)
-        if keeps_copies(pipeline.destination, table_format):
+        if keeps_copies(pipeline.destination, table_format) and not has_progress(
+            dlt.current.source_state()
+        ):
             self._session.say_once(KEEPS_COPIES)
         self._witness = AccountWitness(self._endpoint, self._session)
         start, end = self._times.span()

@@ -234,7 +234,8 @@ class ScopePlan:
         progress = kept(self.saved.of(key), cutoff)
         if self.times.is_backfill:
             return self._proven(progress, key)
-        if has_cursor:
+        is_again = progress is None and self.times.begins_again_at is not None
+        if has_cursor and not is_again:
             cursor = self.times.moment(self.times.cursor.start_value)
             progress = kept(of_cursor(progress, cursor, start), cutoff)
         progress = self._proven(progress, key)

@@ -29,16 +29,17 @@ from ..events.privacy import Privacy
 from ..events.reader import PARSES_AT_ONCE, EventReader
 from ..events.suppression import NOBODY, Suppression
 from ..isolation import keep_apart
+from ..known_starts import BEGINS_AT, known_start
 from ..ledger import DAYS_APART_MS, TCoverage, policies, proven
 from ..reloading import INTENT
 from ..row_counts import NEVER_READ_AGAIN
 from ..settings import SPOT_CHECKS_TO, ClientSettings, Settings
-from ..windows import DAY, SECOND, iso
+from ..windows import DAY, SECOND, iso, to_datetime
 from .account import ACCOUNT, key_digest
 from .action_list import ActionList
 from .guards import is_emptied
 from .policy import POLICY, check_policy, label_of, policies_in_state
-from .progress import has_progress
+from .progress import earliest_start, has_progress
 from .row_limits import RowLimits
 from .spool import spool_folder
 
@@ -87,6 +88,7 @@ class ExtractSession:
         base_url: Root of the API, in its normal form.
         key: A digest by which the API key is known again.
         clock: The API's time.
+        default_start: The initial value of the resources' cursors, unless the host gives another.
         loaded_events: Events handed to dlt so far.
         failed_in_a_row: Scopes that have failed one after the other.
         limits: Numbers of rows at which the API may cut its responses.
@@ -104,6 +106,7 @@ class ExtractSession:
         self.base_url = client.base_url
         self.key = key_digest(client.base_url, client.api_key)
         self.clock = ServerClock()
+        self.default_start = to_datetime(settings.beginning(int(time.time() * SECOND)))
         self.purpose: TPurpose = "backfill"
         self._begin(None)
         self._lock = threading.Lock()
@@ -127,6 +130,7 @@ class ExtractSession:
                 self._begin(load_id)
                 self._check_dataset()
                 self._say_where_it_begins()
+                self._begin_where_it_began()
             self._users += 1
             if self._tools is None:
                 with ExitStack() as stack:
@@ -207,6 +211,26 @@ class ExtractSession:
                 iso(begin),
                 ", ".join(others),
             )
+
+    def _begin_where_it_began(self) -> None:
+        """Loads from where the history began once more where its dataset is gone."""
+        state, name = dlt.current.source_state(), dlt.current.source_schema().name
+        is_new = earliest_start(state) is None and INTENT not in state
+        if self._load_id is None or self.settings.is_backfill or not is_new:
+            return
+        pipeline = dlt.current.pipeline()
+        known = known_start(pipeline, name)
+        if known is None or is_emptied(dlt.current.source_schema()):
+            return
+        gone = f"Dataset {pipeline.dataset_name!r} is gone or empty, into which this pipeline has"
+        start = self.settings.start
+        if start is None:
+            state[BEGINS_AT] = known
+        if start is not None and known < start:
+            how = f"it begins at start={iso(start)} now, and what was before is not loaded again."
+        else:
+            how = "all of it is loaded again. To begin later, give start."
+        logger.warning("%s loaded from %s on: %s", gone, iso(known), how)
 
     def _policies(self) -> frozenset[str]:
         pipeline = dlt.current.pipeline()

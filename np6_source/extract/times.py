@@ -15,6 +15,7 @@ import dlt
 
 from ..api.waits import pause
 from ..errors import RequestContext, SettingError, Stopped
+from ..known_starts import BEGINS_AT
 from ..settings import kept_from, moment_ms
 from ..windows import SECOND, Window, iso
 from .session import ExtractSession
@@ -42,6 +43,15 @@ class RunTimes:
     def is_backfill(self) -> bool:
         """Whether the run was given the end of its span: it then moves no cursor."""
         return self.cursor.end_value is not None
+
+    @property
+    def begins_again_at(self) -> int | None:
+        """Where the history began whose dataset is gone; None: it is not, or a start is given."""
+        is_given = self.cursor.initial_value != self.session.default_start
+        if self.session.settings.start is not None or is_given:
+            return None
+        start: int | None = dlt.current.source_state().get(BEGINS_AT)
+        return start
 
     def moment(self, value: Any) -> int:
         """A value of the cursor, which the host may have given in any type.
@@ -75,7 +85,8 @@ class RunTimes:
         cutoff = self.session.settings.cutoff
         start = self.moment(self.cursor.initial_value)
         if not self.is_backfill:
-            return max(start, cutoff or 0), self.horizon()
+            again = self.begins_again_at
+            return max(start if again is None else min(start, again), cutoff or 0), self.horizon()
         end = self.moment(self.cursor.end_value)
         if start >= end:
             raise SettingError(
