@@ -187,7 +187,7 @@ def in_database_or_file(pipeline: dlt.Pipeline, wait: Patience | None = None) ->
     """
     file = duckdb_file(pipeline)
     if file is None:
-        with in_database(pipeline, wait):
+        with in_database(pipeline, wait), _in_lake(pipeline, wait):
             yield
         return
     name = str(file.resolve())
@@ -195,7 +195,58 @@ def in_database_or_file(pipeline: dlt.Pipeline, wait: Patience | None = None) ->
         yield
         return
     wait = wait or patience()
-    lock = lock_file(file.with_name(f"{file.name}.np6.lock"))
+    path = file.with_name(f"{file.name}.np6.lock")
+    reads_only = getattr(pipeline.destination, "reads_only", False)
+    if reads_only and not os.access(path, os.W_OK):
+        # Nobody has loaded here with a lock, or another user does: DuckDB's own lock remains.
+        with _opened(pipeline, file, wait), _held(name):
+            yield
+        return
+    with (
+        holding(path, f"DuckDB file {file.name}", wait),
+        _opened(pipeline, file, wait),
+        _held(name),
+    ):
+        yield
+
+
+@contextmanager
+def _in_lake(pipeline: dlt.Pipeline, wait: Patience | None = None) -> Iterator[None]:
+    """The lock of tables on files that take one writer, where they lie on this machine: Iceberg."""
+    one_writer = destination_of(pipeline).one_writer
+    formats = {
+        table.get("table_format")
+        for name in (pipeline.schema_names if one_writer else ())
+        for table in pipeline.schemas[name].data_tables()
+    }
+    name = f"the tables of dataset {pipeline.dataset_name}"
+    if not one_writer & formats or name in _HELD.get():
+        yield
+        return
+    config: Any = pipeline.destination_client().config
+    if not config.is_local_filesystem:
+        yield
+        return
+    folder = Path(config.make_local_path(config.bucket_url))
+    path = folder / f"{pipeline.dataset_name}.np6.lock"
+    with holding(path, name, wait or patience()), _held(name):
+        yield
+
+
+@contextmanager
+def holding(path: Path, name: str, wait: Patience) -> Iterator[None]:
+    """The lock on a file, taken by processes of this package one after the other.
+
+    Args:
+        path: The file; it is made where it is not there.
+        name: What is waited for, for messages.
+        wait: How long to wait.
+
+    Raises:
+        DatasetBusy: Others kept it for too long, or the wait was ended.
+        SettingError: The file cannot be made.
+    """
+    lock = lock_file(path)
 
     def is_taken() -> bool:
         try:
@@ -204,11 +255,9 @@ def in_database_or_file(pipeline: dlt.Pipeline, wait: Patience | None = None) ->
             return False
         return True
 
-    path = Path(lock.lock_file)
-    _wait_for(is_taken, f"DuckDB file {file.name}", wait, lambda: f"{_holder_of(path)} has it")
+    _wait_for(is_taken, name, wait, lambda: f"{_holder_of(path)} has it")
     try:
-        with _opened(pipeline, file, wait), _held(name):
-            yield
+        yield
     finally:
         lock.release()
 
@@ -293,7 +342,9 @@ def _wait_for(
     if is_taken():
         return
     begun = said = time.monotonic()
-    logger.warning("Waiting up to %.0f s for %s: %s.", wait.lock, name, why())
+    # Several steps of a command may wait for the same: the terminal says it once a minute.
+    cause = {"cause": f"waiting for {name}"}
+    logger.warning("Waiting up to %.0f s for %s: %s.", wait.lock, name, why(), extra=cause)
     told = _TOLD.get()
     told(Waiting(name, why(), wait.lock))
     try:

@@ -31,8 +31,9 @@ from dlt.destinations.impl.filesystem.filesystem import (
 )
 
 from . import destinations
-from .dataset_lock import lock_file
+from .dataset_lock import holding, patience
 from .destinations import CLOCK_NOISE
+from .dlt_internals.pipelines import is_stop_requested
 from .errors import SettingError
 from .schema import EXECUTION_DATA_TABLE, TOMBSTONE
 
@@ -322,7 +323,8 @@ class IcebergJob(_EachKeyOnce, IcebergLoadFilesystemJob):
         if "://" in folder:
             yield
             return
-        with lock_file(Path(f"{folder.rstrip('/')}.np6.lock")):
+        name = f"table {self.load_table_name}"
+        with holding(Path(f"{folder.rstrip('/')}.np6.lock"), name, patience(is_stop_requested)):
             yield
 
 

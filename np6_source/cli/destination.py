@@ -24,9 +24,8 @@ from dlt.destinations.sql_client import SqlClientBase
 from .. import duck, lake
 from ..dataset_lock import duckdb_file, in_database_or_file, to_read
 from ..dlt_internals.pipelines import is_taken_for_catalog
-from ..errors import SettingError
+from ..errors import SettingError, did_you_mean
 from .document import DEFAULT_DESTINATION
-from .nearest import did_you_mean
 from .outcome import NothingLoaded
 
 logger = logging.getLogger(__name__)
@@ -49,7 +48,12 @@ class duckdb(duck.duckdb):  # noqa: N801 - named as dlt names destinations
 
     dlt 1.31 takes limits from ``credentials`` alone, refuses those in ``config.toml``, and forgets
     a configured file where they are given in code. Limits that are configured take precedence.
+
+    Attributes:
+        reads_only: Whether connections change nothing: several processes may share a file then.
     """
+
+    reads_only = False
 
     def configuration(
         self, initial_config: DuckDbClientConfiguration, accept_partial: bool = False
@@ -58,11 +62,19 @@ class duckdb(duck.duckdb):  # noqa: N801 - named as dlt names destinations
         config = super().configuration(initial_config, accept_partial)
         given = config.credentials.global_config or {}
         config.credentials.global_config = DUCKDB_LIMITS | given
+        config.credentials.read_only = self.reads_only or config.credentials.read_only
         return config
 
 
-def open_pipeline(options: argparse.Namespace, progress: Any = None) -> dlt.Pipeline:
+def open_pipeline(
+    options: argparse.Namespace, progress: Any = None, reads_only: bool = False
+) -> dlt.Pipeline:
     """The pipeline that ``add_pipeline_options`` describe.
+
+    Args:
+        options: The options.
+        progress: A progress bar of dlt's.
+        reads_only: Whether a DuckDB file is opened for reading only.
 
     Raises:
         SettingError: The destination, the file, the dataset or the folder cannot be used.
@@ -70,6 +82,8 @@ def open_pipeline(options: argparse.Namespace, progress: Any = None) -> dlt.Pipe
         ConfigurationException: The destination is not configured.
     """
     destination = _destination(options)
+    if isinstance(destination, duckdb):
+        destination.reads_only = reads_only
     if options.pipelines_dir is not None:
         _check_folder(Path(options.pipelines_dir), "--pipelines-dir")
     if not options.dataset.strip():
@@ -93,20 +107,25 @@ def open_pipeline(options: argparse.Namespace, progress: Any = None) -> dlt.Pipe
     _check_characters(Path(pipeline.pipelines_dir), "'%", "dlt's working folder", "--pipelines-dir")
     _check_dataset(pipeline.destination_client(), options.dataset)
     if (file := duckdb_file(pipeline)) is not None:
-        _check_file(file, options.dataset)
+        _check_file(file, options.dataset, reads_only)
         _warn_of_other_folder(pipeline, file)
     return pipeline
 
 
 @contextmanager
-def looking(options: argparse.Namespace, waits: bool = True) -> Iterator[dlt.Pipeline]:
+def looking(
+    options: argparse.Namespace, waits: bool = True, reads_only: bool = True
+) -> Iterator[dlt.Pipeline]:
     """The pipeline for reading: neither its folder nor the destination changes.
 
-    What dlt needs to know of the dataset comes from the dataset, into a folder that goes.
+    What dlt needs to know of the dataset comes from the dataset, into a folder that goes. A DuckDB
+    file that others have open for reading only is no hindrance.
 
     Args:
         options: Those of ``add_pipeline_options``.
-        waits: Whether to wait for a DuckDB file that others have open, as a load does.
+        waits: Whether to wait for a DuckDB file that is being written to, as a load does.
+        reads_only: Whether a DuckDB file is opened for reading only. False: for those that write
+            later.
 
     Raises:
         DatasetBusy: Others kept it for too long.
@@ -114,7 +133,7 @@ def looking(options: argparse.Namespace, waits: bool = True) -> Iterator[dlt.Pip
     given = argparse.Namespace(**vars(options))
     with tempfile.TemporaryDirectory(prefix="np6_look_") as folder:
         given.pipelines_dir = folder
-        pipeline = open_pipeline(given)
+        pipeline = open_pipeline(given, reads_only=reads_only)
         file = duckdb_file(pipeline)
         is_there = file is not None and file.exists()
         with to_read(pipeline) if waits and is_there else nullcontext():
@@ -267,11 +286,19 @@ def _check_characters(path: Path, refused: str, what: str, option: str) -> None:
         )
 
 
-def _check_file(file: Path, dataset: str) -> None:
+def _check_file(file: Path, dataset: str, reads_only: bool) -> None:
     _check_characters(file, "?", "The DuckDB file", "--duckdb-file")
-    _check_folder(file.parent, f"The DuckDB file {file}")
+    _check_folder(file.parent, f"The DuckDB file {file}", needs_writing=not reads_only)
     if file.is_dir():
         raise SettingError(f"The DuckDB file {file} is a folder: name a file in it")
+    if file.exists():
+        if not os.access(file, os.R_OK):
+            raise SettingError(f"The DuckDB file {file} cannot be read by this user")
+        if not (reads_only or os.access(file, os.W_OK)):
+            raise SettingError(
+                f"The DuckDB file {file} cannot be written to by this user: change its permissions"
+                " or its owner, or give another --duckdb-file"
+            )
     _check_duckdb_reads(file)
     if is_taken_for_catalog(file, dataset):
         raise SettingError(
@@ -302,10 +329,10 @@ def _check_duckdb_reads(file: Path) -> None:
             ) from None
 
 
-def _check_folder(folder: Path, what: str) -> None:
+def _check_folder(folder: Path, what: str, needs_writing: bool = True) -> None:
     """A folder that may be written to, or could be made by dlt in one that is there."""
     if folder.is_dir():
-        if not os.access(folder, os.W_OK):
+        if needs_writing and not os.access(folder, os.W_OK):
             raise SettingError(f"{what}: the folder {folder} cannot be written to")
     elif folder.exists():
         raise SettingError(f"{what}: {folder} is no folder")

@@ -109,7 +109,10 @@ def run(options: argparse.Namespace) -> int:
         return made.with_resources(*options.resources) if options.resources else made
 
     os.environ["RUNTIME__INTERCEPT_SIGNALS"] = "false"
-    with ending_between_windows() as signal_received, looking(options, waits=False) as pipeline:
+    with (
+        ending_between_windows() as signal_received,
+        looking(options, waits=False, reads_only=False) as pipeline,
+    ):
         check_speaks_sql(pipeline, "recheck")
         first = source()
         with to_read(pipeline):

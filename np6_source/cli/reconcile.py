@@ -95,7 +95,10 @@ def run(options: argparse.Namespace) -> int:
     def source() -> DltSource:
         return make_source([EVENTS_OPERATION, REACTIONS_OPERATION], **arguments)
 
-    with ending_between_windows() as signal_received, looking(options, waits=False) as pipeline:
+    with (
+        ending_between_windows() as signal_received,
+        looking(options, waits=False, reads_only=False) as pipeline,
+    ):
         check_speaks_sql(pipeline, "reconcile")
         first = source()
         with to_read(pipeline):

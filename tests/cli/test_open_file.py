@@ -29,12 +29,16 @@ COMMANDS = {
     "views": ["views"],
     "load": ["load", "--start", "2024-03-01", "--progress", "none"],
 }
+READING = COMMANDS | {
+    "person": ["person", "--contact", "CON00001"],
+}
 OPENS = """
 import sys, time, duckdb
 connection = duckdb.connect(sys.argv[1])
 print("ready", flush=True)
 time.sleep(float(sys.argv[2]))
 """
+READS = OPENS.replace("sys.argv[1])", "sys.argv[1], read_only=True)")
 LOCKS = """
 import sys, time, filelock
 with filelock.FileLock(sys.argv[1]):
@@ -107,6 +111,31 @@ def test_one_that_is_closed_in_time_is_waited_for(
     with another_process(OPENS, loaded.database, 2):
         assert call(COMMANDS[name], "30") == 0
     assert "Waiting up to 30 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["gaps", "status", "person"])
+def test_one_that_others_only_read_is_read_beside_them(
+    name: str, call: TMake, loaded: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__NP6__PII_KEY", "a secret of thirty-two bytes or more")
+    with another_process(READS, loaded.database, 60):
+        assert call(READING[name], "0") == 0
+
+
+@pytest.mark.parametrize("name", ["views", "load"])
+def test_who_writes_waits_for_those_who_only_read_as_well(
+    name: str, call: TMake, loaded: Warehouse, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with another_process(READS, loaded.database, 60) as process:
+        assert call(COMMANDS[name], "0.2") == 75
+    assert f"is in use: process {process} (python" in capsys.readouterr().err
+
+
+def test_reading_makes_no_file(call: TMake, loaded: Warehouse) -> None:
+    lock = loaded.database.with_name(f"{loaded.database.name}.np6.lock")
+    lock.unlink(missing_ok=True)
+    assert call(COMMANDS["gaps"], "0") == 0
+    assert not lock.exists()
 
 
 def test_another_load_that_has_the_lock_is_named_as_well(

@@ -45,7 +45,7 @@ def check_destination(options: argparse.Namespace) -> tuple[list[Step], dlt.Pipe
     folder: Path | None = None
     pipeline: dlt.Pipeline | None = None
     try:
-        with looking(options, waits=False) as pipeline:
+        with looking(options, waits=False, reads_only=False) as pipeline:
             what, folder = _try_to_write(pipeline)
             finding = Finding(what)
     except Exception as error:
