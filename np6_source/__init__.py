@@ -225,7 +225,10 @@ def np6_source(
     own_concurrency = max(
         1, at_least_one(concurrency, "concurrency") // at_least_one(workers, "workers")
     )
-    one_of(bad_events, "bad_events", ("refuse", "keep"))
+    one_of(on_error, "on_error")
+    one_of(bad_events, "bad_events")
+    if table_format is not None:
+        one_of(table_format, "table_format")
     first = None if start is None else moment_ms(start, "start")
     after = None if end is None else moment_ms(end, "end")
     if first is not None and after is not None and first >= after:

@@ -32,7 +32,8 @@ passes from a worker process to the one that waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -226,6 +227,19 @@ def scope_name(resource: str, scope: str) -> str:
     ('actions_events', 'action_events_bounces id 000PE4')
     """
     return f"{resource} id {scope}" if scope else resource
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like another, where one is like it at all."""
+    by_folded = {one.casefold(): one for one in known}
+    found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
+    return by_folded[found[0]] if found else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean X?)``, or nothing where no known name is like it."""
+    found = nearest(name, known)
+    return f" (did you mean {found}?)" if found else ""
 
 
 def failure_metrics(failure: RequestFailed) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from .extract.policy import label_of
 from .extract.progress import PLACES
 from .ledger import TCoverage, of_scope_key, scope_key
 from .schema import EVENTS
-from .settings import classes
+from .settings import classes, one_of
 from .tables.naming import filled, name_of
 from .windows import SECOND, Window, gaps, to_datetime, to_ms
 
@@ -64,11 +64,13 @@ def classification_of(asked: Sequence[str]) -> str:
         asked: Classes of robots.
 
     Raises:
-        SettingError: There is none.
+        SettingError: There is none, or none that the reference has.
     """
     named = [name for name in classes(asked) if name]
     if not named:
         raise SettingError(f"No class of robots is given: name some of {', '.join(CLASSES)}")
+    for name in named:
+        one_of(name, "--classes", CLASSES)
     return ",".join(named if len(named) > 1 else ["", *named])
 
 

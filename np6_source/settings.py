@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pendulum
 
-from .errors import SettingError
+from .errors import SettingError, did_you_mean
 from .events.privacy import KEEP_ALL, Privacy
 from .windows import DAY, SECOND, iso, to_ms
 
@@ -27,6 +27,14 @@ TTimestampFormat = Literal["iso", "ms"]
 
 TOnError = Literal["raise", "keep"]
 TBadEvents = Literal["refuse", "keep"]
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "on_error": get_args(TOnError),
+    "bad_events": get_args(TBadEvents),
+    "timestamp_format": get_args(TTimestampFormat),
+    "table_format": ("delta", "iceberg", "hive", "native"),
+}
+"""The values of the parameters that take one of a few."""
 
 DEFAULT_HISTORY = timedelta(days=30)
 """How far back a first load begins, unless ``start`` says otherwise."""
@@ -83,8 +91,7 @@ class ClientSettings:
             self._check_seconds(name, is_zero_allowed=True)
         for name in ("attempts", "largest_answer", "concurrency"):
             at_least_one(getattr(self, name), name)
-        if self.timestamp_format not in get_args(TTimestampFormat):
-            raise SettingError(f"timestamp_format={self.timestamp_format!r} must be iso or ms")
+        one_of(self.timestamp_format, "timestamp_format")
 
     def _check_seconds(self, name: str, is_zero_allowed: bool) -> None:
         seconds = getattr(self, name)
@@ -413,14 +420,21 @@ def interval_between(requests_per_minute: float | None) -> float:
     return 60.0 / requests_per_minute
 
 
-def one_of(value: str, name: str, known: Sequence[str]) -> None:
+def one_of(value: Any, name: str, known: Sequence[str] | None = None) -> None:
     """Makes sure that a setting is one of those known.
 
+    Args:
+        value: The value.
+        name: The setting.
+        known: What it can be; None: see ``CHOICES``.
+
     Raises:
-        SettingError: It is not.
+        SettingError: It is not; names the nearest.
     """
-    if value not in known:
-        raise SettingError(f"{name}={value!r} must be one of {', '.join(known)}")
+    choices = CHOICES[name] if known is None else known
+    if value not in choices:
+        near = did_you_mean(str(value), choices)
+        raise SettingError(f"{name}={value!r} must be one of {', '.join(choices)}{near}")
 
 
 def classes(value: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from .checks.configured import check_configuration, check_key, check_versions
 from .checks.findings import Finding, Report, ResourceCheck, Step, skipped
 from .checks.pending import check_packages, check_privacy, check_progress
 from .checks.writable import check_destination, finding_of
+from .configuration import check_values
 from .document import print_document
 from .options import (
     Names,
@@ -123,6 +124,7 @@ def check(options: argparse.Namespace) -> Report:
     source = None
     if needs is None:
         try:
+            check_values()  # In the words of every other command; dlt has others.
             source = _source(options)
         except Exception as error:
             steps.append(Step("settings", finding_of(error)))
@@ -212,7 +214,7 @@ def _print(report: Report, advised: str, quiet: bool) -> None:
     console.print(f"{found} Next: {advised}")
     sys.stdout.flush()
     for problem in problems:
-        if problem.severity == "error" or not quiet:
+        if (problem.severity == "error") if quiet else problem.advice:  # The table has the rest.
             where = _label(problem.resource or problem.rule, problem.id or "")
             lines = [problem.what, *(problem.advice or "").splitlines()]
             text = "\n  ".join(lines)

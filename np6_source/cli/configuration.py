@@ -16,14 +16,13 @@ import dlt
 from .. import np6_source
 from ..dataset_lock import WAITS
 from ..endpoints import ENDPOINTS
-from ..errors import SettingError
+from ..errors import SettingError, nearest
 from ..events.digests import DigestKey
-from ..events.privacy import Privacy
+from ..events.privacy import PRESETS, Privacy
 from ..extract.policy import key_of, privacy_of
-from ..settings import Retention
+from ..settings import CHOICES, Retention, one_of
 from ..windows import SECOND
 from .for_analysts import SECTION, SETTINGS
-from .nearest import nearest
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +42,9 @@ def check_names() -> None:
 
     One that resembles none is warned of: it may be another program's.
 
+    Values are looked at where a setting has a few: a command that does not need it refuses what
+    the next would.
+
     Raises:
         SettingError: Names what is there and what was probably meant.
     """
@@ -50,6 +52,23 @@ def check_names() -> None:
         if name.meant is not None:
             raise SettingError(str(name))
         logger.warning("%s", name)
+    check_values()
+
+
+def check_values() -> None:
+    """Refuses a configured value of a setting that has a few, where it is none of them.
+
+    Raises:
+        SettingError: Names the setting and the nearest value.
+    """
+    choices = {**CHOICES, **{name: one.choices for name, one in SETTINGS.items() if one.choices}}
+    for name, known in choices.items():
+        value: Any = dlt.config.get(f"{SECTION}.{name}")
+        if value is not None:
+            one_of(value, name, known)
+    pii: Any = dlt.config.get(f"{SECTION}.pii")
+    if isinstance(pii, str) and not pii.lstrip().startswith("{"):
+        one_of(pii, "pii", tuple(PRESETS))
 
 
 @dataclass(frozen=True)

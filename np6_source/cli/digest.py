@@ -9,7 +9,7 @@ from ..errors import SettingError
 from ..events.digests import DIALECTS, TForm, sql_of
 from ..events.privacy import HMAC, POLICIES
 from ..extract.policy import KEY_ADVICE
-from .configuration import configured_key
+from .configuration import check_names, configured_key
 from .document import print_document
 from .options import add_output_options, configure_logging
 from .outcome import DONE
@@ -54,6 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     configure_logging(options)
+    check_names()
     form = FORMS.get(options.personal, "exact")
     if options.sql:
         expression = sql_of(options.sql, form, options.column)

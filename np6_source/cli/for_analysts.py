@@ -16,6 +16,7 @@ import dlt
 
 from ..dataset_lock import to_read
 from ..errors import SettingError
+from ..settings import one_of
 from ..views import MESSAGE_KEYS, TMessageKey, TMode
 from ..views.publishing import check_publishing, publish
 
@@ -171,8 +172,8 @@ def _value(name: str, given: str | None) -> str | None:
         value = dlt.config.get(f"{SECTION}.{name}")
     if value is None or (value == "" and not setting.choices):
         return setting.default
-    if setting.choices and value not in setting.choices:
-        raise SettingError(f"{name}={value!r} must be one of {', '.join(setting.choices)}")
+    if setting.choices:
+        one_of(value, name, setting.choices)
     if not isinstance(value, str):
         raise SettingError(f"{name}={value!r} must be the name of a file")
     return value

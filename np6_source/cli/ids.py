@@ -9,7 +9,7 @@ from rich.table import Table
 from ..endpoints import ENDPOINTS, ID_ARGUMENTS
 from ..errors import SettingError
 from ..extract.policy import KEYED, label_of
-from .configuration import label_key
+from .configuration import check_names, label_key
 from .document import print_document
 from .options import add_id_options, add_output_options, configure_logging, given_ids
 from .outcome import DONE, FAILED, Output
@@ -46,6 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     configure_logging(options)
+    check_names()
     by_digest = _by_digest(given_ids(options))
     wanted = list(by_digest) if options.digest is None else [_digest(d) for d in options.digest]
     if label_key() is None and any(digest.startswith(KEYED) for digest in wanted):

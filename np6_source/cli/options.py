@@ -21,8 +21,7 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 from .. import np6_source
 from ..dimensions import DIMENSIONS
 from ..endpoints import ENDPOINTS, ID_ARGUMENTS
-from ..errors import SettingError
-from .nearest import did_you_mean, nearest
+from ..errors import SettingError, did_you_mean, nearest
 from .terminal_log import OncePerCause, is_news
 
 DATES = (

@@ -29,6 +29,7 @@ from ..errors import (
     TryAgainLater,
     Unauthorized,
     Unreachable,
+    did_you_mean,
 )
 from ..extract.selection import session_of
 from ..settings import TTimestampFormat, at_least_one
@@ -36,7 +37,6 @@ from ..windows import SECOND
 from .checks.api import Budget
 from .configuration import check_names
 from .document import Problem, installed_version, print_document
-from .nearest import did_you_mean
 from .options import (
     add_address_option,
     add_output_options,

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from ..alarms import duration
 from ..dlt_internals.packages import pending_packages
-from ..errors import SettingError
+from ..errors import SettingError, did_you_mean
 from ..recheck import DEFAULT_DAYS
 from ..settings import recheck
 from ..status import ResourceStatus, Status, status
@@ -27,7 +27,6 @@ from .configuration import check_names
 from .destination import check_speaks_sql, looking
 from .document import account_in_state, print_document
 from .gaps import coverage_of
-from .nearest import did_you_mean
 from .options import Names, add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, FOUND, Output
 from .report import lateness_result

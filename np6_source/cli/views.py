@@ -14,6 +14,7 @@ from ..upgrading import fill_all_columns
 from ..views import drop, make, statements
 from ..views.dbt import write_project
 from ..views.translation import FUNCTIONS, plain_names
+from .configuration import check_names
 from .destination import alone, open_pipeline
 from .document import print_document
 from .for_analysts import ForAnalysts, add_analysts_options, for_analysts, message_key_of
@@ -60,13 +61,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
     configure_logging(options)
+    check_names()
     if options.dialect and not (options.print or options.dbt):
         raise SettingError("--dialect goes with --print or --dbt; a destination has its own")
     console = Output(quiet=options.quiet or options.json)
     dialect = options.dialect or "duckdb"
     if options.print:
         names, key = plain_names(dialect, options.dataset), message_key_of(options) or "stamp"
-        texts = [statement for _, statement in statements(names, message_key=key)]
+        pretty = not options.json
+        texts = [statement for _, statement in statements(names, message_key=key, pretty=pretty)]
         if options.json:
             print_document("views", DONE, result={"dialect": dialect, "statements": texts})
         else:

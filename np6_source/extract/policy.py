@@ -14,7 +14,7 @@ from typing import Any
 
 from ..api.credentials import MaskedKey, is_placeholder
 from ..endpoints import scope_label
-from ..errors import SettingError
+from ..errors import SettingError, did_you_mean
 from ..events.digests import LEAST_KEY, DigestKey
 from ..events.privacy import (
     PRESETS,
@@ -80,7 +80,8 @@ def _named(pii: str | Mapping[str, str] | None) -> Mapping[str, str]:
     if isinstance(pii, str):
         if pii not in PRESETS:
             raise SettingError(
-                f"pii={pii!r} must be one of {', '.join(PRESETS)}, or policies by class"
+                f"pii={pii!r} must be one of {', '.join(PRESETS)}{did_you_mean(pii, PRESETS)}, or"
+                " policies by class"
             )
         return PRESETS[pii]
     if not isinstance(pii, Mapping):
