@@ -225,7 +225,7 @@ def run(options: argparse.Namespace) -> int:
         )
     analysts.make_copy(pipeline)
     status = SIGNALLED + signal_received() if done.stopped else report.status_of(done)
-    what = report.loaded(done, pipeline, {} if options.reload else before)
+    what = report.loaded(done, pipeline, before, options.reload)
     # Before it has caught up, the ledger says what the report says.
     has_caught_up = not done.stopped and not done.failures
     on = alarms_of_load(pipeline) if has_caught_up else ()
@@ -243,11 +243,12 @@ def run(options: argparse.Namespace) -> int:
             account_of(sources[-1]) if sources else None,
         )
         return status
+    # First: "Nothing new." would be read as if all was well.
+    report.print_failures(done)
     if not options.quiet:
         report.print_report(done, what)
         for table, count in done.removed.items():
             Output().print(f"Removed by retention: {count:,} rows of {table}.")
-    report.print_failures(done)
     for alarm in on:
         if alarm.severity == "error" or not options.quiet:
             print(f"{alarm.severity}: {alarm}", file=sys.stderr)

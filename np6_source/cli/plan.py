@@ -184,14 +184,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="find out as well how far back there are events, with about 30 requests more",
     )
     add_address_option(what)
-    effort = parser.add_argument_group("limits").add_mutually_exclusive_group()
+    limits = parser.add_argument_group("requests")
+    effort = limits.add_mutually_exclusive_group()
     effort.add_argument(
-        "--quick", action="store_true", help="about 110 requests a resource in place of 170"
+        "--quick", action="store_true", help="about 120 requests a resource in place of 180"
     )
     effort.add_argument(
-        "--precise", action="store_true", help="about 230 requests, and a narrower range"
+        "--precise", action="store_true", help="about 240 requests, and a narrower range"
     )
-    limits = parser.add_argument_group("at most")
     limits.add_argument(
         "--max-requests",
         type=int,

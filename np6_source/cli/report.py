@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,6 +56,7 @@ class Loaded:
         complete_until: Up to where each resource is complete, milliseconds since the epoch.
         where: The dataset and where it is.
         resources: How many resources loaded anything.
+        is_again: Everything was read again by a reload, into tables that had events.
     """
 
     written: int
@@ -63,6 +65,7 @@ class Loaded:
     complete_until: Mapping[str, int]
     where: str
     resources: int = 1
+    is_again: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,17 +151,25 @@ def _counted(pipeline: dlt.Pipeline) -> dict[str, int] | None:
     return found
 
 
-def loaded(report: LoadReport, pipeline: dlt.Pipeline, before: Mapping[str, int] | None) -> Loaded:
+def loaded(
+    report: LoadReport,
+    pipeline: dlt.Pipeline,
+    before: Mapping[str, int] | None,
+    is_reload: bool = False,
+) -> Loaded:
     """What an invocation did.
 
     Args:
         report: Of ``loading.load``.
         pipeline: Where to.
         before: ``rows_now`` before it; None: not known.
+        is_reload: Whether everything was read again. Rows may have gone, so the number of rows
+            tells nothing of new ones.
     """
     rows = rows_now(pipeline)
     new = None
-    if rows is not None and before is not None:
+    is_again = is_reload and bool(before is None or before.get(EVENTS.name))
+    if rows is not None and before is not None and not is_again:
         new = max(0, rows.get(EVENTS.name, 0) - before.get(EVENTS.name, 0))
     destination = pipeline.destination.destination_name if pipeline.destination else ""
     return Loaded(
@@ -167,6 +178,7 @@ def loaded(report: LoadReport, pipeline: dlt.Pipeline, before: Mapping[str, int]
         new=new,
         complete_until=dict(report.cursors),
         resources=sum(1 for count in report.windows.values() if count),
+        is_again=is_again,
         where=f"{pipeline.dataset_name} of {_shown(duckdb_file(pipeline)) or destination}",
     )
 
@@ -200,7 +212,7 @@ def _print_load(report: LoadReport, done: Loaded) -> None:
         )
         return
     console.print(f"{events_of(done)}.")
-    if done.rows and done.new:
+    if done.rows and (done.new or done.is_again):
         rows = Table("table", "rows now")
         rows.columns[1].justify = "right"
         for table, count in done.rows.items():
@@ -219,6 +231,9 @@ def _print_load(report: LoadReport, done: Loaded) -> None:
 
 def events_of(done: Loaded) -> str:
     """How many events an invocation wrote, and where."""
+    if done.is_again:
+        again = min(done.written, (done.rows or {}).get(EVENTS.name, done.written))
+        return f"{_count(again, 'event')} loaded again into {done.where}"
     if done.new is None:
         return f"{done.written:,} events written into {done.where}, new or read again"
     again = max(0, done.written - done.new)
@@ -230,7 +245,7 @@ def events_of(done: Loaded) -> str:
 def grouped(failures: Sequence[Mapping[str, Any]]) -> list[FailureGroup]:
     """Failures of one kind and cause together."""
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
-    for failure in failures:
+    for failure in map(_with_options, failures):
         groups[failure["kind"], failure["problem"], failure["advice"]].append(failure)
     return [
         FailureGroup(
@@ -260,8 +275,18 @@ def problems(report: LoadReport | RecheckReport) -> list[Problem]:
             failure["id"] or None,
             failure["advice"],
         )
-        for failure in report.failures
+        for failure in map(_with_options, report.failures)
     ]
+
+
+def _with_options(failure: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A failure whose advice names the commands' options in place of parameters in code."""
+    advice = re.sub(r"\bstart=(\S+) and end=(\S+)", r"--start \1 --end \2", failure["advice"])
+    return {
+        **failure,
+        "advice": advice,
+        "message": failure["message"].replace(failure["advice"], advice),
+    }
 
 
 def recheck_lines(done: RecheckReport) -> Iterator[str]:

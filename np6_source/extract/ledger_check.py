@@ -69,7 +69,7 @@ def earlier_start(
         return None
     return EarlierStart(
         RequestContext(resource, label, str(missing)),
-        f"start={iso(start)} lies before the first load's start, and a run continues where the"
+        f"the start {iso(start)} lies before the first load's start, and a run continues where the"
         " last one ended",
         f"Load it with start={iso(start)} and end={iso(progress.start)}.",
     )

@@ -253,16 +253,27 @@ def after_load(
 
 
 def statements(
-    names: Names, materialized: bool = False, message_key: TMessageKey = "stamp"
+    names: Names,
+    materialized: bool = False,
+    message_key: TMessageKey = "stamp",
+    pretty: bool = False,
 ) -> Iterator[tuple[str, str]]:
-    """Name and ``CREATE VIEW`` statement of every view, each after those it reads."""
+    """Name and ``CREATE VIEW`` statement of every view, each after those it reads.
+
+    Args:
+        names: The destination's names.
+        materialized: Whether ``messages`` is a table.
+        message_key: What makes events one message.
+        pretty: Over many lines, for people.
+    """
     ending = " WITH NO SCHEMA BINDING" if names.dialect == "redshift" else ""
     for view in views():
         path = quoted(names.path(view.name), names.dialect)
         query = with_key(view, message_key).query
         if materialized and view.name == "messages":
             query = messages_table.view_of_table(view)
-        yield view.name, f"CREATE VIEW {path} AS {translated(query, names)}{ending}"
+        sql = translated(query, names, pretty)
+        yield view.name, f"CREATE VIEW {path} AS{chr(10) if pretty else ' '}{sql}{ending}"
 
 
 def fingerprint(

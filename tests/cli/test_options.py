@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from np6_source.__main__ import COMMANDS
+from np6_source.__main__ import COMMANDS, main
 from np6_source.__main__ import parse as parse_command
 from np6_source.cli.load import parse
 from np6_source.cli.options import ids_of
@@ -277,3 +278,37 @@ class TestIds:
         file.write_bytes(b"\xe9t\xe9\n")
         with pytest.raises(SettingError, match=r"ids\.txt is no UTF-8 text"):
             ids_of([f"@{file}"], "--target-unicities")
+
+
+class TestAFileThatIsAnotherUsers:
+    """Root may write everywhere: the permission that others lack is taken away here."""
+
+    @pytest.fixture(autouse=True)
+    def file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        file = tmp_path / "events.db"
+        duckdb.connect(str(file)).close()
+        may = os.access
+        monkeypatch.setattr(
+            os, "access", lambda path, mode: may(path, mode) and (path != file or mode == os.R_OK)
+        )
+        monkeypatch.setenv("SOURCES__NP6__API_KEY", "a-key-of-nobody")
+        monkeypatch.setenv("SOURCES__NP6__BASE_URL", "http://127.0.0.1:9/")
+        return file
+
+    @pytest.mark.parametrize("command", ["load", "views"])
+    def test_it_is_refused_where_it_would_be_written_to(
+        self, command: str, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        where = ["--duckdb-file", str(file), "--pipelines-dir", str(tmp_path)]
+        assert main([command, *where]) == 2
+        assert capsys.readouterr().err == (
+            f"The DuckDB file {file} cannot be written to by this user: change its permissions or"
+            " its owner, or give another --duckdb-file\n"
+        )
+
+    def test_it_is_read(
+        self, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        where = ["--duckdb-file", str(file), "--pipelines-dir", str(tmp_path)]
+        assert main(["status", *where]) == 4
+        assert "Nothing was ever loaded here" in capsys.readouterr().err

@@ -1,0 +1,64 @@
+"""``load --reload``, and other calls whose report is about what was there before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from np6_source.__main__ import main
+from np6_source.sandbox import Sandbox
+from np6_source.windows import SECOND
+from tests.support import Warehouse, at, event
+
+TMake = Callable[..., Any]
+HOUR = 3600 * SECOND
+EVENTS = [event(n, at("03-01") + n * HOUR, action=f"000AA{n % 2}") for n in range(48)]
+BY_ID = "action_events_activations"
+
+
+@pytest.fixture
+def call(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> TMake:
+    """Calls ``load`` against a sandbox; returns its status."""
+
+    def call(sandbox: Sandbox, *words: str) -> int:
+        monkeypatch.setenv("SOURCES__NP6__API_KEY", sandbox.key)
+        monkeypatch.setenv("SOURCES__NP6__BASE_URL", sandbox.url)
+        where = ["--pipeline", warehouse.name, "--duckdb-file", str(warehouse.database)]
+        where += ["--pipelines-dir", str(warehouse.pipelines_dir), "--progress", "none"]
+        return main(["load", *words, *where])
+
+    return call
+
+
+def test_a_reload_keeps_the_rows_of_an_id_that_np6_has_deleted_and_says_so(
+    call: TMake, serve: TMake, warehouse: Warehouse, capsys: Any
+) -> None:
+    words = ("--start", "2024-03-01", "--action-ids", "000AA0,000AA1", "--resources", BY_ID)
+    assert call(serve(EVENTS, now=at("03-03")), *words) == 0
+    left = serve(EVENTS[2::2], now=at("03-03T01:00"))  # Without action 000AA1, and one event more.
+    capsys.readouterr()
+    assert call(left, *words, "--reload", "--yes") == 1
+    said = capsys.readouterr()
+    assert f"keeps its rows of before: {BY_ID} id 000AA1 (NP6 does not know it)." in said.err
+    assert said.err.count("NotFound: ") == 1
+    assert said.out.startswith("23 events loaded again into np6 of ")
+    assert "new event" not in said.out
+    assert warehouse.ids() == [one["id"] for one in EVENTS[1:]]
+
+
+def test_an_earlier_start_names_the_options_that_load_it_before_anything_else(
+    call: TMake, serve: TMake, capfd: Any
+) -> None:
+    sandbox = serve(EVENTS, now=at("03-03"))
+    assert call(sandbox, "--start", "2024-03-02", "--resources", "actions_events") == 0
+    capfd.readouterr()
+    assert call(sandbox, "--start", "2024-03-01", "--resources", "actions_events") == 1
+    said = capfd.readouterr()
+    assert said.err.startswith(
+        "EarlierStart: the start 2024-03-01T00:00:00Z lies before the first load's start"
+    )
+    span = "--start 2024-03-01T00:00:00Z --end 2024-03-02T00:00:00Z"
+    assert f"Load it with {span}." in said.err
+    assert call(sandbox, *span.split(), "--resources", "actions_events") == 0
