@@ -14,8 +14,9 @@ MATRICES := tests/sandbox tests/dialects tests/views/test_dialects.py tests/view
 STORIES := tests/adversary tests/destinations tests/faults tests/guest tests/scale \
 	tests/cli/test_erase.py tests/cli/test_retain.py tests/cli/test_robots.py \
 	tests/extract/test_robots.py
+# What another DuckDB could break: parsing, merges and kills within them, locks and errors.
 QUICK := tests/events/test_reader.py tests/events/test_rows.py tests/test_loading.py \
-	tests/extract/test_incremental.py tests/cli/test_gaps.py tests/cli/test_open_file.py
+	tests/cli/test_gaps.py tests/cli/test_open_file.py
 # Tests make thousands of small files: in memory, where there is room for them.
 IN_MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 4000000 { print "TMPDIR=/dev/shm" }')
 NOT_HERE := not soak and not destinations and not environments and not orchestrators
