@@ -16,7 +16,7 @@ from dlt.destinations.impl.duckdb.duck import DuckDbClient
 
 from .dlt_internals.jobs import file_of_later_job, has_parquet, keys_of, sql_job
 from .dlt_internals.packages import note_in_package
-from .tables.merge import MERGE, statements_from
+from .tables.merge import MERGE, ROW_OF_FILE, statements_from
 
 if TYPE_CHECKING:
     from dlt.common.destination.client import FollowupJobRequest, LoadJob
@@ -100,15 +100,25 @@ class DirectClient(DuckDbClient):
         known: dict[str, Any] = cast("Any", table)
         how, name = known[MERGE], known["name"]
         statements = statements_from(
-            source=f"read_parquet([{', '.join(map(_literal, files))}], union_by_name = true)",
+            source=_rows_of(files),
             target=self.sql_client.make_qualified_table_name(name),
             key=keys_of(table),
             by=how["by"],
             in_range_of_time=how["in_range_of_time"],
             tombstones=how["tombstones"],
-            stale=f"np6_stale_{uniq_id()}",
+            left_out=f"np6_left_out_{uniq_id()}",
         )
         return sql_job(name, statements)
+
+
+def _rows_of(files: Iterable[str]) -> str:
+    """The rows of Parquet files as SQL, with ``ROW_OF_FILE``."""
+    file, _ = ROW_OF_FILE
+    paths = ", ".join(map(_literal, files))
+    return (
+        f"read_parquet([{paths}], union_by_name = true, filename = '{file}',"
+        " file_row_number = true)"
+    )
 
 
 def _literal(path: str) -> str:

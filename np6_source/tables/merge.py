@@ -137,6 +137,10 @@ def how_rows_are_replaced(
     }
 
 
+ROW_OF_FILE = ("np6_file", "file_row_number")
+"""Columns of rows in files that say which row of which file each is."""
+
+
 def statements_from(
     source: str,
     target: str,
@@ -144,40 +148,47 @@ def statements_from(
     by: Sequence[str],
     in_range_of_time: bool,
     tombstones: bool,
-    stale: str,
+    left_out: str,
 ) -> list[str]:
-    """DuckDB's statements that merge rows that are not in a table of their own.
+    """DuckDB's statements that merge rows that are in files, not in a table.
 
     They do what dlt's merge does with ``destination_scope``, in one transaction for the same
-    reason.
+    reason. Rows that are not to be inserted are few: they are noted first, and all others then go
+    from the files into the table in the order of the files. A ``row_number`` over all rows, as
+    dlt has it, would gather and scatter all of them, and what is out of order compresses worse.
 
     Args:
-        source: Where the rows are, as SQL.
+        source: Where the rows are, as SQL; it gives the columns ``ROW_OF_FILE`` as well.
         target: The table, as SQL.
         key: Columns that identify a row.
         by: Columns by which rows go.
         in_range_of_time: Only rows in the range of time of the new ones are looked at.
         tombstones: Rows may only say that an event has none.
-        stale: A name for what is left out meanwhile.
+        left_out: A name for what is left out meanwhile.
     """
     time = REQUESTED_AT.name
     same = " AND ".join(f's."{column}" = t."{column}"' for column in by)
-    version = ", ".join(f'"{column}"' for column in (*by, time))
-    columns = ", ".join(f'"{column}"' for column in by)
-    staged = ", ".join(f's."{column}"' for column in (*by, time))
-    keys = ", ".join(f'"{column}"' for column in key)
-    new = f"(SELECT * FROM {source} ANTI JOIN {stale} USING ({version}))"
-    bound = f" AND {_in_range_of_time(TIMESTAMP.name, new)}" if in_range_of_time else ""
-    kept = f" AND {TOMBSTONE.column} IS DISTINCT FROM '{TOMBSTONE.value}'" if tombstones else ""
+    columns, keys = _quoted(by), _quoted(key)
+    row = ", ".join(ROW_OF_FILE)
+    kept = f"(SELECT * FROM {source} ANTI JOIN {left_out} USING ({row}))"
+    bound = f" AND {_in_range_of_time(TIMESTAMP.name, kept)}" if in_range_of_time else ""
+    no_tombstones = (
+        f" WHERE {TOMBSTONE.column} IS DISTINCT FROM '{TOMBSTONE.value}'" if tombstones else ""
+    )
     return [
-        f"CREATE TEMP TABLE {stale} AS SELECT DISTINCT"
-        f" {staged}"
+        f"CREATE TEMP TABLE {left_out} AS SELECT DISTINCT {row}"
         f" FROM {source} AS s JOIN {target} AS t ON {same}"
         f" WHERE t.{time} > s.{time} + {CLOCK_NOISE}"
         f" AND t.{time} > (SELECT min({time}) FROM {source}) + {CLOCK_NOISE}",
-        f"DELETE FROM {target} WHERE ({columns}) IN (SELECT {columns} FROM {new}){bound}",
-        f"INSERT INTO {target} BY NAME SELECT * EXCLUDE (np6_place) FROM (SELECT *, row_number()"
-        f" OVER (PARTITION BY {keys}"
-        f" ORDER BY {time} DESC) AS np6_place FROM {new}) WHERE np6_place = 1{kept}",
-        f"DROP TABLE {stale}",
+        f"DELETE FROM {target} WHERE ({columns}) IN (SELECT {columns} FROM {kept}){bound}",
+        f"INSERT INTO {left_out} SELECT {row} FROM (SELECT {row}, row_number()"
+        f" OVER (PARTITION BY {keys} ORDER BY {time} DESC) AS np6_place FROM {kept}"
+        f" SEMI JOIN (SELECT {keys} FROM {source} GROUP BY ALL HAVING count(*) > 1)"
+        f" USING ({keys})) WHERE np6_place > 1",
+        f"INSERT INTO {target} BY NAME SELECT * EXCLUDE ({row}) FROM {kept}{no_tombstones}",
+        f"DROP TABLE {left_out}",
     ]
+
+
+def _quoted(columns: Sequence[str]) -> str:
+    return ", ".join(f'"{column}"' for column in columns)
