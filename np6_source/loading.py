@@ -36,6 +36,7 @@ from .errors import RUN_ENDING, AlreadyRunning, Np6Error, listed, scope_name
 from .extract.selection import session_of
 from .isolation import has_given_lock, keep_apart, private_files
 from .ledger import note_not_loaded
+from .ledger_compaction import compact_once_a_day
 from .persons.erasing import finish as finish_erasures
 from .recheck import RecheckReport, recheck_when_due
 from .redaction import keep_rows_out_of_logs
@@ -168,11 +169,13 @@ def load(
                     _begin_reload(pipeline, make_source, reload_start)
                 else:
                     _check_tables(pipeline)
-            cutoff = _load_all(pipeline, make_source, stop_when, report, in_turn)
+            source = _load_all(pipeline, make_source, stop_when, report, in_turn)
+            cutoff = session_of(source).settings.cutoff
             if report.packages:
                 with (turn or in_turn)(pipeline):
                     fill_noted_columns(pipeline)
                     report.failures.extend(after_load(pipeline, views, materialize, message_key))
+                    _compact(pipeline, source, report.packages)
             if cutoff is not None and report.packages:
                 _remove_old(pipeline, cutoff, report, turn or in_turn)
         except (DatasetBusy, PipelineStepFailed) as error:
@@ -231,11 +234,11 @@ def _load_all(
     stop_when: Callable[[], object],
     report: LoadReport,
     in_turn: TTurn,
-) -> int | None:
+) -> DltSource:
     """Loads checkpoint by checkpoint until nothing is left, and ends a reload.
 
     Returns:
-        From when events are kept, by the source's retention, milliseconds since the epoch.
+        The source of the last checkpoint.
     """
     smaller: dict[str, Any] = {}
     done: set[str] = set()
@@ -264,7 +267,20 @@ def _load_all(
             break
     if not (report.stopped or any(f["kind"] != "NotFound" for f in report.failures)):
         finish_reload(pipeline, source, in_turn)
-    return session_of(source).settings.cutoff
+    return source
+
+
+def _compact(pipeline: dlt.Pipeline, source: DltSource, packages: int) -> None:
+    """Keeps the ledger short; the load is complete whether or not that works."""
+    recheck = session_of(source).settings.recheck
+    try:
+        compact_once_a_day(pipeline, source.name, recheck.days if recheck else 0, packages)
+    except Exception as error:  # Each driver has its own.
+        logger.warning(
+            "Rows of load_windows of days long past could not be joined (%s); nothing is lost, and"
+            " the first load of another day does it.",
+            type(error).__name__,
+        )
 
 
 def _remove_old(pipeline: dlt.Pipeline, cutoff: int, report: LoadReport, turn: TTurn) -> None:

@@ -515,7 +515,7 @@ LOAD_WINDOWS = Table(
         text(
             "purpose",
             "What the response was read for: load, backfill of a given span, fill of a gap, part of"
-            " a backfill, recheck of days",
+            " a backfill, recheck of days; joined: several rows of a day long past, added up",
         ),
         number("distinct_count", "Different ids among the events of the window"),
         number("outside_count", "Events outside the span that was requested; they are kept"),

@@ -26,6 +26,7 @@ MAY_KNOW_DLT = {
         "parts",
         "orchestration",
         "ledger",
+        "ledger_compaction",
         "row_counts",
         "lake",
         "duck",
