@@ -130,7 +130,9 @@ def _rows(
 def _domains(addresses: pa.ChunkedArray) -> pa.ChunkedArray:
     """What follows the last ``@``, in lower case, without a dot at its end; NULL without one."""
     has_domain = pc.match_substring(addresses, "@")
-    domains = pc.replace_substring_regex(addresses, r"(?s)^.*@|\.$", "")
+    domains = pc.replace_substring_regex(addresses, r"(?s)^.*@", "")
+    if pc.any(pc.ends_with(domains, ".")).as_py():
+        domains = pc.replace_substring_regex(domains, r"\.$", "")
     return pc.if_else(has_domain, pc.utf8_lower(domains), None)
 
 
