@@ -30,7 +30,7 @@ ENGINES_READY := build/engines/airflow/.ready build/engines/dagster/.ready
 .DEFAULT_GOAL := help
 .PHONY: help install demo run test test-matrices test-stories test-versions soak test-destinations \
 	test-orchestrators test-guest dlt-init-bundle lint format docs bench bench-memory bench-growth bench-latency \
-	bench-startup bench-parts bench-postgres bench-views report test-report clean
+	bench-startup bench-many bench-parts bench-postgres bench-views report test-report clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -166,6 +166,9 @@ bench-latency: $(READY) ## Measure many windows and many ids over a slow network
 
 bench-startup: $(READY) ## Measure a run that finds nothing new
 	@$(BIN)/python tests/benchmarks/startup.py $(ARGS)
+
+bench-many: $(READY) ## Measure a schedule every five minutes for a day, and 2,000 ids without news
+	@$(BIN)/python tests/benchmarks/many_small.py $(ARGS)
 
 bench-parts: $(READY) ## Measure what a part of a backfill costs, by workers and destination
 	@$(BIN)/python tests/benchmarks/parts.py $(ARGS)

@@ -48,8 +48,15 @@ def is_configuration(name: str) -> bool:
 class Warehouse:
     """A pipeline with its working folder and its DuckDB file in one folder."""
 
-    def __init__(self, folder: Path, name: str = "np6_test", database: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "np6_test",
+        database: Path | None = None,
+        destination: type[dlt.destinations.duckdb] = dlt.destinations.duckdb,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.destination = destination
         self.name = name
         self.folder = folder
         self.pipelines_dir = folder / "pipelines"
@@ -60,7 +67,7 @@ class Warehouse:
         """The pipeline, as a new process would find it."""
         return dlt.pipeline(
             self.name,
-            destination=dlt.destinations.duckdb(str(self.database)),
+            destination=self.destination(str(self.database)),
             dataset_name="np6",
             pipelines_dir=str(self.pipelines_dir),
         )

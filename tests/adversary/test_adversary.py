@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
+import dlt
 import pytest
 
+from np6_source.api import body
+from np6_source.duck import duckdb as without_staging
+from np6_source.extract import known_pieces, spool
 from tests.adversary.driver import FOREIGN, KEYS, Driver
 from tests.adversary.server import Fact, serving
 from tests.support import CommandLine, Warehouse
@@ -17,12 +22,19 @@ SECONDS = float(os.environ.get("NP6_ADVERSARY_SECONDS", "900"))
 FIRST_SEED = int(os.environ.get("NP6_ADVERSARY_SEED", "1000"))
 
 
-def play(seed: int, folder: Path, steps: int, kills: bool) -> Driver:
+def play(
+    seed: int,
+    folder: Path,
+    steps: int,
+    kills: bool,
+    destination: type[dlt.destinations.duckdb] = dlt.destinations.duckdb,
+) -> Driver:
     """Plays a seed to its end; the assertions are the driver's."""
     account: list[Fact] = []
     with serving({KEYS[0]: account, KEYS[1]: account, FOREIGN: []}) as api:
         command_line = CommandLine(folder)
-        driver = Driver(seed, api, Warehouse(folder, "adversary"), command_line)
+        warehouse = Warehouse(folder, "adversary", destination=destination)
+        driver = Driver(seed, api, warehouse, command_line)
         for _ in range(steps):
             driver.step(kills)
         driver.end()
@@ -40,3 +52,19 @@ def test_sequences_with_kills_lose_and_repeat_nothing(tmp_path: Path) -> None:
     while time.monotonic() < deadline:
         play(seed, tmp_path / str(seed), steps=20, kills=True)
         seed += 1
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [FIRST_SEED, FIRST_SEED + 1])
+@pytest.mark.parametrize("destination", [dlt.destinations.duckdb, without_staging])
+def test_neither_do_files_of_tables_and_known_pieces(
+    seed: int, destination: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As responses of hundreds of megabytes are: every table is a file, every response has pieces.
+    monkeypatch.setattr(spool, "IN_MEMORY", 0)
+    monkeypatch.setattr(spool, "FEWEST_IMPORTED", 1)
+    monkeypatch.setattr(known_pieces, "FEWEST", 1)
+    monkeypatch.setattr(body, "SMALLEST_BY_CONTENT", 2_000)
+    monkeypatch.setattr(body, "EVENTS_BY_CONTENT", 4)
+    # Killed are scripts, with the sizes of their own.
+    play(seed, tmp_path, steps=15, kills=True, destination=destination)

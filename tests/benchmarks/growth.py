@@ -2,8 +2,8 @@
 
 Increments of the same size go into one DuckDB file, each through ``pipeline.run`` with its cursor,
 in a process of its own. Then the same within one overlap, which every run reads again. Then the
-merge into a table that holds millions of events already; those are copied in with SQL, as only
-their number matters.
+merge into a table that holds millions of events already, and what reading it costs; those are
+copied in with SQL, as only their number matters.
 """
 
 from __future__ import annotations
@@ -11,24 +11,30 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import duckdb
-from measuring import MB, bytes_in, machine
+from measuring import MB, bytes_in, machine, run_measured
 from one_load import Task, load_alone
+from picture import as_svg
 from prepared import BUILD
-from table import as_text, say, say_checks
+from reads import VIEWS
+from table import as_markdown, as_text, say, say_checks
 from targets import (
+    GAPS_SECONDS,
     LAST_TO_SECOND_IN_OVERLAP,
     LAST_TO_SECOND_INCREMENT,
     OVERLAP_MEMORY_BYTES,
+    Check,
     at_most,
     exit_status,
 )
@@ -39,6 +45,12 @@ DAYS = 20
 """Days the increments cover; they lie within the 30 days of a first load's default start."""
 WITHIN_OVERLAP = timedelta(minutes=9)
 """What the increments cover that lie within one overlap of ten minutes."""
+BASE = 100_000
+"""Events that are copied as often as it takes."""
+BYTES_PER_EVENT = 150
+"""What an event takes in the file, with its hit; about."""
+FREE_BYTES = 30_000_000_000
+"""What must stay free on the disk."""
 SMOOTHED = 3
 """Increments whose median stands for the second, and for the last."""
 
@@ -66,32 +78,45 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=100_000, help="per increment")
     parser.add_argument("--overlapping", type=int, default=10, help="increments in one overlap")
     parser.add_argument(
-        "--prefill", type=int, default=10_000_000, help="events in the table; 0: leave that out"
+        "--sizes",
+        type=_sizes,
+        default=(10_000_000,),
+        metavar="N,N",
+        help="events in the table before further increments; 0: leave that out",
     )
-    parser.add_argument("--prefilled-increments", type=int, default=3)
+    parser.add_argument("--prefilled-increments", type=int, default=3, help="per size")
     parser.add_argument("--json", type=Path, default=BUILD / "growth.json")
+    parser.add_argument(
+        "--page",
+        type=Path,
+        help="put the kept results (--json) into this page, and a picture beside it; measure"
+        " nothing",
+    )
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints, and gives exit status 1 where a target is missed."""
     options = parse(arguments)
-    found: dict[str, Any] = {"machine": machine(), "events": options.events}
+    if options.page:
+        write_page(options.page, json.loads(options.json.read_text("utf-8")))
+        return 0
+    found: dict[str, Any] = {
+        "measured_at": datetime.now().astimezone().date().isoformat(),
+        "machine": machine(),
+        "events": options.events,
+    }
     BUILD.mkdir(parents=True, exist_ok=True)
     say(f"{options.increments} increments of {options.events:,} events:")
-    found["increments"] = _series(options.increments, options.events, prefill=0)
+    found["increments"] = _series(options.increments, options.events)
     if options.overlapping:
         say()
         say(f"{options.overlapping} increments within one overlap:")
-        found["overlapping"] = _series(
-            options.overlapping, options.events, prefill=0, span=WITHIN_OVERLAP
-        )
-    if options.prefill:
+        found["overlapping"] = _series(options.overlapping, options.events, span=WITHIN_OVERLAP)
+    if options.sizes:
         say()
-        say(f"With {options.prefill:,} events in the table before the second:")
-        found["prefilled"] = _series(
-            1 + options.prefilled_increments, options.events, options.prefill
-        )
+        say(f"On top of {', '.join(f'{size:,}' for size in options.sizes)} events:")
+        found["on_top"] = _on_top(options.sizes, options.prefilled_increments, options.events)
     options.json.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     seconds = [step["seconds"] for step in found["increments"]]
     second_increment = statistics.median(seconds[1 : 1 + SMOOTHED] or seconds)
@@ -111,31 +136,86 @@ def main(arguments: Sequence[str] | None = None) -> int:
         peak = max(step["peak_bytes"] for step in found["overlapping"])
         text = f"peak memory of these under {OVERLAP_MEMORY_BYTES // MB} MB"
         checks.append(at_most(text, peak / MB, OVERLAP_MEMORY_BYTES / MB, "{:.0f} MB"))
-    if options.prefill:
-        full = statistics.median(step["seconds"] for step in found["prefilled"][1:])
-        checks.append(
-            at_most(
-                f"on top of {options.prefill:,} events at most {LAST_TO_SECOND_INCREMENT:g} times"
-                f" the second (median of {options.prefilled_increments})",
-                full / second_increment,
-                LAST_TO_SECOND_INCREMENT,
-            )
-        )
+    checks += _checks_on_top(found.get("on_top", ()), second_increment)
     say_checks(checks)
     say(f"Results are in {options.json}.")
     return exit_status(checks)
 
 
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(sorted(size for size in map(int, text.split(",")) if size))
+
+
+def _checks_on_top(found: Sequence[dict[str, Any]], second_increment: float) -> Iterator[Check]:
+    """Increments, and the proof of what is loaded, on top of many events."""
+    for size in found:
+        cost = statistics.median(step["seconds"] for step in size["increments"])
+        text = f"on top of {size['rows']:,} events at most {LAST_TO_SECOND_INCREMENT:g} times"
+        yield at_most(f"{text} the second", cost / second_increment, LAST_TO_SECOND_INCREMENT)
+        text = f"what is loaded is proven within {GAPS_SECONDS:g} s of CPU there"
+        yield at_most(text, size["reads"]["gaps"]["cpu_seconds"], GAPS_SECONDS, "{:.1f} s")
+
+
 def _series(
-    increments: int, events: int, prefill: int, span: timedelta = timedelta(days=DAYS)
+    increments: int, events: int, span: timedelta = timedelta(days=DAYS)
 ) -> list[dict[str, Any]]:
-    """Loads increments one after the other; the table is filled up after the first.
+    """Loads increments one after the other.
 
     Args:
         increments: How many.
         events: Events of each.
-        prefill: Events to fill the table up with; 0: none.
         span: What all of them cover together.
+    """
+    with _growing(increments, events, span) as (_, load):
+        measured = [load() for _ in range(increments)]
+    say(as_text(HEADER, map(_row, measured)))
+    return measured
+
+
+def _on_top(sizes: Sequence[int], increments: int, events: int) -> list[dict[str, Any]]:
+    """Loads increments into a table that is filled up before, and reads it; size after size.
+
+    A size that would leave less than ``FREE_BYTES`` of the disk is left out, and said.
+    """
+    found, filled = [], 0
+    with _growing(1 + increments * len(sizes), events, timedelta(days=DAYS)) as (folder, load):
+        database = folder / "account.duckdb"
+        load()
+        for size in sizes:
+            # DuckDB needs the room of what it copies once more until it is written down.
+            if shutil.disk_usage(folder).free - 2 * size * BYTES_PER_EVENT < FREE_BYTES:
+                say(f"{size:,} events are left out: the disk has no room.")
+                break
+            _elsewhere(_fill, database, size - filled, len(found))
+            added, filled = size - filled, size
+            steps = [load(added if not number else 0) for number in range(increments)]
+            say(as_text(HEADER, map(_row, steps)))
+            command = [sys.executable, str(Path(__file__).with_name("reads.py").resolve())]
+            cost = run_measured([*command, str(database), str(folder / "pipelines")], folder)
+            if cost.status:
+                raise SystemExit(cost.output[-2000:])
+            reads = json.loads(cost.output.strip().splitlines()[-1])
+            say(
+                "  ".join(f"{name} {took['cpu_seconds']:.1f} s CPU" for name, took in reads.items())
+            )
+            found.append(
+                {
+                    "rows": steps[-1]["rows"],
+                    "increments": steps,
+                    "reads": reads,
+                    "reads_peak_bytes": cost.memory_bytes,
+                }
+            )
+    return found
+
+
+@contextmanager
+def _growing(
+    increments: int, events: int, span: timedelta
+) -> Iterator[tuple[Path, Callable[..., dict[str, Any]]]]:
+    """An account in increments, and a function that loads the next of them.
+
+    It takes how many events were added to the table otherwise since the last.
 
     Raises:
         AssertionError: The table does not hold exactly what was served.
@@ -144,14 +224,18 @@ def _series(
     start = today - timedelta(days=DAYS + 2)
     step = span / increments
     account = mass_mailing_account(events * increments, start=start, end=start + span, stored=False)
-    measured = []
     with (
         tempfile.TemporaryDirectory(dir=BUILD.resolve(), prefix="growth-") as name,
         Sandbox(account, gzip=False) as sandbox,
     ):
         folder = Path(name)
         database, pipelines = folder / "account.duckdb", folder / "pipelines"
-        for number in range(1, increments + 1):
+        number = expected = 0
+
+        def load(added: int = 0) -> dict[str, Any]:
+            nonlocal number, expected
+            number += 1
+            expected += events + added
             end = start + step * number
             task = Task(
                 sandbox.url,
@@ -162,9 +246,8 @@ def _series(
             )
             told, cost = load_alone(task, folder)
             rows, ids, ledger = _elsewhere(_counts, database)
-            filled = prefill if number > 1 else 0
-            assert rows == ids == filled + events * number, f"{rows:,} rows, {ids:,} ids"
-            figures = {
+            assert rows == ids == expected, f"{rows:,} rows, {ids:,} ids, not {expected:,}"
+            return {
                 **told,
                 "number": number,
                 "cpu_seconds": cost.cpu_seconds,
@@ -174,12 +257,9 @@ def _series(
                 "pipeline_bytes": bytes_in(pipelines),
                 "ledger_rows": ledger,
             }
-            measured.append(figures)
-            if number == 1 and prefill:
-                _elsewhere(_fill, database, prefill)
+
+        yield folder, load
     account.close()
-    say(as_text(HEADER, map(_row, measured)))
-    return measured
 
 
 def _elsewhere(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -214,22 +294,83 @@ def _counts(database: Path) -> tuple[int, int, int]:
     return found[0], found[1], found[2]
 
 
-def _fill(database: Path, events: int) -> None:
-    """Copies what is there under other ids, and at earlier times, until so many were added."""
+def _fill(database: Path, events: int, round_number: int) -> None:
+    """Copies what came last under other ids, and at earlier times, until so many were added."""
     with duckdb.connect(str(database)) as connection:
         connection.execute("SET enable_progress_bar = false")
+        counted = connection.execute("SELECT count(*) FROM np6.events").fetchone()
+        base = min(BASE, counted[0] if counted else 0)
         for table, key in (("events", "id"), ("events__hits", "event_id")):
             connection.execute(
                 f"""INSERT INTO np6.{table} BY NAME
                 SELECT held.* REPLACE (
-                    md5(concat({key}, copy))::UUID::VARCHAR AS {key},
+                    md5(concat({key}, {round_number}, '/', copy))::UUID::VARCHAR AS {key},
                     timestamp - to_days(copy::INTEGER) AS timestamp
-                ) FROM range(1, (
-                    SELECT {events} // count(*) + 2 FROM np6.{table})) AS copies(copy),
-                    (FROM np6.{table} ORDER BY {key}) AS held
+                ) FROM range(1, {events // base + 2}) AS copies(copy),
+                    (FROM np6.{table} ORDER BY timestamp DESC, {key} LIMIT {base}) AS held
                 LIMIT {events}"""
             )
         connection.execute("CHECKPOINT")
+
+
+# --- The page ---
+
+BEGIN = "<!-- results of make bench-growth: begin -->"
+END_OF = "<!-- results of make bench-growth: end -->"
+
+
+def write_page(page: Path, results: dict[str, Any]) -> None:
+    """Puts results between a page's marks, and their picture beside it.
+
+    Args:
+        page: The page.
+        results: What ``main`` keeps.
+    """
+    before, _, rest = page.read_text("utf-8").partition(BEGIN)
+    _, mark, after = rest.partition(END_OF)
+    if not mark:
+        raise SystemExit(f"The page has no {BEGIN} and {END_OF}.")
+    sizes = results["on_top"]
+    header = ("events in the file", "increment", "extract", "load", "peak MB", "gaps", *VIEWS, "MB")
+    rows = []
+    for size in sizes:
+        median = _median(size)
+        rows.append(
+            (
+                f"{size['rows']:,}",
+                f"{median('cpu_seconds'):.1f}",
+                *(
+                    f"{statistics.median(s['steps'][step] for s in size['increments']):.1f}"
+                    for step in ("extract", "load")
+                ),
+                f"{max(step['peak_bytes'] for step in size['increments']) / MB:.0f}",
+                *(f"{size['reads'][name]['cpu_seconds']:.1f}" for name in ("gaps", *VIEWS)),
+                f"{size['increments'][-1]['database_bytes'] / MB:,.0f}",
+            )
+        )
+    lines = {
+        "an increment": [(size["rows"] / 1e6, _median(size)("cpu_seconds")) for size in sizes],
+        **{
+            name: [(size["rows"] / 1e6, size["reads"][name]["cpu_seconds"]) for size in sizes]
+            for name in ("gaps", *VIEWS)
+        },
+    }
+    picture = page.with_name("growth.svg")
+    title = f"CPU seconds by events in one DuckDB file ({results['events']:,} events an increment)"
+    picture.write_text(as_svg(title, "million events", "CPU seconds", lines), "utf-8")
+    text = (
+        "![CPU seconds of an increment, of gaps and of views, by events in the file]"
+        f"({picture.name})"
+        f"\n\n{as_markdown(header, rows)}\n\nIncrements of {results['events']:,} events, medians"
+        f" of {len(sizes[0]['increments'])}, {results['measured_at']},"
+        f" {results['machine']['cores']} cores. CPU seconds, of extract and load seconds;"
+        " `gaps` and the views read everything."
+    )
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END_OF}{after}", "utf-8")
+
+
+def _median(size: dict[str, Any]) -> Callable[[str], float]:
+    return lambda name: statistics.median(step[name] for step in size["increments"])
 
 
 if __name__ == "__main__":

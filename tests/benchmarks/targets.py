@@ -38,6 +38,9 @@ TIMES_INSERTS = 2.5
 LAST_TO_SECOND_INCREMENT = 1.3
 """Largest ratio of the last increments' cost to the second ones', and of those on top of many."""
 
+GAPS_SECONDS = 20.0
+"""Most CPU seconds to prove what is loaded, however many events there are; see ``growth``."""
+
 LAST_TO_SECOND_IN_OVERLAP = 1.6
 """Largest ratio of the last increment's CPU seconds to the second's, all within one overlap."""
 
@@ -48,6 +51,12 @@ PARALLEL_TO_SEQUENTIAL = 0.25
 """Largest ratio of the time with default concurrency to the time one request after the other."""
 MOST_LOAD_JOBS = 20
 """Load jobs a run of a thousand windows may make; there are seven tables."""
+
+LAST_TO_FIRST_RUN = 1.3
+"""Largest ratio of the cost of a day's last scheduled runs to that of its first."""
+LEDGER_ROWS_A_DAY = 3
+"""Rows that a resource's day may have in the ledger once it is long past: one, and what lies over
+its midnights."""
 
 IDLE_RUN_SECONDS = 2.0
 """Most seconds that a run without news may take beyond an empty pipeline's."""

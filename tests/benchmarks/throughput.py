@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from catalogue import OURS, QUICK, WAYS, Way
+from catalogue import OURS, QUICK, SMALLER, WAYS, Way
 from environments import Unavailable, interpreter, reason, source_tree, versions
 from measuring import MB, bytes_in, machine, run_measured
 from prepared import BUILD, END, PROJECT, START, hits_file, iso
@@ -154,6 +154,7 @@ def measure(ways: Sequence[Way], events: int, repeats: int, timeout: float) -> d
             "lands": way.lands,
             "versions": {},
             "unavailable": None,
+            "scaled_from": way.scaled_from if way.scaled_from and events > max(SMALLER) else None,
             "runs": [],
         }
         try:
@@ -175,10 +176,11 @@ def measure(ways: Sequence[Way], events: int, repeats: int, timeout: float) -> d
                 entry = found[way.name]
                 if entry["unavailable"] or any(run["error"] for run in entry["runs"]):
                     continue
-                if way.once and repeat:
-                    continue
                 tree = trees[way.name]
-                run = _run(way, pythons[way.name], tree, served, events, timeout)
+                if entry["scaled_from"]:
+                    run = _scaled(way, pythons[way.name], tree, events, timeout)
+                else:
+                    run = _run(way, pythons[way.name], tree, served, events, timeout)
                 entry["runs"].append(run)
                 told = run["error"] or f"{run['seconds']:.2f} s"
                 say(f"  round {repeat + 1}: {way.name}: {told}")
@@ -207,6 +209,42 @@ def _bare_download(served: Served) -> tuple[float, float]:
         while connection.recv_into(buffer):
             pass
     return time.monotonic() - started, served.cpu_seconds() - cpu_before
+
+
+def _scaled(
+    way: Way, python: Path, tree: Path | None, events: int, timeout: float
+) -> dict[str, Any]:
+    """A run with fewer events twice, and what that comes to with all of them."""
+    assert way.scaled_from is not None
+    runs = []
+    for fewer in way.scaled_from:
+        with serving(hits_file(fewer).resolve(), START) as served:
+            runs.append(_run(way, python, tree, served, fewer, timeout))
+        if runs[-1]["error"]:
+            return runs[-1]
+    return drawn_out(*runs, *way.scaled_from, events)
+
+
+def drawn_out(
+    small: dict[str, Any], large: dict[str, Any], fewest: int, fewer: int, events: int
+) -> dict[str, Any]:
+    """What two runs come to with more events, in a straight line through both.
+
+    What a run costs whatever the number of events, its start above all, counts once so.
+
+    Args:
+        small: Figures of the run with fewest events.
+        large: Figures of the other.
+        fewest: Events of the first.
+        fewer: Events of the second.
+        events: How many events to draw the line to.
+    """
+    further = (events - fewer) / (fewer - fewest)
+    found = {
+        name: large[name] + further * (large[name] - small[name])
+        for name in ("seconds", "cpu_seconds", "peak_bytes", "database_bytes")
+    }
+    return large | found | {"largest_process_bytes": 0, "measured": [small, large]}
 
 
 def _run(
@@ -293,12 +331,13 @@ def _rows(results: dict[str, Any]) -> Iterable[list[str]]:
         if fault:
             yield [way["title"], *["-"] * (len(HEADER) - 2), "no figures, see below"]
             continue
+        title = f"{way['title']} (drawn out, see below)" if way.get("scaled_from") else way["title"]
         runs = way["runs"]
         seconds = [run["seconds"] for run in runs]
         median = statistics.median(seconds)
         ratio = _ratio(results, way["name"])
         yield [
-            way["title"],
+            title,
             f"{median:.1f}",
             f"{min(seconds):.1f} - {max(seconds):.1f}",
             f"{statistics.median(run['cpu_seconds'] for run in runs):.1f}",
@@ -327,10 +366,16 @@ def _notes(results: dict[str, Any]) -> Iterable[str]:
     )
     yield (
         "Seconds are those of the whole process, start and imports included. Ratios are medians"
-        " of the rounds' ratios; what takes minutes was measured in the first round only. Peak"
-        " memory is the resident memory of the process tree, sampled every 50 ms, or the kernel's"
-        " peak of its largest process if that is more."
+        " of the rounds' ratios. Peak memory is the resident memory of the process tree, sampled"
+        " every 50 ms, or the kernel's peak of its largest process if that is more."
     )
+    for way in results["ways"]:
+        if sizes := way.get("scaled_from"):
+            small, large = sizes
+            yield (
+                f"{way['name']} was measured with {small:,} and {large:,} events; its figures are"
+                " a straight line through both, drawn out to as many as the others'."
+            )
     best = min(results["download_seconds"])
     yield f"The server is not the bottleneck: a bare download of the answer takes {best:.2f} s."
     for way in results["ways"]:
