@@ -19,6 +19,8 @@ from tests.support import CommandLine, Warehouse
 
 SECONDS = float(os.environ.get("NP6_ADVERSARY_SECONDS", "900"))
 """How long the soak goes on with new seeds."""
+STEPS = int(os.environ.get("NP6_ADVERSARY_STEPS", "15"))
+"""Of a sequence of ``test_neither_do_files_of_tables_and_known_pieces``."""
 FIRST_SEED = int(os.environ.get("NP6_ADVERSARY_SEED", "1000"))
 
 
@@ -60,6 +62,20 @@ def test_sequences_with_kills_lose_and_repeat_nothing(tmp_path: Path) -> None:
 def test_neither_do_files_of_tables_and_known_pieces(
     seed: int, destination: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    used = {"files": 0, "known pieces": 0}
+    known_contents, files_of = known_pieces.KnownPiece.contents, spool.TableStash.files
+
+    def counted_contents(piece: Any, number: int) -> Any:
+        used["known pieces"] += 1
+        return known_contents(piece, number)
+
+    def counted_files(stash: Any) -> Any:
+        files = files_of(stash)
+        used["files"] += len(files)
+        return files
+
+    monkeypatch.setattr(known_pieces.KnownPiece, "contents", counted_contents)
+    monkeypatch.setattr(spool.TableStash, "files", counted_files)
     # As responses of hundreds of megabytes are: every table is a file, every response has pieces.
     monkeypatch.setattr(spool, "IN_MEMORY", 0)
     monkeypatch.setattr(spool, "FEWEST_IMPORTED", 1)
@@ -67,4 +83,6 @@ def test_neither_do_files_of_tables_and_known_pieces(
     monkeypatch.setattr(body, "SMALLEST_BY_CONTENT", 2_000)
     monkeypatch.setattr(body, "EVENTS_BY_CONTENT", 4)
     # Killed are scripts, with the sizes of their own.
-    play(seed, tmp_path, steps=15, kills=True, destination=destination)
+    driver = play(seed, tmp_path, steps=STEPS, kills=True, destination=destination)
+    assert used["files"] > 0
+    assert used["known pieces"] > 0 or driver.overlap < 60
