@@ -281,10 +281,12 @@ UNION ALL SELECT 'no news', resource, '', json_object('what', what, 'lowest', su
   'since', (coalesce(any_value(last_event), min(h) - 1) + 1) * any_value(bucket)) FROM recent
   WHERE h > coalesce(last_event, 0) GROUP BY resource, what
   HAVING count(*) FILTER (lowest > 0) >= 3 AND sum(lowest) >= 20
-UNION ALL SELECT 'low', resource, '', json_object('what', what, 'hours', count(*),
-  'n', sum(n)::BIGINT, 'lowest', sum(lowest)::BIGINT) FROM recent
-  WHERE bucket = 3600 AND h > newest - 48 AND weeks >= 3 AND lowest >= 5 GROUP BY resource, what
-  HAVING count(*) >= 16 AND count(*) FILTER (n < .25 * lowest) >= .75 * count(*)
+UNION ALL SELECT 'low', resource, '', json_object('what', what,
+  'hours', count(*) * any_value(bucket) // 3600, 'n', sum(n)::BIGINT,
+  'lowest', sum(lowest)::BIGINT) FROM recent
+  WHERE h > newest - 172800 // bucket AND weeks >= 3 AND lowest >= 5 GROUP BY resource, what
+  -- no hour makes up for others: a mailing hides nothing
+  HAVING count(*) * any_value(bucket) >= 57600 AND 3 * sum(least(n, lowest)) < sum(lowest)
 UNION ALL SELECT 'capped', resource, scope_id, json_object('n', n, 'windows', windows) FROM capped
   WHERE (windows >= 3 AND n = most) OR (windows >= 5 AND n >= (SELECT max(n) FROM responses w
     WHERE w.resource = capped.resource AND w.scope_id = capped.scope_id AND w.r >= first))
