@@ -1,9 +1,9 @@
 """What a load says of alarms when it has caught up, and whom it tells.
 
-Alarms do not change what was loaded. One that is new goes to the Slack channel that dlt's
-configuration names (``[runtime]`` ``slack_incoming_hook``): dlt itself sends it nothing (1.31). New
-is what was not on at the last request of the package before, by the same rules: nothing is
-remembered.
+Alarms do not change what was loaded. One that is new goes to the Slack channel and to the Sentry
+project that dlt's configuration names (``[runtime]`` ``slack_incoming_hook``, ``sentry_dsn``): dlt
+itself sends Slack nothing (1.31), and starts Sentry's client. New is what was not on at the last
+request of the package before, by the same rules: nothing is remembered.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ FAIL_ON = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
 
 SLACK_WAIT = 10.0
 """Seconds that a message may take: dlt's function sets no limit (1.31)."""
+SENTRY_WAIT = 5.0
+"""Seconds that events may take to leave; a process that ends soon would take them along."""
 
 
 def alarms_of_load(pipeline: dlt.Pipeline) -> tuple[Alarm, ...]:
@@ -87,6 +89,8 @@ def _tell(pipeline: dlt.Pipeline, new: Sequence[Alarm]) -> None:
         thread.join(SLACK_WAIT)
         if thread.is_alive():
             logger.warning("Slack did not take the message about alarms within %.0f s.", SLACK_WAIT)
+    if pipeline.run_context.runtime_config.sentry_dsn:
+        _to_sentry(new)
 
 
 def _to_slack(hook: str, text: str) -> None:
@@ -94,3 +98,18 @@ def _to_slack(hook: str, text: str) -> None:
         send_slack_message(hook, text, is_markdown=False)
     except Exception as error:  # Its text may have the hook, which is a secret.
         logger.warning("Slack did not take the message about alarms: %s", type(error).__name__)
+
+
+def _to_sentry(new: Sequence[Alarm]) -> None:
+    """One event for each, by the client that dlt has started for the configured project."""
+    # dlt refuses a DSN where the package is not there.
+    import sentry_sdk
+
+    for alarm in new:
+        with sentry_sdk.new_scope() as scope:
+            scope.set_tag("np6.rule", alarm.rule)
+            scope.set_tag("np6.resource", alarm.resource)
+            # Alarms of one kind are one issue, however their figures differ.
+            scope.fingerprint = ["np6_source", alarm.rule, alarm.resource, alarm.scope_id]
+            scope.capture_message(f"np6_source: {alarm}", level=alarm.severity)
+    sentry_sdk.flush(timeout=SENTRY_WAIT)

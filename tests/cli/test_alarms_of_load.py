@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -109,3 +112,69 @@ def test_a_channel_that_is_not_there_fails_nothing(
     assert alarm.rule == "unknown"
     assert "Slack did not take the message" in caplog.text
     assert "a-secret-path" not in caplog.text
+
+
+@pytest.fixture
+def sentry() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A project's DSN, and the events that it has received."""
+    received: list[dict[str, Any]] = []
+
+    class Project(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            lines = gzip.decompress(body).splitlines()
+            headers = map(json.loads, lines[1::2])
+            for header, line in zip(headers, lines[2::2], strict=False):
+                if header.get("type") == "event":
+                    received.append(json.loads(line))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing on standard error."""
+
+    with HTTPServer(("127.0.0.1", 0), Project) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://public@127.0.0.1:{server.server_port}/1", received
+        server.shutdown()
+        thread.join()
+
+
+IN_A_PROCESS = """
+import sys, dlt
+from np6_source.cli.alarms_of_load import alarms_of_load
+name, folder, file = sys.argv[1:]
+destination = dlt.destinations.duckdb(file)
+pipeline = dlt.pipeline(name, destination=destination, dataset_name="np6", pipelines_dir=folder)
+print(len(alarms_of_load(pipeline)))
+"""
+
+
+@pytest.mark.usefixtures("loaded")
+def test_sentry_hears_of_an_alarm_once(
+    warehouse: Warehouse, command_line: Any, sentry: tuple[str, list[dict[str, Any]]]
+) -> None:
+    dsn, received = sentry
+
+    def look() -> str:
+        where = (warehouse.name, str(warehouse.pipelines_dir), str(warehouse.database))
+        ended = subprocess.run(
+            [sys.executable, "-c", IN_A_PROCESS, *where],
+            env=command_line.environment | {"RUNTIME__SENTRY_DSN": dsn},
+            cwd=command_line.folder,
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout.strip()
+
+    warehouse.execute(PACKAGE.format(number=1, types='{"dismiss":7}'))
+    assert look() == "1"
+    (alarm,) = [one for one in received if "np6_source" in str(one.get("message"))]
+    assert alarm["level"] == "warning"
+    assert "'dismiss'" in alarm["message"]
+    assert alarm["tags"]["np6.rule"] == "unknown"
+    warehouse.execute(PACKAGE.format(number=2, types='{"hit":7}'))
+    assert look() == "1"
+    assert len([one for one in received if "np6_source" in str(one.get("message"))]) == 1
