@@ -125,10 +125,10 @@ class EventStream:
     def batches(self) -> Iterator[pa.Array]:
         """Gives the payloads' JSON in Arrow arrays of text or bytes, each after a comma."""
         buckets = [bucket for bucket, _ in self._buckets]
-        order = "position"
+        order = f"{self.query.moment()}, position" if self.query.moving else "position"
         if self.query.sort == "desc":
             buckets.reverse()
-            order = "position DESC"
+            order = f"{self.query.moment()} DESC, position DESC"
         elif self.query.sort is None and buckets:
             # The latest event first, the others mixed: never in ascending order by chance.
             *others, latest = buckets

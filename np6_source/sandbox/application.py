@@ -239,15 +239,20 @@ class Application:
         body = json_body(await request.read()) if asked.endpoint.sends_items_events else None
         query = event_query(asked, scope, dict(request.query), body, self._count, self.variants)
         if not asked.endpoint.confirmed and self.variants.unconfirmed != "there":
+            if self.variants.unconfirmed == "empty":
+                return self._respond(request, 200, b"[]")
             return self._respond(request, int(self.variants.unconfirmed))
         is_scoped = asked.id_column is not None and scope is not None
         may_miss = is_scoped and self.variants.unknown_ids != "empty"
         if may_miss and not await self._in_thread(self.account.knows, asked.id_column, scope):
             return self._respond(request, int(self.variants.unknown_ids))
         now = self.clock.milliseconds()
+        if now // MINUTE % 60 < self.variants.silent_minutes:
+            return self._respond(request, 200, b"[]")
+        behind = self.variants.replica_seconds * SECOND if self._count % 2 else 0
         query = replace(
             query,
-            visible_until=now,
+            visible_until=now - behind,
             sort=None if "unsorted" in struck else query.sort,
             limit=self.variants.row_cap or None,
         )
@@ -259,6 +264,9 @@ class Application:
         if oversize:
             stream.close()
             return self._respond(request, oversize.status or 413, faults=oversize)
+        if self.variants.too_large != "no" and stream.event_count > self.variants.most_rows:
+            stream.close()
+            return self._respond(request, int(self.variants.too_large))
         exchange: Exchange = self._exchanges[id(request)]
         exchange.event_count = stream.event_count
         if stream.left_out and self.variants.cap_said == "link":
@@ -270,7 +278,7 @@ class Application:
             return self._respond(request, 204 if self.variants.no_events == "204" else 200)
         batches: Iterator[pa.Array] = stream.batches()
         if is_varied(asked, self.variants):
-            batches = varied(batches, asked, self.variants, self._count)
+            batches = varied(batches, asked, self.variants, self._count, now)
         return await self._stream(
             request,
             plain_body(batches, struck, now, asked.type),
@@ -290,6 +298,7 @@ class Application:
     ) -> web.StreamResponse:
         exchange: Exchange = self._exchanges[id(request)]
         compress = self.gzip and accepts_gzip(request.headers.get("Accept-Encoding", ""))
+        compress = {"asked": compress, "always": True, "never": False}[self.variants.compression]
         claim = compress
         if "gzip_claimed" in struck:
             compress, claim = False, True
@@ -447,8 +456,10 @@ class Application:
         response.headers.update(exchange.headers)
         if self.meter and self.meter.limit.headers and exchange.allowance:
             reset = exchange.allowance.reset_seconds
-            if self.meter.limit.reset == "epoch":
+            if self.meter.limit.reset != "seconds":
                 reset += self.clock.milliseconds() / 1000
+            if self.meter.limit.reset == "epoch_ms":
+                reset *= 1000
             response.headers["X-RateLimit-Limit"] = str(self.meter.limit.requests)
             response.headers["X-RateLimit-Remaining"] = str(exchange.allowance.remaining)
             response.headers["X-RateLimit-Reset"] = str(-int(-reset // 1))

@@ -22,13 +22,14 @@ class RateLimit:
         requests: How many.
         seconds: The span.
         headers: Whether the three headers are sent.
-        reset: ``X-RateLimit-Reset`` in seconds from now, or seconds since the epoch.
+        reset: ``X-RateLimit-Reset`` in seconds from now, or in seconds or milliseconds since the
+            epoch.
     """
 
     requests: int
     seconds: float = 1.0
     headers: bool = True
-    reset: Literal["seconds", "epoch"] = "seconds"
+    reset: Literal["seconds", "epoch", "epoch_ms"] = "seconds"
 
     @classmethod
     def parse(cls, text: str) -> RateLimit:

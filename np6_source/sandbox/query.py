@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 TSort = Literal["asc", "desc"]
+TDelay = Literal["none", "constant", "exponential", "batches", "nine_days"]
+
+_SECOND, _HOUR, _DAY = 1_000, 3_600_000, 86_400_000
 
 ROBOT_CLASSES = ("genericrobot", "mpp", "gsr")
 """The robot classes of the reference: generic robots, Apple's mail privacy proxy, Google's security
@@ -76,6 +80,12 @@ class EventQuery:
         by_activation: ``start`` and ``end`` bound the activation that an event belongs to.
         published_from: No events with an earlier timestamp.
         published_until: No events with this timestamp, or a later one.
+        delay: How long after ``visible_at`` an event can be read.
+        delay_seconds: How long that is, see ``Variants``.
+        vanishing: Percent of the events that are gone a day after their timestamp.
+        moving: Percent of the events that are dated a second later from the next day on.
+        whole_seconds: Timestamps are cut to the second.
+        now: The time by which events vanish and move.
     """
 
     start: int | None = None
@@ -97,22 +107,48 @@ class EventQuery:
     by_activation: bool = False
     published_from: int | None = None
     published_until: int | None = None
+    delay: TDelay = "none"
+    delay_seconds: int = 0
+    vanishing: int = 0
+    moving: int = 0
+    whole_seconds: bool = False
+    now: int = 0
+
+    def moment(self) -> str:
+        """SQL of an event's timestamp as responses have it."""
+        moment = '"timestamp"'
+        if self.moving:
+            is_moved = f"{_chance('moving')} < {self.moving} AND {moment} <= {self.now - _DAY}"
+            moment = f"({moment} + CASE WHEN {is_moved} THEN {_SECOND} ELSE 0 END)"
+        return f"({moment} // {_SECOND} * {_SECOND})" if self.whole_seconds else moment
+
+    def readable_at(self) -> str:
+        """SQL of when an event can be read."""
+        longest = self.delay_seconds * _SECOND
+        late = {
+            "none": "0",
+            "constant": str(longest),
+            "exponential": f"(-ln(({_chance('delay', 1_000_000)} + 1) / 1000001.0) * {longest})",
+            "batches": f'CASE WHEN "timestamp" // {_HOUR} % 24 = 7 THEN {longest} ELSE 0 END',
+            "nine_days": f"CASE WHEN {_chance('delay', 1_000)} = 0 THEN {9 * _DAY} ELSE 0 END",
+        }[self.delay]
+        return "visible_at" if late == "0" else f"visible_at + {late}::BIGINT"
 
     def condition(self) -> str:
         """The SQL condition that an event must meet, over the columns of ``Account``."""
-        moment = '"timestamp"'
+        moment = self.moment()
         if self.by_activation:
-            moment = 'coalesce(activation_timestamp, "timestamp")'
+            moment = f"coalesce(activation_timestamp, {moment})"
         parts = [
             f"{column} {operator} {bound}"
             for column, operator, bound in (
                 (moment, ">=", self.start),
                 (moment, "<", self.end),
-                ('"timestamp"', ">=", self.published_from),
-                ('"timestamp"', "<", self.published_until),
+                (self.moment(), ">=", self.published_from),
+                (self.moment(), "<", self.published_until),
                 ("activation_timestamp", ">=", self.activation_start),
                 ("activation_timestamp", "<", self.activation_end),
-                ("visible_at", "<=", self.visible_until),
+                (self.readable_at(), "<=", self.visible_until),
                 ("serial", "<", self.below_serial),
             )
             if bound is not None
@@ -128,6 +164,9 @@ class EventQuery:
         parts += [f"{column} = {literal(value)}" for column, value in self.ids]
         if self.robots is not None:
             parts.append(_is_one_of("robot", self.robots) if self.robots else "robot IS NULL")
+        if self.vanishing:
+            is_gone = f"{_chance('vanishing')} < {self.vanishing}"
+            parts.append(f'NOT ({is_gone} AND "timestamp" <= {self.now - _DAY})')
         if self.items is not None:
             parts.append(_any_of(_items_condition(entry) for entry in self.items))
         return " AND ".join(parts) or "true"
@@ -160,6 +199,17 @@ class RecordedRequest:
     byte_count: int
     request_id: str
     received_at: float = 0.0
+
+
+def chance(event_id: str, salt: str) -> int:
+    """A number below 100 that an event always has, as SQL has it."""
+    digest = hashlib.md5((event_id + salt).encode(), usedforsecurity=False).digest()
+    return int.from_bytes(digest[8:], "little") % 100
+
+
+def _chance(salt: str, below: int = 100) -> str:
+    """SQL of a number that an event always has."""
+    return f"(md5_number_lower(event_id || {literal(salt)}) % {below})"
 
 
 def literal(value: str) -> str:

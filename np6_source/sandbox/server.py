@@ -141,6 +141,17 @@ class Sandbox:
         """How often each kind of fault has struck."""
         return self.faults.counts
 
+    @property
+    def variants(self) -> Variants:
+        """How open questions are settled. Assign others to change it from the next request on."""
+        return self._variants
+
+    @variants.setter
+    def variants(self, variants: Variants) -> None:
+        self._variants = variants
+        if self._application is not None:
+            self._application.variants = variants
+
     def statistics(self) -> dict[str, Any]:
         """What ``GET /sandbox/statistics`` gives.
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Literal, get_args, get_type_hints
 
+from .query import TDelay
+
 
 @dataclass(frozen=True)
 class Variants:
@@ -40,7 +42,7 @@ class Variants:
     no_events            ``array``, ``204``, ``nothing`` (200 without a body)
     date                 the ``Date`` header: ``right``, ``none``, 5 minutes ``ahead``, ``behind``
     unconfirmed          operations of which only the title is known: ``there``, ``404``, ``405``,
-                         ``403``
+                         ``403``, ``empty`` (an array, where 403 is meant)
     campaign_items       ``optional``, ``required``
     campaign_names       event types in the body: ``any``, or only the ``documented`` one
     selection            bounds act on an event's ``timestamp``, or on that of its ``activation``
@@ -52,6 +54,21 @@ class Variants:
     missing              percent of the events that a response lacks, others each time
     retention_days       days after which events are gone; 0: never
     batch_seconds        events can be read from the next multiple of so many seconds on; 0: at once
+    delay                from its timestamp to when an event can be read: ``none``; ``constant``;
+                         ``exponential``; all events of one hour in 24 (``batches``); nine days for
+                         one event in a thousand (``nine_days``)
+    delay_seconds        seconds of a constant delay, the mean of an exponential one, the longest
+                         of a batch
+    replica_seconds      every other response shows what could be read so many seconds ago
+    vanishing            percent of the events that are gone a day after their timestamp
+    moving               percent of the events that are dated a second later from the next day on
+    whole_seconds        ``timestamp`` to the millisecond (``no``), or cut to the second (``yes``)
+    too_large            a response of more than ``most_rows`` events: ``no``, ``413``, ``504``
+    most_rows            see ``too_large``
+    silent_minutes       minutes of each hour in which every response is an empty array
+    unknown_types        percent of the events that have a type that no reference names
+    unknown_paths        percent of the events that have a field that no reference names
+    compression          gzip ``asked`` for, ``always``, ``never``
     ===================  ===========================================================================
     """
 
@@ -75,7 +92,7 @@ class Variants:
     error_body: Literal["empty", "json", "html"] = "empty"
     no_events: Literal["array", "204", "nothing"] = "array"
     date: Literal["right", "none", "ahead", "behind"] = "right"
-    unconfirmed: Literal["there", "404", "405", "403"] = "there"
+    unconfirmed: Literal["there", "404", "405", "403", "empty"] = "there"
     campaign_items: Literal["optional", "required"] = "optional"
     campaign_names: Literal["any", "documented"] = "any"
     selection: Literal["timestamp", "activation"] = "timestamp"
@@ -86,6 +103,18 @@ class Variants:
     missing: int = 0
     retention_days: int = 0
     batch_seconds: int = 0
+    delay: TDelay = "none"
+    delay_seconds: int = 0
+    replica_seconds: int = 0
+    vanishing: int = 0
+    moving: int = 0
+    whole_seconds: Literal["no", "yes"] = "no"
+    too_large: Literal["no", "413", "504"] = "no"
+    most_rows: int = 0
+    silent_minutes: int = 0
+    unknown_types: int = 0
+    unknown_paths: int = 0
+    compression: Literal["asked", "always", "never"] = "asked"
 
     def __post_init__(self) -> None:
         """Checks the choices.

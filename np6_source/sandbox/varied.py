@@ -13,11 +13,13 @@ import pyarrow as pa
 
 from .clock import DAY, SECOND
 from .operations import Operation
-from .query import EventQuery
+from .query import EventQuery, chance
 from .variants import Variants
 
 MOVED = 137
 """Milliseconds by which another operation dates an event later."""
+UNKNOWN_TYPE, UNKNOWN_PATH = "dismiss", "weather"
+"""A type, and a field, that no reference names."""
 
 
 def narrowed(query: EventQuery, variants: Variants, now: int) -> EventQuery:
@@ -34,7 +36,16 @@ def narrowed(query: EventQuery, variants: Variants, now: int) -> EventQuery:
     if variants.batch_seconds:
         batch = variants.batch_seconds * SECOND
         query = replace(query, published_until=now // batch * batch)
-    return replace(query, by_activation=variants.selection == "activation")
+    return replace(
+        query,
+        by_activation=variants.selection == "activation",
+        delay=variants.delay,
+        delay_seconds=variants.delay_seconds,
+        vanishing=variants.vanishing,
+        moving=variants.moving,
+        whole_seconds=variants.whole_seconds == "yes",
+        now=now,
+    )
 
 
 def is_varied(asked: Operation, variants: Variants) -> bool:
@@ -45,12 +56,16 @@ def is_varied(asked: Operation, variants: Variants) -> bool:
         or variants.repeats
         or variants.missing
         or variants.stamps != "shared"
+        or variants.unknown_types
+        or variants.moving
+        or variants.whole_seconds != "no"
+        or variants.unknown_paths
         or (asked.type and variants.types != "always")
     )
 
 
 def varied(
-    batches: Iterable[pa.Array], asked: Operation, variants: Variants, number: int
+    batches: Iterable[pa.Array], asked: Operation, variants: Variants, number: int, now: int
 ) -> Iterator[pa.Array]:
     """Changes single events.
 
@@ -59,6 +74,7 @@ def varied(
         asked: The operation.
         variants: How open questions are settled.
         number: Which response of the sandbox it is: what is missing differs from one to the next.
+        now: The sandbox's time, milliseconds since the epoch.
     """
     for batch in batches:
         payloads: list[bytes] = []
@@ -66,7 +82,7 @@ def varied(
             raw = (value.encode() if isinstance(value, str) else value)[1:]
             if _chance(raw, number) < variants.missing:
                 continue
-            payload = b"," + _changed(raw, asked, variants)
+            payload = b"," + _changed(raw, asked, variants, now)
             payloads += [payload] * (2 if _chance(raw, 0) < variants.repeats else 1)
         yield pa.array(payloads, pa.binary())
 
@@ -77,7 +93,7 @@ def _chance(raw: bytes, number: int) -> int:
     return int.from_bytes(digest, "little") % 100
 
 
-def _changed(raw: bytes, asked: Operation, variants: Variants) -> bytes:
+def _changed(raw: bytes, asked: Operation, variants: Variants, now: int) -> bytes:
     is_reaction = asked.endpoint.window == "reactivities"
     try:
         event: Any = json.loads(raw)
@@ -86,12 +102,24 @@ def _changed(raw: bytes, asked: Operation, variants: Variants) -> bytes:
     if not isinstance(event, dict):
         return raw
     before = json.dumps(event)
+    timestamp = event.get("timestamp")
+    if isinstance(timestamp, int):
+        is_moved = chance(str(event.get("id")), "moving") < variants.moving
+        if is_moved and timestamp <= now - DAY:
+            timestamp += SECOND
+        if variants.whole_seconds == "yes":
+            timestamp = timestamp // SECOND * SECOND
+        event["timestamp"] = timestamp
     if is_reaction and variants.identity == "ids":
         event["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"reactivities {event.get('id')}"))
     elif is_reaction and variants.identity == "timestamps" and "timestamp" in event:
         event["timestamp"] += MOVED
     elif is_reaction and variants.identity == "content":
         event["version"] = 2
+    if _chance(raw, 1) < variants.unknown_types and "type" in event:
+        event["type"] = UNKNOWN_TYPE
+    if _chance(raw, 2) < variants.unknown_paths and isinstance(event.get("source"), dict):
+        event["source"][UNKNOWN_PATH] = "fair"
     if asked.type and variants.types == "left_out":
         event.pop("type", None)
     stamp = _at(event, "source", "detail", "execution", "stamp")

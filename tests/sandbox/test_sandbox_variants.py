@@ -103,6 +103,7 @@ def account() -> Account:
             made("hit", 2, NOON + 6, subtype="open", robot="mpp"),
             made("hit", 3, NOON + 7, subtype="open", robot="gsr"),
             made("bounce", 99, NOON - 3 * DAY),
+            made("hit", 4, NOON + 8, subtype="redirection"),
             EXECUTION,
         ],
         campaigns={"CAM": ["000AA1"]},
@@ -259,7 +260,9 @@ def date(api: Api) -> str:
 
 def unconfirmed(api: Api) -> str:
     status = api.status(UNCONFIRMED)
-    return "there" if status in (200, 204) else str(status)
+    if status not in (200, 204):
+        return str(status)
+    return "there" if api.ids(UNCONFIRMED) else "empty"
 
 
 def campaign(api: Api, body: Any) -> int:
@@ -331,13 +334,149 @@ PROBES: dict[str, Callable[[Api], Any]] = {
 }
 """What a client sees of each variant."""
 
+
+def compression(api: Api) -> str:
+    encodings = {
+        asked: api.call(api.sandbox, BOUNCES, headers={"Accept-Encoding": asked}).headers.get(
+            "Content-Encoding"
+        )
+        for asked in ("gzip", "identity")
+    }
+    if encodings["identity"] == "gzip":
+        return "always"
+    return "asked" if encodings["gzip"] == "gzip" else "never"
+
+
+PROBES["compression"] = compression
+
+
+# --- What shows in a longer account: an event a minute, for three days ---
+
+
+@pytest.fixture(scope="module")
+def long() -> Account:
+    return account_from_events(
+        made("bounce", number, NOON - number * 60_000 + 123) for number in range(3 * 24 * 60)
+    )
+
+
+def visible(api: Api) -> dict[int, int]:
+    """Timestamps of the events that can be read, by number."""
+    found = api.call(api.sandbox, "/actions/events", sort="asc").json()
+    assert [one["timestamp"] for one in found] == sorted(one["timestamp"] for one in found)
+    return {int(one["id"].removeprefix("bounce-")): one["timestamp"] for one in found}
+
+
+def delay(api: Api) -> str:
+    """How long after their timestamp events can be read."""
+    there = set(visible(api))
+    missing = set(range(3 * 24 * 60)) - there
+    if not missing:
+        return "none"
+    if {(NOON - one * 60_000) // 3_600_000 % 24 for one in missing} == {7}:
+        return "batches"
+    if missing == set(range(len(missing))):
+        return "constant"
+    # Fewer are missing the older they are, or some of any age.
+    recent, before = (len(missing & set(range(n, n + 90))) for n in (0, 90))
+    return "exponential" if recent > before > 0 else "nine_days"
+
+
+def delay_seconds(api: Api) -> int:
+    return 60 * min(visible(api))
+
+
+def replica_seconds(api: Api) -> int:
+    newest = [min(visible(api)) for _ in range(2)]
+    return 60 * (max(newest) - min(newest))
+
+
+def vanishing(api: Api) -> int:
+    there = set(visible(api))
+    assert set(range(24 * 60)) <= there
+    return round(100 - len(there - set(range(24 * 60))) / (2 * 24 * 60) * 100, -1)
+
+
+def moving(api: Api) -> int:
+    by_number = visible(api)
+    moved = {one for one, at in by_number.items() if at == NOON - one * 60_000 + 1_123}
+    assert all(one >= 24 * 60 - 2 for one in moved)
+    for number in sorted(moved)[:1]:
+        # Bounds act on the timestamp that responses have.
+        at = NOON - number * 60_000 + 1_123
+        there = api.call(api.sandbox, "/actions/events", start=at, end=at + 1).json()
+        assert [one["id"] for one in there] == [f"bounce-{number}"]
+    return round(len(moved) / (2 * 24 * 60) * 100, -1)
+
+
+def whole_seconds(api: Api) -> str:
+    return "yes" if all(at % 1000 == 0 for at in visible(api).values()) else "no"
+
+
+def too_large(api: Api) -> str:
+    assert api.status("/actions/events", start=NOON - 60_000) == 200
+    status = api.status("/actions/events")
+    return "no" if status == 200 else str(status)
+
+
+def most_rows(api: Api) -> int:
+    for count in range(1, 20):
+        if api.status("/actions/events", start=NOON - (count - 1) * 60_000) != 200:
+            return count - 1
+    return 0
+
+
+def silent_minutes(api: Api) -> int:
+    count = 0
+    for minute in range(60):
+        api.sandbox.now = NOON + minute * 60_000
+        count += not api.ids("/actions/events")
+    return count
+
+
+def unknown_types(api: Api) -> int:
+    found = api.call(api.sandbox, "/actions/events").json()
+    return round(sum(one["type"] == "dismiss" for one in found) / len(found) * 100, -1)
+
+
+def unknown_paths(api: Api) -> int:
+    found = api.call(api.sandbox, "/actions/events").json()
+    return round(sum("weather" in one["source"] for one in found) / len(found) * 100, -1)
+
+
+LONG_PROBES: dict[str, Callable[[Api], Any]] = {
+    probe.__name__: probe
+    for probe in (
+        *(delay, delay_seconds, replica_seconds, vanishing, moving, whole_seconds, too_large),
+        *(most_rows, silent_minutes, unknown_types, unknown_paths),
+    )
+}
+"""What a client sees of each variant, in an account of three days."""
+
+WITH: dict[str, dict[str, Any]] = {
+    "delay": {"delay_seconds": 5400},
+    "delay_seconds": {"delay": "constant"},
+    "too_large": {"most_rows": 3},
+    "most_rows": {"too_large": "413"},
+}
+"""Variants that show only beside another."""
+
 NUMBERS = {"row_cap": 3, "repeats": 100, "missing": 100, "retention_days": 2, "batch_seconds": 3600}
+NUMBERS |= {"delay_seconds": 5400, "replica_seconds": 600, "vanishing": 10, "moving": 10}
+NUMBERS |= {"most_rows": 3, "silent_minutes": 20, "unknown_types": 10, "unknown_paths": 10}
 
 SINGLE = [
     (name, value)
     for name, values in choices().items()
     for value in (values[1:] if values else (NUMBERS[name],))
-    if name != "cap_said"
+    if name != "cap_said" and name not in LONG_PROBES
+]
+
+LONG = [
+    (name, value)
+    for name, values in choices().items()
+    for value in (values[1:] if values else (NUMBERS[name],))
+    if name in LONG_PROBES
 ]
 
 HIDDEN = {
@@ -355,13 +494,30 @@ ALONE = {"selection", "missing", "retention_days", "batch_seconds"}
 
 class TestEach:
     def test_has_a_probe(self) -> None:
-        assert set(PROBES) == set(choices())
+        assert set(PROBES) | set(LONG_PROBES) == set(choices())
 
     def test_defaults_are_what_the_connector_assumes(
         self, account: Account, serve: Any, call: TCall
     ) -> None:
         api = Api(serve(account, now=NOON + 120_000), call)
-        assert {name: probe(api) for name, probe in PROBES.items()} == vars(Variants())
+        found = {name: probe(api) for name, probe in PROBES.items()}
+        assert vars(Variants()) | found == vars(Variants())
+
+    def test_defaults_in_a_longer_account(self, long: Account, serve: Any, call: TCall) -> None:
+        api = Api(serve(long, now=NOON + 500), call)
+        found = {name: probe(api) for name, probe in LONG_PROBES.items()}
+        assert vars(Variants()) | found == vars(Variants())
+
+    @pytest.mark.parametrize(("name", "value"), LONG)
+    def test_alone_in_a_longer_account(
+        self, name: str, value: Any, long: Account, serve: Any, call: TCall
+    ) -> None:
+        beside = WITH.get(name, {})
+        if value == "batches":
+            beside = {"delay_seconds": 86_400}
+        variants = Variants(**{name: value, **beside})
+        api = Api(serve(long, now=NOON + 500, variants=variants), call)
+        assert LONG_PROBES[name](api) == value
 
     @pytest.mark.parametrize(("name", "value"), SINGLE)
     def test_alone(self, name: str, value: Any, account: Account, serve: Any, call: TCall) -> None:
@@ -369,13 +525,21 @@ class TestEach:
         api = Api(serve(account, now=NOON + 120_000, variants=variants), call)
         assert PROBES[name](api) == value
 
+    def test_from_a_moment_on(self, account: Account, serve: Any, call: TCall) -> None:
+        api = Api(serve(account, now=NOON + 120_000), call)
+        before = api.ids("/actions/events")
+        api.sandbox.variants = Variants(silent_minutes=60)
+        assert api.ids("/actions/events") == []
+        api.sandbox.variants = Variants()
+        assert set(api.ids("/actions/events")) == set(before) != set()
+
     @pytest.mark.parametrize("said", ["link", "total"])
     def test_a_cap_that_is_said(self, said: Any, account: Account, serve: Any, call: TCall) -> None:
         variants = Variants(row_cap=3, cap_said=said)
         sandbox = serve(account, now=NOON + 120_000, variants=variants)
         response = call(sandbox, "/actions/events", sort="asc")
         assert [event["id"] for event in response.json()] == ["bounce-99", "bounce-0", "bounce-1"]
-        expected = {"Link": '</actions/events?page=2>; rel="next"', "X-Total-Count": "14"}
+        expected = {"Link": '</actions/events?page=2>; rel="next"', "X-Total-Count": "15"}
         shown = {name: response.headers.get(name) for name in expected}
         kept = "Link" if said == "link" else "X-Total-Count"
         assert shown == {name: expected[name] if name == kept else None for name in expected}
