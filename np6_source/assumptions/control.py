@@ -7,8 +7,9 @@ shows what is there, never what is not.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..windows import DAY, SECOND, Window, iso
 from .facts import EVENTS, Asked, BudgetUsedUp, Response, Seen, TAsk
@@ -80,6 +81,7 @@ class Asking:
         requests: Requests that were sent.
         byte_count: Bytes of bodies that were read.
         is_final: The last requests, for which some were kept, are sent.
+        headed: The last responses that had headers, without their events.
     """
 
     def __init__(self, ask: TAsk, most_requests: int, most_bytes: int) -> None:
@@ -92,6 +94,8 @@ class Asking:
         self.requests = 0
         self.byte_count = 0
         self.is_final = False
+        self.headed: deque[Response] = deque(maxlen=20)
+        self._remembered: dict[Asked, Response] = {}
 
     def once(self, asked: Asked) -> Response:
         """Sends a request.
@@ -106,6 +110,8 @@ class Asking:
         self.requests += 1
         response = self._ask(asked)
         self.byte_count += response.byte_count
+        if response.headers:
+            self.headed.append(replace(response, events=None))
         if response.events:
             if asked.path == EVENTS:
                 self.mixed.update((one.id, one) for one in response.events)
@@ -133,6 +139,12 @@ class Asking:
             elif response.status is not None and response.status < 500:
                 break
         return Found(frozenset(found), is_whole) if has_events else None
+
+    def remembered(self, asked: Asked) -> Response:
+        """As ``status``, but asked for once only: two questions rest on the same responses."""
+        if asked not in self._remembered:
+            self._remembered[asked] = self.status(asked)
+        return self._remembered[asked]
 
     def status(self, asked: Asked) -> Response:
         """The response; one with a status that passes is asked for twice more."""

@@ -23,6 +23,8 @@ class Asked:
         end: Value of the second's.
         sort: Value of ``sort``; None: it is not sent.
         most_bytes: Bytes of the body that are read at most, uncompressed.
+        more: Further query parameters.
+        body: JSON text of the body of a POST; None: it is a GET.
     """
 
     path: str
@@ -30,13 +32,15 @@ class Asked:
     end: str | None
     sort: str | None = "asc"
     most_bytes: int = 2_000_000
+    more: tuple[tuple[str, str], ...] = ()
+    body: str | None = None
 
     def query(self) -> dict[str, str]:
         """The query parameters."""
         is_reaction = "/reactivities" in self.path
         names = ("reactivityStart", "reactivityEnd") if is_reaction else ("start", "end")
         given = {names[0]: self.start, names[1]: self.end, "sort": self.sort}
-        return {name: value for name, value in given.items() if value is not None}
+        return {name: value for name, value in given.items() if value is not None} | dict(self.more)
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class Seen:
         stamp: Id of its message.
         stamped_at: When its message was made, milliseconds since the epoch.
         action: The action's id.
-        contact: The contact's id.
+        contact: The contact's id, or what stands for it.
+        footprint: The contact's id; None: the event names its contact in another way.
         content: The event whole.
     """
 
@@ -61,6 +66,7 @@ class Seen:
     stamped_at: int | None
     action: str | None
     contact: str | None
+    footprint: str | None
     content: Mapping[str, Any] = field(compare=False, repr=False)
 
     @property
@@ -81,6 +87,8 @@ class Response:
         headers: The headers.
         is_empty: Whether there was no body at all.
         byte_count: Bytes of the body that were read, uncompressed.
+        received_at: When its headers came, by this machine's clock, milliseconds since the epoch;
+            None: that is not known.
     """
 
     status: int | None
@@ -90,6 +98,7 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
     is_empty: bool = False
     byte_count: int = 0
+    received_at: int | None = None
 
 
 TAsk = Callable[[Asked], Response]
@@ -148,6 +157,7 @@ def seen(element: Any) -> Seen | None:
         stamped_at if isinstance(stamped_at, int) else None,
         _text(_at(message, "id")),
         _text(_at(person, "id") or _at(person, "value")),
+        _text(_at(person, "id")),
         element,
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from .control import TRIES, Asking, Control, find_control, window_query
 from .facts import EVENTS, BudgetUsedUp, Refused, TAsk, Verdict
-from .rules import CANNOT_TELL, QUESTIONS, Known, Question
+from .question import CANNOT_TELL, Known, Question
+from .questions import CAMPAIGN_BODY, DEFAULT_SPAN, QUESTIONS
 
 REACTIONS = ("hit", "bounce", "reply", "complaint")
 
@@ -18,6 +19,8 @@ def probe(
     only: Collection[str] = (),
     most_requests: int = 120,
     most_bytes: int = 40_000_000,
+    campaign_ids: Sequence[str] = (),
+    is_wide: bool = False,
 ) -> list[Verdict]:
     """Finds out what the reference leaves open.
 
@@ -27,17 +30,22 @@ def probe(
         only: Names of questions; empty: all.
         most_requests: Requests to send at most.
         most_bytes: Bytes of bodies after which no further request is sent, but for the control.
+        campaign_ids: Campaigns that may be asked for; of these the first is.
+        is_wide: Whether a window without bounds may be asked for.
 
     Returns:
         A verdict for each question.
     """
     asking = Asking(ask, most_requests, most_bytes)
-    wanted = [one for one in QUESTIONS if not only or one.name in only]
+    there = [*QUESTIONS]
+    there += [CAMPAIGN_BODY] if campaign_ids else []
+    there += [DEFAULT_SPAN] if is_wide else []
+    wanted = [one for one in there if not only or one.name in only]
     verdicts: list[Verdict] = []
     try:
         control = find_control(asking, now)
         reactions = find_control(asking, now, EVENTS, REACTIONS) if control else None
-        known = Known(asking, now, control, reactions)
+        known = Known(asking, now, control, reactions, campaign_ids=tuple(campaign_ids))
         # Other rules rest on it, whether it is asked for or not.
         first = QUESTIONS[0].rule(known, QUESTIONS[0])
         known = replace(known, filter_is_sure=first.result == "confirmed")

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from ..endpoints import ENDPOINTS
 from ..windows import DAY, SECOND, Window, iso
-from .control import AGE, Asking, Control, find_control, window_query
-from .facts import EVENTS, REACTIVITIES, SENDS, Asked, Seen, TResult, Verdict
+from .control import AGE, find_control, window_query
+from .facts import EVENTS, REACTIVITIES, SENDS, Asked, Seen, Verdict
+from .question import MINUTE, REFUSED, Known, Question, floor, spread
 
-MINUTE = 60 * SECOND
-CANNOT_TELL: TResult = "cannot tell"
 WITNESSES_OF_SORT = 8
 WITNESSES_OF_END = 5
 WITNESSES_OF_IDENTITY = 15
@@ -29,65 +26,6 @@ CAP_DAYS = 20
 CAP_BYTES = 4_000_000
 TITLED = tuple(row.path for row in ENDPOINTS if not row.confirmed and row.ids is None)
 """Paths of the operations over the whole account of which only the title is known."""
-REFUSED = (400, 422)
-"""Statuses that say that a parameter is not understood."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """What every rule may rest on.
-
-    Attributes:
-        asking: Asks.
-        now: The time, milliseconds since the epoch.
-        control: Known events of all types; None: there are none.
-        reactions: Known reactions, as ``/actions/events`` returns them; None: there are none.
-        filter_is_sure: Whether bounds are known to act on ``timestamp``.
-    """
-
-    asking: Asking
-    now: int
-    control: Control | None
-    reactions: Control | None
-    filter_is_sure: bool = False
-
-
-@dataclass(frozen=True)
-class Question:
-    """An open question.
-
-    Attributes:
-        name: As ``--only`` takes it.
-        assumed: What the connector assumes.
-        rule: Finds out.
-        needs_filter: Whether it makes sense only where bounds act on ``timestamp``.
-    """
-
-    name: str
-    assumed: str
-    rule: Callable[[Known, Question], Verdict]
-    needs_filter: bool = False
-
-    def verdict(
-        self,
-        result: TResult,
-        evidence: str,
-        meaning: str = "",
-        setting: tuple[str, Any] | None = None,
-    ) -> Verdict:
-        """A verdict on it."""
-        return Verdict(self.name, self.assumed, result, evidence, meaning, setting)
-
-    def no(self, evidence: str) -> Verdict:
-        """That it cannot be told."""
-        return self.verdict(CANNOT_TELL, evidence)
-
-
-def spread(events: Sequence[Seen], count: int = 3) -> list[Seen]:
-    """Some events, spread evenly over all, from the first third, the middle and the last."""
-    if len(events) <= count:
-        return list(events)
-    return [events[len(events) * (2 * n + 1) // (2 * count)] for n in range(count)]
 
 
 # --- Whether bounds act on ``timestamp`` ---
@@ -108,7 +46,7 @@ def acts_on_timestamp(known: Known, question: Question) -> Verdict:
         return question.no("under 2 reactions whose stamp is 10 minutes away")
     missing = 0
     for one in old:
-        around = Window(_floor(one.timestamp) - MINUTE, _floor(one.timestamp) + MINUTE)
+        around = Window(floor(one.timestamp) - MINUTE, floor(one.timestamp) + MINUTE)
         found = known.asking.ids(window_query(EVENTS, around), {one.id})
         there = None if found is None else found.has(one.id)
         if there is None:
@@ -252,7 +190,7 @@ def _middle(known: Known) -> tuple[Window, set[str], set[str]]:
     events = _events(known)
     if not events or known.control is None:
         return Window(0, 1), set(), set()
-    start = _floor(events[len(events) // 2].timestamp) - 2 * SECOND
+    start = floor(events[len(events) // 2].timestamp) - 2 * SECOND
     window = Window(start, start + 5 * SECOND)
     found = known.asking.ids(window_query(EVENTS, window), known.control.inside(window))
     if found is None or not found.is_whole:
@@ -296,7 +234,7 @@ def mixed_has_sends(known: Known, question: Question) -> Verdict:
     stamped = [one for one in reactions.in_order() if one.stamped_at is not None]
     tried = 0
     for one in spread(stamped, 4):
-        made = _floor(one.stamped_at or 0)
+        made = floor(one.stamped_at or 0)
         response = known.asking.status(
             window_query(EVENTS, Window(made - 2 * MINUTE, made + 5 * MINUTE))
         )
@@ -322,7 +260,7 @@ def end_bounds_reactions(known: Known, question: Question) -> Verdict:
     events = [one for one in reactions.in_order() if one.stamped_at is not None]
     best: tuple[int, list[Seen]] = (0, [])
     for one in spread(events, 9):
-        cut = _floor(one.timestamp)
+        cut = floor(one.timestamp)
         later = [
             event
             for event in events
@@ -510,6 +448,18 @@ def unknown_id_is_404(known: Known, question: Question) -> Verdict:
     return question.no(f"status {response.status}")
 
 
+def unknown_values_are_refused(known: Known, question: Question) -> Verdict:
+    """A value that a parameter does not have is refused: a misspelt one is noticed."""
+    start = 946_684_800_000
+    response = known.asking.status(Asked(EVENTS, iso(start), iso(start + SECOND), "probe"))
+    if response.status in REFUSED:
+        return question.verdict("confirmed", f"sort=probe is refused with {response.status}")
+    if response.status in (200, 204):
+        meaning = "nothing relies on it"
+        return question.verdict("contradicted", "sort=probe is taken for nothing", meaning)
+    return question.no(f"status {response.status}")
+
+
 def titled_are_there(known: Known, question: Question) -> Verdict:
     """The operations over the account of which only the title is known exist."""
     end = (known.now - AGE) // SECOND * SECOND
@@ -555,31 +505,5 @@ def ids_come_once(known: Known, question: Question) -> Verdict:
     )
 
 
-QUESTIONS = (
-    Question("filter", "bounds act on timestamp", acts_on_timestamp),
-    Question("bounds", "windows are half-open, to the second", half_open, True),
-    Question("precision", "bounds act to the millisecond", to_the_millisecond, True),
-    Question("numbers", "bounds that are numbers are milliseconds", numbers_are_ms, True),
-    Question("offset", "an offset of a bound counts", offsets_count, True),
-    Question("naive", "a bound without offset is UTC", naive_is_utc, True),
-    Question("sort", "events come as sort asks", sorted_as_asked),
-    Question("sends", "/actions/events has sends, too", mixed_has_sends),
-    Question("reactivity-end", "reactivityEnd bounds reactions", end_bounds_reactions, True),
-    Question("identity", "one id, timestamp and content everywhere", same_everywhere, True),
-    Question("cap", "a response is whole", not_capped, True),
-    Question("type", "single-type operations name the type", types_are_there),
-    Question("stamps", "execution and activation share a stamp", message_has_one_stamp),
-    Question("unknown-id", "an unknown id is 404", unknown_id_is_404),
-    Question("unconfirmed", "operations known by their title exist", titled_are_there),
-    Question("empty", "no events are an empty array", empty_is_an_array),
-    Question("once", "a response has each id once", ids_come_once),
-)
-"""In the order in which they are asked; the last looks back on all responses."""
-
-
 def _events(known: Known) -> list[Seen]:
     return [] if known.control is None else known.control.in_order()
-
-
-def _floor(moment: int) -> int:
-    return moment // SECOND * SECOND

@@ -21,7 +21,7 @@ import dlt
 from ..api.client import ApiRequest
 from ..assumptions.facts import Asked, Refused, Response, Verdict, seen
 from ..assumptions.probe import probe
-from ..assumptions.rules import QUESTIONS
+from ..assumptions.questions import ALL, CAMPAIGN_BODY, DEFAULT_SPAN
 from ..errors import (
     IncompleteResponse,
     RequestContext,
@@ -38,6 +38,7 @@ from .checks.api import Budget
 from .configuration import check_names
 from .document import Problem, installed_version, print_document
 from .options import (
+    Names,
     add_address_option,
     add_output_options,
     configure_logging,
@@ -48,7 +49,7 @@ from .outcome import DONE, FAILED, FOUND, TRY_AGAIN_LATER, Output
 from .written_settings import config_file, difference, with_settings, write
 
 SUMMARY = "find out for this account what NP6's reference leaves open; loads nothing"
-NAMES = tuple(one.name for one in QUESTIONS)
+NAMES = tuple(one.name for one in ALL)
 APART = 0.2
 """Seconds between the starts of two requests, at least."""
 ORDER = {"contradicted": 0, "cannot tell": 1, "confirmed": 2}
@@ -64,9 +65,17 @@ class ProbeRequest:
     """
 
     asked: Asked
-    method: str = "GET"
     accept: str = "application/json"
-    body: Any = None
+
+    @property
+    def method(self) -> str:
+        """See ``ApiRequest``."""
+        return "GET" if self.asked.body is None else "POST"
+
+    @property
+    def body(self) -> Any:
+        """See ``ApiRequest``."""
+        return None if self.asked.body is None else json.loads(self.asked.body)
 
     @property
     def path(self) -> str:
@@ -119,7 +128,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.description = (
         "Find out for this account what NP6's reference leaves open: one question after the other,"
-        " with about 80 small requests about events that are over 26 hours old. A verdict says"
+        " with about 95 small requests about events that are over 26 hours old. A verdict says"
         " confirmed, contradicted or cannot tell. Loads nothing."
     )
     parser.epilog = (
@@ -128,7 +137,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     what = parser.add_argument_group("what")
     what.add_argument(
-        "--only", nargs="+", metavar="NAME", help=f"just these questions: {', '.join(NAMES)}"
+        "--only",
+        nargs="+",
+        action=Names,
+        metavar="NAME",
+        help=f"just these questions: {', '.join(NAMES)}",
+    )
+    what.add_argument(
+        "--campaign-ids",
+        nargs="+",
+        action=Names,
+        metavar="ID",
+        help=f"ask which bodies the first of these campaigns takes ({CAMPAIGN_BODY.name})",
+    )
+    what.add_argument(
+        "--wide",
+        action="store_true",
+        help=f"ask for windows without a start, 64 KB of each ({DEFAULT_SPAN.name})",
     )
     add_address_option(what)
     limits = parser.add_argument_group("limits")
@@ -174,6 +199,12 @@ def run(options: argparse.Namespace) -> int:
         raise SettingError(f"--report {options.report}: there is no such folder")
     if options.write_config and not options.yes and not sys.stdin.isatty():
         raise SettingError("--write-config asks before it writes: give --yes, or call it by hand")
+    for name, needed, is_there in (
+        (CAMPAIGN_BODY.name, "--campaign-ids", options.campaign_ids),
+        (DEFAULT_SPAN.name, "--wide", options.wide),
+    ):
+        if name in (options.only or ()) and not is_there:
+            raise SettingError(f"--only {name} needs {needed}")
     found = find_out(options, APART)
     if options.report is not None:
         options.report.write_text(json.dumps(report_of(found), indent=2) + "\n", "utf-8")
@@ -255,6 +286,8 @@ def find_out(options: argparse.Namespace, apart: float) -> Found:
             options.only or (),
             options.max_requests,
             options.max_bytes,
+            options.campaign_ids or (),
+            options.wide,
         )
     ended_by = None
     if asker.refused is not None:
@@ -308,7 +341,13 @@ class _Asker:
             raise Refused(failure.problem)
         if failure is not None:
             more = isinstance(failure, IncompleteResponse)
-            return Response(response.status, None, says_more=more, headers=response.headers)
+            return Response(
+                response.status,
+                None,
+                says_more=more,
+                headers=response.headers,
+                received_at=self.budget.headed_at,
+            )
         elements = response.elements
         return Response(
             response.status,
@@ -317,6 +356,7 @@ class _Asker:
             headers=response.headers,
             is_empty=response.byte_count == 0,
             byte_count=response.byte_count,
+            received_at=self.budget.headed_at,
         )
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import bisect
 import copy
 import functools
+import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
+from email.utils import formatdate
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -53,6 +55,17 @@ class Knobs:
     flapping: float = 0.0
     vanishing: bool = False
     whole_seconds: bool = False
+    robots_parameter: str = "classification"
+    classified: str = "of the class"
+    plain_robots: bool = False
+    mixed_robots: bool = True
+    robots: bool = True
+    sort_checked: bool = True
+    date: int | None = 0
+    reset: str | None = "seconds"
+    gzip: bool = True
+    campaign: str = "any"
+    default_days: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,8 @@ class Stored:
     stamped_at: int
     kind: str
     content: dict[str, Any]
+    contact: str
+    robot: str | None = None
 
 
 @functools.lru_cache(maxsize=4)
@@ -88,6 +103,12 @@ def account(seed: int, whole_seconds: bool, stamps: str, per_day: float | None) 
             kind = dice.choices(REACTIONS, (30, 2, 1))[0]
             late = sent + int(dice.choice((dice.expovariate(1 / HOUR), dice.random() * 2 * DAY)))
             found.append(_event(dice, whole_seconds, kind, late, made, stamp, action, contact))
+        if dice.random() < 0.02:
+            # A person who clicks much, and a robot that follows the links at once.
+            for robot in (*[None] * 6, *[dice.choice(("mpp", "gsr"))] * 5):
+                late = sent + int(dice.expovariate(1 / HOUR if robot is None else 1 / 5_000))
+                one = _event(dice, whole_seconds, "hit", late, made, stamp, action, contact)
+                found.append(replace(one, robot=robot))
     found = [one for one in found if one.timestamp < NOW]
     return sorted(found, key=lambda one: one.timestamp)
 
@@ -116,7 +137,7 @@ def _event(
         "timestamp": timestamp,
         "source": {"type": "email", "detail": {part: message, "about": {"kind": kind}}},
     }
-    return Stored(timestamp, made, kind, content)
+    return Stored(timestamp, made, kind, content, contact)
 
 
 class Server:
@@ -135,6 +156,24 @@ class Server:
         self._moments = [one.timestamp for one in self._events]
 
     def __call__(self, asked: Asked) -> Response:
+        return replace(self._answer(asked), headers=self._headers(), received_at=NOW)
+
+    def _headers(self) -> dict[str, str]:
+        knobs, found = self.knobs, {"Content-Encoding": "gzip"} if self.knobs.gzip else {}
+        if knobs.date is not None:
+            found["Date"] = formatdate(NOW / 1000 + knobs.date, usegmt=True)
+        if knobs.reset is not None:
+            found["X-RateLimit-Limit"] = "600"
+            found["X-RateLimit-Reset"] = {
+                "seconds": "37",
+                "epoch": str(NOW // 1000 + 37),
+                "ms": str(NOW + 37_000),
+                "text": "in a minute",
+                "long ago": "1200000000",
+            }[knobs.reset]
+        return found
+
+    def _answer(self, asked: Asked) -> Response:
         knobs = self.knobs
         self.requests += 1
         if self._dice.random() < knobs.failing:
@@ -143,10 +182,17 @@ class Server:
             return Response(knobs.unknown, () if knobs.unknown == 200 else None)
         if asked.path in TITLED and knobs.titled != 200:
             return Response(knobs.titled, None)
+        query = asked.query()
+        if query.get("sort", "asc") not in ("asc", "desc") and knobs.sort_checked:
+            return Response(400, None)
+        if asked.body is not None and not self._takes(json.loads(asked.body)):
+            return Response(400, None)
         try:
             start, end = self._bound(asked.start), self._bound(asked.end)
         except ValueError:
             return Response(400, None)
+        if asked.start is None and knobs.default_days:
+            start = (NOW if end is None else end) - knobs.default_days * DAY
         is_reaction = "/reactivities" in asked.path
         kinds = {"cancellations": ("cancellation",), "bounces": ("bounce",)}.get(
             asked.path.rsplit("/", 1)[-1], REACTIONS if is_reaction else None
@@ -157,6 +203,8 @@ class Server:
         for place in range(*self._places(start, end)):
             one = self._events[place]
             if kinds is not None and one.kind not in kinds:
+                continue
+            if not self._is_meant(one, query):
                 continue
             moment = one.stamped_at if knobs.selection == "stamp" else one.timestamp
             last = moment
@@ -173,6 +221,32 @@ class Server:
                 continue
             rows.append(one)
         return self._response(asked, rows, is_reaction, kinds)
+
+    def _is_meant(self, one: Stored, query: dict[str, str]) -> bool:
+        """By contact, and by whether a robot made it."""
+        knobs = self.knobs
+        if "id" not in query:
+            return one.robot is None or (knobs.robots and knobs.mixed_robots)
+        if one.kind != "hit" or one.contact != query["id"]:
+            return False
+        robots = query.get(knobs.robots_parameter)
+        if one.robot is not None and not knobs.robots:
+            return False
+        if robots is None:
+            return one.robot is None or knobs.plain_robots
+        return one.robot == robots or knobs.classified == "all"
+
+    def _takes(self, body: dict[str, Any]) -> bool:
+        """Whether the body of a campaign's request is taken."""
+        entries = body.get("itemsEvents", [])
+        names = {event["type"] for entry in entries for event in entry["events"]}
+        has_items = bool(entries) and all(entry.get("items") for entry in entries)
+        return {
+            "any": True,
+            "hits": names <= {"hit"},
+            "items": has_items and names <= {"hit"},
+            "none": False,
+        }[self.knobs.campaign]
 
     def _places(self, start: int | None, end: int | None) -> tuple[int, int]:
         """Where events that may be meant are."""

@@ -12,7 +12,7 @@ import pytest
 
 from np6_source.__main__ import main
 from np6_source.cli.probe import NAMES
-from np6_source.sandbox import Account, Fault, Sandbox, Variants, generated_account
+from np6_source.sandbox import Account, Fault, RateLimit, Sandbox, Variants, generated_account
 
 TMake = Callable[..., Any]
 VERDICT = ["question", "assumed", "result", "evidence", "meaning", "setting"]
@@ -41,13 +41,20 @@ def run(
     monkeypatch.setattr("np6_source.cli.probe.APART", 0.0)
 
     def call(
-        *options: str, variants: Variants | None = None, faults: tuple[Any, ...] = ()
+        *options: str,
+        variants: Variants | None = None,
+        faults: tuple[Any, ...] = (),
+        most_requests: int = 160,
+        is_all: bool = True,
+        **of_sandbox: Any,
     ) -> tuple[int, dict[str, str], Sandbox]:
-        sandbox: Sandbox = serve(account, variants=variants, faults=faults)
+        sandbox: Sandbox = serve(account, variants=variants, faults=faults, **of_sandbox)
         monkeypatch.setenv("SOURCES__NP6__API_KEY", sandbox.key)
         monkeypatch.setenv("SOURCES__NP6__BASE_URL", sandbox.url)
         capsys.readouterr()
-        status = main(["probe", "--json", *options])
+        asked = ["--campaign-ids", *account.example_ids("campaign_id", 1), "--wide"]
+        limits = ["--max-requests", str(most_requests)]
+        status = main(["probe", "--json", *options, *limits, *(asked if is_all else ())])
         output = capsys.readouterr().out
         document = json.loads(output)
         assert sandbox.key not in output
@@ -66,7 +73,7 @@ def test_nothing_is_contradicted_by_a_server_as_assumed(run: TMake, tmp_path: Pa
     assert set(results) == set(NAMES)
     assert "contradicted" not in results.values()
     assert sum(result == "confirmed" for result in results.values()) >= 13
-    assert len(sandbox.requests) < 110
+    assert len(sandbox.requests) < 130
     text = (tmp_path / "report.json").read_text("utf-8")
     report = json.loads(text)
     assert list(report) == REPORT
@@ -79,8 +86,8 @@ def test_nothing_is_contradicted_by_a_server_as_assumed(run: TMake, tmp_path: Pa
 @pytest.mark.parametrize(
     ("variants", "contradicted"),
     [
-        (Variants(start_bound="exclusive"), {"bounds", "precision"}),
-        (Variants(bounds_cut="minute"), {"bounds", "precision"}),
+        (Variants(start_bound="exclusive"), {"bounds"}),
+        (Variants(bounds_cut="minute"), {"bounds"}),
         (Variants(numbers="s", naive_bounds="paris"), {"numbers", "naive"}),
         (Variants(reactivity_end="activations"), {"reactivity-end"}),
         (Variants(mixed_sends="left_out", sort="ignored"), {"sends", "sort"}),
@@ -90,6 +97,17 @@ def test_nothing_is_contradicted_by_a_server_as_assumed(run: TMake, tmp_path: Pa
         (Variants(identity="timestamps", types="left_out"), {"identity", "type"}),
         (Variants(identity="ids", repeats=5), {"identity", "once"}),
         (Variants(stamps="own", unconfirmed="405"), {"stamps", "unconfirmed"}),
+        (
+            Variants(robots_parameter="classifications", campaign_items="required"),
+            {"classification", "campaign-body"},
+        ),
+        (
+            Variants(classified="all", campaign_names="documented"),
+            {"classification", "campaign-body"},
+        ),
+        (Variants(default_robots="shown", default_span="day"), {"classification", "default-span"}),
+        (Variants(mixed_robots="left_out", date="ahead"), {"mixed-robots", "date"}),
+        (Variants(date="none", compression="never"), {"date", "gzip"}),
     ],
 )
 def test_other_sides_and_nothing_else_are_contradicted(
@@ -97,9 +115,44 @@ def test_other_sides_and_nothing_else_are_contradicted(
 ) -> None:
     status, results, _ = run(variants=variants)
     found = {name for name, result in results.items() if result == "contradicted"}
+    if variants.selection == "timestamp":
+        assert found == contradicted
+    # Where bounds act on something else, what else is so cannot be told.
     assert found
     assert found <= contradicted
     assert status == 3
+
+
+@pytest.mark.parametrize(
+    "variants",
+    [
+        Variants(delay="exponential", delay_seconds=1800, robots_parameter="neither"),
+        Variants(delay="nine_days", replica_seconds=3, unknown_types=3),
+        Variants(whole_seconds="yes", unknown_paths=20, compression="always"),
+    ],
+)
+def test_what_no_question_is_about_contradicts_nothing(run: TMake, variants: Variants) -> None:
+    status, results, _ = run(variants=variants)
+    assert (status, "contradicted" in results.values()) == (0, False)
+    assert "confirmed" in results.values()
+
+
+def test_a_rate_limit_is_understood(run: TMake) -> None:
+    for reset in ("seconds", "epoch", "epoch_ms"):
+        limit = RateLimit(1000, 60, reset=reset)
+        status, results, _ = run("--only", "rate-limit", rate_limit=limit)
+        assert (status, results["rate-limit"]) == (0, "confirmed")
+
+
+def test_campaigns_and_wide_windows_are_asked_for_where_they_are_given(run: TMake) -> None:
+    status, _, sandbox = run("--only", "default-span", is_all=False)
+    assert (status, len(sandbox.requests)) == (2, 0)
+    _, results, sandbox = run(is_all=False)
+    assert set(NAMES) - set(results) == {"default-span", "campaign-body"}
+    assert {one.method for one in sandbox.requests} == {"GET"}
+    for one in sandbox.requests:
+        assert {"start", "reactivityStart"} & set(one.query)
+        assert {"end", "reactivityEnd"} & set(one.query)
 
 
 def test_responses_that_lack_events_prove_nothing(run: TMake) -> None:
@@ -121,14 +174,14 @@ def test_a_rate_limit_ends_it_with_75(run: TMake) -> None:
 
 
 def test_no_more_requests_are_sent_than_allowed(run: TMake) -> None:
-    status, results, sandbox = run("--max-requests", "25")
+    status, results, sandbox = run(most_requests=25)
     assert (status, len(sandbox.requests) <= 25) == (0, True)
     assert "confirmed" in results.values()
 
 
 @pytest.mark.parametrize(
     "options",
-    [("--only", "bound"), ("--max-requests", "0"), ("--report", "/nowhere/at/all.json")],
+    [("--only", "bound"), ("--max-bytes", "0"), ("--report", "/nowhere/at/all.json")],
 )
 def test_options_that_cannot_be_used_end_with_2(run: TMake, options: tuple[str, ...]) -> None:
     assert run(*options)[0] == 2

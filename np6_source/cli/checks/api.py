@@ -127,6 +127,8 @@ class Budget:
         client: The client.
         requests: Requests that were sent.
         byte_count: Bytes of their bodies that were read, uncompressed.
+        headed_at: When the last response's headers came, by this machine's clock, milliseconds
+            since the epoch; None: the last request had no response.
     """
 
     def __init__(
@@ -155,6 +157,7 @@ class Budget:
         self._most_bytes = most_bytes
         self._headers: Mapping[str, str] = {}
         self._status: int | None = None
+        self.headed_at: int | None = None
         self._responses = 0
         self._once: Response | None = None
         self._apart = max(settings.interval, apart)
@@ -174,6 +177,7 @@ class Budget:
 
     def _note(self, status: int, headers: Mapping[str, str]) -> None:
         self._status, self._headers = status, headers
+        self.headed_at = time.time_ns() // 1_000_000
         self._responses += 1
 
     @property
@@ -198,7 +202,7 @@ class Budget:
             most_events: Events after which reading ends, about; None: any number.
         """
         self._responses = 0
-        self._status, self._headers = None, {}
+        self._status, self._headers, self.headed_at = None, {}, None
         sink = _Beginning(most_bytes, most_events)
         failure, is_whole = None, True
         # Here and not in the client, whose waits would count as the API's.

@@ -1,0 +1,83 @@
+"""Rules for headers (Q6), from the responses to all other questions."""
+
+from __future__ import annotations
+
+from email.utils import parsedate_to_datetime
+
+from ..windows import SECOND
+from .control import window_query
+from .facts import EVENTS, Verdict
+from .question import MINUTE, Known, Question
+
+FEWEST = 5
+LONGEST_WAIT = 86_400
+"""Seconds: a number up to this is a wait, and a moment is at most so far away."""
+
+
+def date_is_right(known: Known, question: Question) -> Verdict:
+    """Responses have a ``Date``, within a minute of this machine's clock."""
+    headed = [one for one in known.asking.headed if one.received_at is not None]
+    if len(headed) < FEWEST:
+        return question.no(f"under {FEWEST} responses with headers")
+    texts = [(one, one.headers.get("Date")) for one in headed]
+    if not any(text for _, text in texts):
+        text = f"none of {len(headed)} responses has one"
+        return question.verdict("contradicted", text, "windows end by this machine's clock alone")
+    differences = []
+    for one, value in texts:
+        try:
+            moment = parsedate_to_datetime(value or "").timestamp() * SECOND
+        except ValueError:
+            return question.no("a Date is missing, or is none")
+        differences.append(moment - (one.received_at or 0))
+    middle = sorted(differences)[len(differences) // 2]
+    if abs(middle) > MINUTE:
+        side = "ahead of" if middle > 0 else "behind"
+        text = f"NP6's clock is {abs(middle) / SECOND:,.0f} s {side} this machine's"
+        meaning = "set this machine's clock; windows end by the earlier of both"
+        return question.verdict("contradicted", text, meaning)
+    return question.verdict("confirmed", f"{len(headed)} responses, within a minute")
+
+
+def reset_is_understood(known: Known, question: Question) -> Verdict:
+    """``X-RateLimit-Reset`` is seconds from now, or a moment in seconds or milliseconds."""
+    sent = [one for one in known.asking.headed if one.headers.get("X-RateLimit-Reset")]
+    if not sent:
+        return question.no("no response has X-RateLimit-Reset")
+    limit = sent[-1].headers.get("X-RateLimit-Limit")
+    of_limit = f"; {limit} requests" if (limit or "").isdigit() else ""
+    units = {_unit(one.headers["X-RateLimit-Reset"], one.received_at or known.now) for one in sent}
+    if None in units or len(units) > 1:
+        text = f"{len(sent)} responses have it, in a form that is not understood{of_limit}"
+        meaning = "after a refusal the wait is guessed: set requests_per_minute below NP6's limit"
+        return question.verdict("contradicted", text, meaning)
+    return question.verdict("confirmed", f"{units.pop()} ({len(sent)} responses){of_limit}")
+
+
+def _unit(text: str, now: int) -> str | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    if 0 <= number <= LONGEST_WAIT:
+        return "seconds from now"
+    if abs(number - now / SECOND) <= LONGEST_WAIT:
+        return "seconds since the epoch"
+    if abs(number - now) <= LONGEST_WAIT * SECOND:
+        return "milliseconds since the epoch"
+    return None
+
+
+def gzip_is_used(known: Known, question: Question) -> Verdict:
+    """Responses are compressed: the connector always asks for gzip."""
+    control = known.control
+    if control is None:
+        return question.no("no events were found")
+    response = known.asking.status(window_query(EVENTS, control.window))
+    if not response.events or not response.headers:
+        return question.no("a response could not be used")
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding == "gzip":
+        return question.verdict("confirmed", f"{len(response.events)} events came with gzip")
+    text = f"{len(response.events)} events came as they are"
+    return question.verdict("contradicted", text, "transfers take their full size")

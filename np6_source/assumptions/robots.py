@@ -1,0 +1,173 @@
+"""Rules for hits of robots: what a class returns, and whether mixed operations have them.
+
+The operation over all hits of a contact takes a class. It is asked without one, with each, and
+without again. What both responses without a class hold is *sure*; what only one with a class holds
+has *come*. What came late is in the second response without, and so has not come.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ..windows import DAY, SECOND, Window, iso
+from .control import AGE, window_query
+from .facts import EVENTS, Asked, Seen, Verdict
+from .question import MINUTE, REFUSED, Known, Question, floor
+
+OPERATION = "/targets/events/hits"
+NAMES = ("classification", "classifications")
+"""How the reference writes the parameter: in its text, and in its example."""
+CLASSES = ("mpp", "gsr", "genericrobot")
+CONTACTS = 3
+SPAN = 32 * DAY
+MOST_BYTES = 2_000_000
+WITNESSES = 5
+FEWEST_THAT_CAME = 2
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What a class of robots changed, with one spelling of the parameter.
+
+    Attributes:
+        came: Hits that come with a class only.
+        gone: How many sure hits a response with a class lacked.
+        stayed: How many it had.
+        refused: The status by which it was refused; None: it was not.
+    """
+
+    came: dict[str, Seen] = field(default_factory=dict)
+    gone: int = 0
+    stayed: int = 0
+    refused: int | None = None
+
+
+def classes_are_apart(known: Known, question: Question) -> Verdict:
+    """With a class a hit operation returns the hits of that class, which do not come without."""
+    contacts = _contacts(known)
+    if not contacts:
+        return question.no("no contact with hits was found")
+    hits = sum(len(_ids(known, one, ()) or ()) for one in contacts)
+    if hits < WITNESSES:
+        return question.no(f"under {WITNESSES} hits of {len(contacts)} contacts")
+    refused = None
+    for name in NAMES:
+        found = classified(known, name)
+        if found is None:
+            return question.no("a response could not be used")
+        refused = refused or found.refused
+        came = len(found.came)
+        if came >= FEWEST_THAT_CAME and found.gone >= WITNESSES and not found.stayed:
+            text = f"{came} hits come with it only, none of {found.gone} others"
+            if name == NAMES[0]:
+                return question.verdict("confirmed", text)
+            meaning = f"the parameter is called {name}"
+            setting = ("classification_parameter", name)
+            return question.verdict("contradicted", text, meaning, setting)
+        if came >= FEWEST_THAT_CAME and found.stayed >= WITNESSES and not found.gone:
+            text = f"{came} hits come with it only, and {found.stayed} others as well"
+            meaning = "which hits are robots' is what comes with a class only: np6-source robots"
+            return question.verdict("contradicted", text, meaning)
+        if not came and found.gone >= WITNESSES and found.stayed >= FEWEST_THAT_CAME:
+            text = f"{found.stayed} hits come without it, too; it leaves {found.gone} out"
+            meaning = "robots' hits come without a class: np6-source marks none of them"
+            return question.verdict("contradicted", text, meaning)
+    shown = "it changes nothing" if refused is None else f"refused with {refused}"
+    return question.no(f"{shown}: {hits} hits of {len(contacts)} contacts")
+
+
+def mixed_has_robots(known: Known, question: Question) -> Verdict:
+    """``/actions/events`` has the hits that a hit operation returns for a class only."""
+    came: dict[str, Seen] = {}
+    for name in NAMES if _contacts(known) else ():
+        found = classified(known, name)
+        came |= {} if found is None else found.came
+    if len(came) < FEWEST_THAT_CAME:
+        return question.no("no hits that come for a class only")
+    there = 0
+    tried = sorted(came.values(), key=lambda one: (one.timestamp, one.id))[:3]
+    for one in tried:
+        # Wide enough for bounds that are cut to the minute.
+        window = Window(floor(one.timestamp) - 2 * MINUTE, floor(one.timestamp) + 2 * MINUTE)
+        response = known.asking.ids(window_query(EVENTS, window), {one.id})
+        has = None if response is None else response.has(one.id)
+        if has is None:
+            return question.no("a response could not be used")
+        there += has
+    if there == len(tried):
+        return question.verdict("confirmed", f"{there} hits that come for a class only are there")
+    if there:
+        return question.no(f"{there} of {len(tried)} such hits are there")
+    return question.verdict(
+        "contradicted",
+        f"none of {len(tried)} hits that come for a class only is there",
+        "robots' hits are loaded by np6-source robots alone",
+    )
+
+
+def classified(known: Known, name: str) -> Classified | None:
+    """What the classes change; None: a response could not be used.
+
+    Ends with the first class that shows it.
+
+    Args:
+        known: What is known.
+        name: How the parameter is spelt.
+    """
+    contacts = _contacts(known)
+    before = {one: _ids(known, one, ()) for one in contacts}
+    if None in before.values():
+        return None
+    found: list[tuple[str, dict[str, Seen]]] = []
+    for robots in CLASSES:
+        for contact in contacts:
+            response = known.asking.remembered(_asked(known, contact, ((name, robots),)))
+            if response.status in REFUSED:
+                return Classified(refused=response.status)
+            if response.events is None or not response.is_whole:
+                return None
+            found.append((contact, {one.id: one for one in response.events}))
+        changed = [set(ids) ^ set(before[contact] or ()) for contact, ids in found]
+        if any(ids for _, ids in found) and any(changed):
+            break
+    # What came late meanwhile is in these.
+    after = {one: _ids(known, one, (), 1 + NAMES.index(name)) for one in contacts}
+    if None in after.values():
+        return None
+    came: dict[str, Seen] = {}
+    gone = stayed = 0
+    for contact, ids in found:
+        first, second = set(before[contact] or ()), set(after[contact] or ())
+        came |= {id_: one for id_, one in ids.items() if id_ not in first | second}
+        gone += len((first & second) - set(ids))
+        stayed += len(first & second & set(ids))
+    return Classified(came, gone, stayed)
+
+
+def _ids(
+    known: Known, contact: str, more: tuple[tuple[str, str], ...], number: int = 0
+) -> set[str] | None:
+    """Hits that come; None: that is not known."""
+    response = known.asking.remembered(_asked(known, contact, more, number))
+    if response.events is None or not response.is_whole:
+        return None
+    return {one.id for one in response.events}
+
+
+def _asked(known: Known, contact: str, more: tuple[tuple[str, str], ...], number: int = 0) -> Asked:
+    """The request; another number makes it another one, though nothing else differs."""
+    end = (known.now - AGE) // SECOND * SECOND
+    query = (("id", contact), *more)
+    return Asked(OPERATION, iso(end - SPAN), iso(end), "asc", MOST_BYTES + number, query)
+
+
+def _contacts(known: Known) -> list[str]:
+    """The contacts with most of the known hits: robots follow every link of a message."""
+    found: Counter[str] = Counter()
+    for one in known.asking.mixed.values():
+        if one.type == "hit" and one.footprint:
+            found[one.footprint] += 1
+    return [contact for contact, _ in sorted(found.items(), key=lambda it: (-it[1], it[0]))][
+        :CONTACTS
+    ]
