@@ -472,7 +472,8 @@ def _not_of(
 ) -> Iterator[tuple[str, list[Any]]]:
     """Conditions, with their values, that leave out the rows of scopes.
 
-    Rows of a scope are those that its requests brought. An event that an operation over the account
+    Rows of a scope are those that its requests brought, and whatever was requested in the same
+    millisecond: rather too much is kept. An event that an operation over the account
     has returned later as well is known by its id of the action, the contact or the campaign.
 
     Args:

@@ -445,7 +445,8 @@ class TestReload:
         ids = ["000AA1", "000AA2", "000AA3"]
 
         def make_of(api: Sandbox) -> Callable[[], Any]:
-            return lambda: source_of(api, *names, action_ids=ids, on_error="keep")
+            # One after the other: what was requested in the same millisecond is kept as well.
+            return lambda: source_of(api, *names, action_ids=ids, on_error="keep", concurrency=1)
 
         warehouse = new_warehouse()
         warehouse.load(make_of(serve(days, now=at("03-03"))))
