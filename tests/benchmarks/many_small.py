@@ -25,7 +25,7 @@ from table import as_text, say, say_checks
 from targets import LAST_TO_FIRST_RUN, LEDGER_ROWS_A_DAY, at_most, exit_status
 
 from np6_source import np6_source
-from np6_source.duck import duckdb as without_staging
+from np6_source.cli.destination import duckdb as destination_of_script
 from np6_source.loading import load
 from np6_source.sandbox import Sandbox, generated_account, mass_mailing_account
 
@@ -167,7 +167,7 @@ class _watched:  # noqa: N801 - a context manager
         self._database, self._pipelines = folder / "account.duckdb", folder / "pipelines"
         self._pipeline = dlt.pipeline(
             "many_small",
-            destination=without_staging(str(self._database)),
+            destination=destination_of_script(str(self._database)),
             dataset_name="np6",
             pipelines_dir=str(self._pipelines),
         )

@@ -65,7 +65,7 @@ def load_alone(task: Task, folder: Path, timeout: float = 7200.0) -> tuple[dict[
     environment = {
         "RUNTIME__DLTHUB_TELEMETRY": "false",
         "DLT_DATA_DIR": str(folder),
-        # As `make run` does: with the project's configuration, which bounds DuckDB's memory.
+        # As `make run` does: with the project's configuration.
         "DLT_PROJECT_DIR": str(PROJECT),
     }
     cost = run_measured(command, folder, environment, timeout)
@@ -80,6 +80,7 @@ def main() -> None:
     import dlt
 
     from np6_source import np6_source
+    from np6_source.cli.destination import duckdb
     from np6_source.extract import resource as extracting
     from np6_source.loading import load
 
@@ -88,7 +89,8 @@ def main() -> None:
         extracting.Pace = partial(extracting.Pace, widest=task.widest_window)  # type: ignore
     pipeline = dlt.pipeline(
         "benchmark",
-        destination=dlt.destinations.duckdb(task.database),
+        # The script's, which bounds DuckDB's memory.
+        destination=duckdb(task.database),
         dataset_name="np6",
         pipelines_dir=task.pipelines_dir,
     )

@@ -19,12 +19,13 @@ def main() -> None:
     import dlt
 
     from np6_source import views
+    from np6_source.cli.destination import duckdb
     from np6_source.ledger import coverage
 
     database, pipelines = sys.argv[1:]
     pipeline = dlt.pipeline(
         "benchmark",
-        destination=dlt.destinations.duckdb(database),
+        destination=duckdb(database),
         dataset_name="np6",
         pipelines_dir=pipelines,
     )

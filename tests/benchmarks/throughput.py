@@ -53,6 +53,12 @@ QUIET = {
     "DISABLE_TELEMETRY": "true",
 }
 
+LIMITED = {
+    "DESTINATION__DUCKDB__CREDENTIALS__GLOBAL_CONFIG": '{"memory_limit": "350MB", "threads": 1}'
+}
+"""The limits that the script gives DuckDB, as ``.dlt/example.secrets.toml`` gives them to dlt's own
+destination. The project's configuration at an earlier commit has the same."""
+
 HEADER = (
     "way",
     "seconds",
@@ -261,7 +267,7 @@ def _run(
         places = {"TMPDIR": name, "DLT_DATA_DIR": name}
         if way.script == SCRIPT_OF_OURS:
             # As `make run` does: with the project's configuration.
-            places["DLT_PROJECT_DIR"] = str(tree or PROJECT)
+            places |= {"DLT_PROJECT_DIR": str(tree or PROJECT), **LIMITED}
         if tree is not None:
             places["PYTHONPATH"] = str(tree)
         cost = run_measured(command, folder, {**QUIET, **places}, timeout)

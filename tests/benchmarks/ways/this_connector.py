@@ -1,6 +1,6 @@
 """np6_source, default settings, its account-wide resource only: a backfill of a fixed range.
 
-With the destination that the script uses, or with dlt's own.
+With the destination that the script uses, and its limits, or with dlt's own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ url, key, start, end, database, destination = sys.argv[1:]
 
 if destination == "own":
     # A module of its own, so that older versions of the package can be measured too.
-    from np6_source.duck import duckdb
+    from np6_source.cli.destination import duckdb
 else:
     from dlt.destinations import duckdb
 pipeline = dlt.pipeline(
