@@ -11,11 +11,15 @@ from collections.abc import Iterable
 
 import sqlglot
 
-from .schema import EVENT_TABLES, LOAD_WINDOWS, TOMBSTONE, Table
+from .schema import EVENT_TABLES, LOAD_WINDOWS, TIMESTAMP, TOMBSTONE, Table
+from .tables.merge import filled_columns
 
 
 def latest(table: Table, rows: str, dialect: str = "duckdb") -> str:
     """A query for a table's rows, each key once: of several rows the one requested last.
+
+    Where that has no value, it takes one that another row has with the same key and ``timestamp``:
+    operations tell more or less about an event.
 
     Args:
         table: The table, of ``np6_source.schema``.
@@ -31,8 +35,16 @@ def latest(table: Table, rows: str, dialect: str = "duckdb") -> str:
         ranks.append(f"rank() OVER ({_newest_first((table.replaced_by,))}) AS np6_version")
         condition += " AND np6_version = 1"
         condition += f" AND {TOMBSTONE.column} IS DISTINCT FROM '{TOMBSTONE.value}'"
+    filled = filled_columns(table)
+    same = f"PARTITION BY {_joined((*table.key, TIMESTAMP.name))}"
+    values = ", ".join(
+        f'COALESCE("{name}", MAX("{name}") OVER ({same})) AS "{name}"'
+        if name in filled
+        else f'"{name}"'
+        for name in (column.name for column in table.columns)
+    )
     query = (
-        f"SELECT {columns} FROM (SELECT *, {', '.join(ranks)} FROM {rows}) AS np6_rows"
+        f"SELECT {columns} FROM (SELECT {values}, {', '.join(ranks)} FROM {rows}) AS np6_rows"
         f" WHERE {condition}"
     )
     return sqlglot.transpile(query, read="duckdb", write=dialect)[0]

@@ -14,7 +14,7 @@ import dlt.destinations
 from dlt.common.utils import uniq_id
 from dlt.destinations.impl.duckdb.duck import DuckDbClient
 
-from .dlt_internals.jobs import file_of_later_job, has_parquet, keys_of, sql_job
+from .dlt_internals.jobs import columns_of, file_of_later_job, has_parquet, keys_of, sql_job
 from .dlt_internals.packages import note_in_package
 from .tables.merge import MERGE, ROW_OF_FILE, statements_from
 
@@ -103,10 +103,12 @@ class DirectClient(DuckDbClient):
             source=_rows_of(files),
             target=self.sql_client.make_qualified_table_name(name),
             key=keys_of(table),
+            columns=columns_of(table),
             by=how["by"],
             in_range_of_time=how["in_range_of_time"],
             tombstones=how["tombstones"],
-            left_out=f"np6_left_out_{uniq_id()}",
+            fills=how.get("fills", False),
+            aside=f"np6_{uniq_id()}",
         )
         return sql_job(name, statements)
 

@@ -35,7 +35,7 @@ from .dataset_lock import holding, patience
 from .destinations import CLOCK_NOISE
 from .dlt_internals.pipelines import is_stop_requested
 from .errors import SettingError
-from .schema import EXECUTION_DATA_TABLE, TOMBSTONE
+from .schema import EXECUTION_DATA_TABLE, TIMESTAMP, TOMBSTONE
 
 if TYPE_CHECKING:
     from dlt.common.destination import Destination
@@ -57,6 +57,10 @@ KEPT_SMALL = {
 
 REPLACED_BY = "x-np6-replaced-by"
 """Table hint: column by which all earlier rows go when newer ones arrive."""
+
+FILLED = "x-np6-filled"
+"""Table hint: columns in which a row of the same version, with a value, stands in for one without;
+see ``tables.merge``."""
 
 GONE, NEWEST = "np6_gone", "np6_newest"
 """Columns that a merge into a Delta table adds to its source, and writes nowhere."""
@@ -110,9 +114,10 @@ class _EachKeyOnce(TableFormatLoadFilesystemJob):
             return
         with tempfile.TemporaryDirectory(prefix="np6_lake_") as folder:
             given = self.file_paths
-            self.file_paths = each_key_once(given, key, " ".join(sort), Path(folder))
+            filled = [name for name in table.get(FILLED, ()) if name in table["columns"]]
+            self.file_paths = each_key_once(given, key, " ".join(sort), Path(folder), filled)
             try:
-                self.merge(Merge(key, table.get(REPLACED_BY), sort[0]))
+                self.merge(Merge(key, table.get(REPLACED_BY), sort[0], filled))
             finally:
                 self.file_paths = given
 
@@ -129,11 +134,48 @@ class Merge:
         key: Columns that identify a row; rows are looked for by the first.
         replaced_by: Column by which all earlier rows go; None: rows go by their key.
         requested_at: Column that says which of two rows is newer.
+        filled: Columns in which a row with the same key and timestamp stands in for one without a
+            value.
     """
 
     key: Sequence[str]
     replaced_by: str | None
     requested_at: str
+    filled: Sequence[str] = ()
+
+    def completed(self, new: pa.Table, old: pa.Table) -> pa.Table:
+        """Rows of a load with what the table's rows of the same version say besides.
+
+        Args:
+            new: The rows of the load, each key once.
+            old: The table's rows with the same first key column as one of them.
+
+        Returns:
+            The rows. One that is older than the table's but says more is the table's, completed.
+        """
+        filled = [name for name in self.filled if name in new.column_names]
+        if not filled or not old.num_rows:
+            return new
+        same = " AND ".join(f'n."{name}" = o."{name}"' for name in (*self.key, TIMESTAMP.name))
+        time = f'"{self.requested_at}"'
+        is_older = f"o.{time} > n.{time} + {CLOCK_NOISE} AND ({_says_more(filled, 'n', 'o')})"
+        values = {name: f'n."{name}"' for name in new.column_names}
+        for name in filled:
+            values[name] = (
+                f'CASE WHEN older THEN coalesce(o."{name}", n."{name}")'
+                f' ELSE coalesce(n."{name}", o."{name}") END'
+            )
+        values[self.requested_at] = f"CASE WHEN older THEN o.{time} ELSE n.{time} END"
+        columns = ", ".join(f'{value} AS "{name}"' for name, value in values.items())
+        with duckdb.connect(config={"memory_limit": "300MB"}) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.register("new", new)
+            connection.register("old", old)
+            rows = connection.sql(
+                f"SELECT {columns} FROM new AS n LEFT JOIN old AS o ON {same}"
+                f", LATERAL (SELECT {is_older} AS older)"
+            )
+            return rows.to_arrow_table().cast(new.schema)
 
     def outcome(self, new: pa.Table, old: pa.Table) -> tuple[pa.Table, pa.Table]:
         """Which rows of a load to write, and which rows of the table they replace.
@@ -161,6 +203,13 @@ class Merge:
             keys = ", ".join(f'"{name}"' for name in self.key)
             gone = connection.sql(f"SELECT {keys} FROM old SEMI JOIN taken ON {same}")
             return rows, gone.to_arrow_table()
+
+
+def _says_more(columns: Sequence[str], one: str, other: str) -> str:
+    """Whether a row has a value where another has none, as SQL."""
+    return " OR ".join(
+        f'{one}."{name}" IS NOT NULL AND {other}."{name}" IS NULL' for name in columns
+    )
 
 
 def without_tombstones(rows: pa.Table) -> pa.Table:
@@ -240,9 +289,30 @@ class DeltaJob(_EachKeyOnce, DeltaLoadFilesystemJob):
             )
             # DuckDB 1.4 has the older name.
             read = getattr(source, "to_arrow_reader", None) or source.fetch_arrow_reader
-            self._matched(table, read(ROWS_AT_ONCE), merge).when_matched_update_all(
-                predicate=f"source.{NEWEST} >= target.{time}", except_cols=[NEWEST]
-            ).when_not_matched_insert_all(except_cols=[NEWEST]).execute()
+            there = {field.name for field in table.schema().fields}
+            filled = [c for c in merge.filled if c in source.columns and c in there]
+            same = f'source."{TIMESTAMP.name}" = target."{TIMESTAMP.name}"'
+            merging = self._matched(table, read(ROWS_AT_ONCE), merge)
+            if filled:
+                merging = merging.when_matched_update(
+                    {
+                        name: f'CASE WHEN {same} THEN coalesce(source."{name}", target."{name}")'
+                        f' ELSE source."{name}" END'
+                        if name in filled
+                        else f'source."{name}"'
+                        for name in source.columns
+                        if name != NEWEST
+                    },
+                    predicate=f"source.{NEWEST} >= target.{time}",
+                ).when_matched_update(
+                    {name: f'coalesce(target."{name}", source."{name}")' for name in filled},
+                    predicate=f"{same} AND ({_says_more(filled, 'source', 'target')})",
+                )
+            else:
+                merging = merging.when_matched_update_all(
+                    predicate=f"source.{NEWEST} >= target.{time}", except_cols=[NEWEST]
+                )
+            merging.when_not_matched_insert_all(except_cols=[NEWEST]).execute()
 
     def _matched(self, table: Any, source: Any, merge: Merge) -> Any:
         from dlt.common.libs.deltalake import ensure_delta_compatible_arrow_data
@@ -350,6 +420,7 @@ def replace_rows(table: IcebergTable, files: Sequence[str], merge: Merge) -> Non
             if not rows.num_rows:
                 continue
             old = table.scan(row_filter=In(first, pc.unique(rows[first]).to_pylist())).to_arrow()
+            rows = merge.completed(rows, old)
             comparable = old.select([*merge.key, merge.requested_at])
             taken, gone = merge.outcome(rows, comparable)
             if old.num_rows:
@@ -429,7 +500,13 @@ def _files_of(table: IcebergTable, snapshots: Sequence[Any]) -> set[str]:
     return {snapshot.manifest_list for snapshot in snapshots} | set(manifests) | data
 
 
-def each_key_once(files: Sequence[str], key: Sequence[str], order: str, folder: Path) -> list[str]:
+def each_key_once(
+    files: Sequence[str],
+    key: Sequence[str],
+    order: str,
+    folder: Path,
+    filled: Sequence[str] = (),
+) -> list[str]:
     """Parquet files with the rows of others, but each key once.
 
     Args:
@@ -437,9 +514,12 @@ def each_key_once(files: Sequence[str], key: Sequence[str], order: str, folder: 
         key: Columns that identify a row.
         order: Column and direction; the row that comes first stays.
         folder: Where to write; temporary files go there too.
+        filled: Columns in which the row that stays takes a value that others of the same version
+            have.
 
     Returns:
-        The files in order; those that lose no row are the given ones.
+        The files in order; those that lose no row are the given ones. Rows that were completed are
+        in a further one.
     """
     columns = ", ".join(f'"{name}"' for name in key)
     column, _, direction = order.partition(" ")
@@ -451,22 +531,64 @@ def each_key_once(files: Sequence[str], key: Sequence[str], order: str, folder: 
             SELECT filename, file_row_number, row_number() OVER (
                 PARTITION BY {columns}
                 ORDER BY "{column}" {direction}, filename DESC, file_row_number DESC
-            ) AS nth
+            ) AS nth, count(*) OVER (PARTITION BY {columns}) AS copies
             FROM read_parquet($files, filename = true, file_row_number = true)
         )
-        WHERE nth > 1
+        WHERE {"copies > 1" if filled else "nth > 1"}
         GROUP BY filename
     """
+    completed = folder / "completed.parquet"
     with duckdb.connect(
         config={"memory_limit": "300MB", "temp_directory": str(folder)}
     ) as connection:
         repeated = dict(connection.execute(query, {"files": list(files)}).fetchall())
-    return [
+        if repeated and filled:
+            _complete(connection, files, key, order, filled, completed)
+    once = [
         _without(Path(file), repeated[file], folder / f"{number}.parquet")
         if file in repeated
         else file
         for number, file in enumerate(files)
     ]
+    return [*once, str(completed)] if repeated and filled else once
+
+
+def _complete(
+    connection: duckdb.DuckDBPyConnection,
+    files: Sequence[str],
+    key: Sequence[str],
+    order: str,
+    filled: Sequence[str],
+    target: Path,
+) -> None:
+    """Writes the rows of keys that occur more than once, each once and completed."""
+    schema = pq.read_schema(files[0])
+    connection.execute("SET TimeZone = 'UTC'")
+    column, _, direction = order.partition(" ")
+    keys = ", ".join(f'"{name}"' for name in key)
+    first = f'ORDER BY "{column}" {direction}, filename DESC, file_row_number DESC'
+    same = f'PARTITION BY {keys}, "{TIMESTAMP.name}"'
+    values = ", ".join(
+        f'coalesce("{name}", max("{name}") OVER ({same})) AS "{name}"'
+        if name in filled
+        else f'"{name}"'
+        for name in schema.names
+    )
+    rows = connection.execute(
+        f"""
+        SELECT {values}
+        FROM read_parquet(
+            $files, union_by_name = true, filename = true, file_row_number = true
+        )
+        QUALIFY count(*) OVER (PARTITION BY {keys}) > 1
+            AND row_number() OVER (PARTITION BY {keys} {first}) = 1
+        """,
+        {"files": list(files)},
+    )
+    read = getattr(rows, "to_arrow_reader", None) or rows.fetch_record_batch
+    with pq.ParquetWriter(target, schema) as writer:
+        for batch in read(ROWS_AT_ONCE):
+            writer.write_table(pa.Table.from_batches([batch]).cast(schema))
 
 
 def _without(source: Path, rows: Sequence[int], target: Path) -> str:

@@ -13,7 +13,7 @@ import pytest
 import sqlglot
 
 from np6_source.deduplication import latest, parquet_views
-from np6_source.schema import CAMPAIGNS, EVENT_TABLES, EXECUTION_DATA_TABLE, TABLES
+from np6_source.schema import CAMPAIGNS, EVENT_TABLES, EVENTS, EXECUTION_DATA_TABLE, TABLES
 
 START = datetime(2024, 3, 1, tzinfo=timezone.utc)
 
@@ -52,6 +52,32 @@ def test_a_newer_version_of_an_event_replaces_all_of_its_keys() -> None:
         EXECUTION_DATA_TABLE, ("one", "a", "1", "integer", 1), ("one", "b", "2", "integer", 2)
     )
     assert found == [("one", "b", "2", "integer")]
+
+
+def test_what_a_row_lacks_another_of_the_same_version_has() -> None:
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("empty", EVENTS.arrow_schema.empty_table())
+        connection.execute("CREATE TABLE kept AS FROM empty")
+        for day, minutes, recipient, channel in (
+            (1, 1, "a@x.example", "email"),
+            (1, 2, None, "sms"),
+            (2, 0, "earlier version", None),
+        ):
+            connection.execute(
+                "INSERT INTO kept (id, timestamp, recipient, channel, requested_at) VALUES"
+                " ('one', ?, ?, ?, ?)",
+                [
+                    START + timedelta(days=day),
+                    recipient,
+                    channel,
+                    START + timedelta(days=9, minutes=minutes),
+                ],
+            )
+        found = connection.sql(
+            f"SELECT recipient, channel FROM ({latest(EVENTS, 'kept')})"
+        ).fetchall()
+    assert found == [("a@x.example", "sms")]
 
 
 def test_campaigns_of_an_event_do_not_replace_each_other() -> None:

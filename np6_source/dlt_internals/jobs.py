@@ -44,3 +44,8 @@ def has_parquet(file_path: str) -> bool:
 def keys_of(table: Any) -> list[str]:
     """The primary key of a prepared table's schema, by the names in the destination (dlt 1.31)."""
     return get_columns_names_with_prop(table, "primary_key")
+
+
+def columns_of(table: Any) -> list[str]:
+    """The columns of a prepared table's schema, by the names in the destination (dlt 1.31)."""
+    return get_columns_names_with_prop(table, "name")

@@ -30,7 +30,7 @@ from ..lake import check_format
 from ..redaction import keep_rows_out_of_logs
 from ..schema import TABLES, Table
 from . import hints
-from .merge import TName
+from .merge import IN_ONE_TRANSACTION, TName
 
 ROW_HINTS = ("data_type", "primary_key", "merge_key", "hard_delete", "dedup_sort", "row_key")
 """Column hints that decide which rows a table holds, or whether they can be loaded at all."""
@@ -81,7 +81,14 @@ def declare_tables(
     schema = dlt.current.source_schema()
     name = names_in_sql(schema) if destination.quotes else str
     for table in TABLES:
-        own = hints.table_hints(table, destination.kind, timestamps_are_final, name)
+        contract = whole.get("schema_contract")
+        own = hints.table_hints(
+            table,
+            destination.kind,
+            timestamps_are_final,
+            name,
+            _kept_out(schema, table, {"name": table.name, "schema_contract": contract}),
+        )
         _let_later_columns_be_null(schema, own)
         given = hints_of_table(resource, table.name)
         columns = {
@@ -108,7 +115,7 @@ def declare_tables(
         }
         resource.apply_hints(
             **own | variant | changed,
-            schema_contract=whole.get("schema_contract"),
+            schema_contract=contract,
             table_format=table_format,
         )
         declared = hints_of_table(resource, table.name)
@@ -200,6 +207,8 @@ def _check_disposition(
     """
     disposition = given.get("write_disposition")
     merge_hints = {option: given[hint] for option, hint in MERGE_OPTIONS.items() if hint in given}
+    if own != ("merge",) and IN_ONE_TRANSACTION in str(merge_hints.get("destination_scope")):
+        del merge_hints["destination_scope"]  # Declared by an earlier run: it depends on columns.
     for known in own:
         options = dict(known) if isinstance(known, dict) else {"disposition": known}
         foreign = merge_hints.items() - {"strategy": "delete-insert", **options}.items()
@@ -262,6 +271,18 @@ def _check_format(
             f" {destination.kind}: {reason}. Leave it out: dlt then takes"
             f" {destination.file_format or 'Parquet'}."
         )
+
+
+def _kept_out(schema: Schema, table: Table, declared: Any) -> list[str]:
+    """Columns that the destination's table lacks, and that a contract keeps from it."""
+    name = schema.naming.normalize_tables_path(table.name)
+    if schema.is_new_table(name):
+        return []
+    if schema.resolve_contract_settings_for_table(name, declared)["columns"] == "evolve":
+        return []
+    there = schema.get_table_columns(name)
+    names = (column.name for column in table.columns)
+    return [column for column in names if schema.naming.normalize_path(column) not in there]
 
 
 def _check_contract(resource: DltResource, schema: Schema, declared: Any) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from .. import destinations
 from ..destinations import Destination
-from ..lake import REPLACED_BY
+from ..lake import FILLED, REPLACED_BY
 from ..schema import EVENTS, REQUESTED_AT, Column, Table
-from .merge import MERGE, TName, destination_scope, how_rows_are_replaced
+from .merge import MERGE, TName, destination_scope, filled_columns, how_rows_are_replaced
 
 
 def table_hints(
@@ -16,6 +17,7 @@ def table_hints(
     destination: str | None = None,
     timestamps_are_final: bool = False,
     name: TName = str,
+    absent: Collection[str] = (),
 ) -> dict[str, Any]:
     """Arguments of a resource's ``apply_hints`` for a table.
 
@@ -27,6 +29,7 @@ def table_hints(
         destination: Short type of the destination, where it is known.
         timestamps_are_final: A newer version of a row has the same timestamp.
         name: Gives a column's name as the destination's SQL has it.
+        absent: Columns that the destination does not have, and a contract keeps from it.
     """
     row = destinations.destination(destination)
     layout = row.lay_out(table)
@@ -39,7 +42,7 @@ def table_hints(
         },
         # ClickHouse refuses a key that may be NULL.
         "primary_key": [name for name in table.key if name in required],
-        "write_disposition": _disposition(table, row, timestamps_are_final, name),
+        "write_disposition": _disposition(table, row, timestamps_are_final, name, absent),
     }
     if table.replaced_by and row.replaces == "keys":
         hints["merge_key"] = table.replaced_by
@@ -48,6 +51,8 @@ def table_hints(
     table_wide = dict(layout.table)
     if table.replaced_by and row.replaces == "by itself":
         table_wide[REPLACED_BY] = table.replaced_by
+    if (filled := filled_columns(table)) and row.replaces == "by itself":
+        table_wide[FILLED] = filled
     if table.disposition == "merge" and row.kind == "duckdb":
         table_wide[MERGE] = how_rows_are_replaced(table, row, timestamps_are_final)
     if table_wide:
@@ -69,11 +74,17 @@ def dispositions(table: Table, name: TName = str) -> list[Any]:
     return [_disposition(table, row, final, name) for row in rows for final in (True, False)]
 
 
-def _disposition(table: Table, row: Destination, timestamps_are_final: bool, name: TName) -> Any:
+def _disposition(
+    table: Table,
+    row: Destination,
+    timestamps_are_final: bool,
+    name: TName,
+    absent: Collection[str] = (),
+) -> Any:
     if table.disposition != "merge" or row.replaces == "by itself":
         return table.disposition
     disposition = {"disposition": "merge", "strategy": "delete-insert"}
-    scope = destination_scope(table, row, timestamps_are_final, name if row.quotes else str)
+    scope = destination_scope(table, row, timestamps_are_final, name if row.quotes else str, absent)
     if scope:
         disposition["destination_scope"] = scope
     return disposition

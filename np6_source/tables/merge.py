@@ -8,6 +8,9 @@ rows, a file that it cuts at semicolons. The condition adds what dlt does not do
   between DELETE and INSERT would otherwise take the rows with it.
 - A row that was requested earlier and is loaded later would replace the newer one: staged rows that
   are older than the table's are deleted from staging first.
+- Operations tell more or less about the same event. Rows with the same key and ``timestamp`` are of
+  one version: what one of them says, none of the others makes NULL. Of two values the one requested
+  later stays, also as a whole where the timestamp is another.
 - An event that no longer has rows has one in staging that says so: it goes before the INSERT.
 - Two merges into one PostgreSQL table at once would each see nothing to delete, and insert the same
   event twice: the table is locked until the transaction ends. Readers are not held up.
@@ -15,7 +18,7 @@ rows, a file that it cuts at semicolons. The condition adds what dlt does not do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ..destinations import CLOCK_NOISE, Destination
@@ -31,8 +34,25 @@ TName = Callable[[str], str]
 """A column's name as the destination's SQL has it."""
 
 
+def filled_columns(table: Table, absent: Collection[str] = ()) -> list[str]:
+    """Columns in which a row of the same version, with a value, stands in for one without.
+
+    Args:
+        table: The table. None where rows go all together: a version has all its keys.
+        absent: Columns that the destination does not have.
+    """
+    if table.replaced_by or table.disposition != "merge":
+        return []
+    apart = {*table.key, TIMESTAMP.name, REQUESTED_AT.name, *absent}
+    return [c.name for c in table.columns if c.nullable and c.name not in apart]
+
+
 def destination_scope(
-    table: Table, destination: Destination, timestamps_are_final: bool, name: TName = str
+    table: Table,
+    destination: Destination,
+    timestamps_are_final: bool,
+    name: TName = str,
+    absent: Collection[str] = (),
 ) -> str | None:
     """The value of dlt's merge option ``destination_scope``.
 
@@ -41,6 +61,7 @@ def destination_scope(
         destination: Where it is.
         timestamps_are_final: A newer version of a row has the same timestamp.
         name: Gives a column's name as the destination's SQL has it.
+        absent: Columns that the destination does not have, and a contract keeps from it.
 
     Returns:
         SQL with dlt's placeholders ``{table}`` and ``{staging_table}``, in one line. None where
@@ -56,8 +77,11 @@ def destination_scope(
     if destination.replaces != "versions":
         return None
     if destination.skips_by_time and timestamps_are_final:
-        scope = f"{scope} AND {_in_range_of_time(name(TIMESTAMP.name))}"
+        scope = f"{scope} AND {_in_range_of_time(name(TIMESTAMP.name), name(TIMESTAMP.name))}"
     before = [f"DELETE FROM {{staging_table}} WHERE {_stale(columns, name(REQUESTED_AT.name))}"]
+    if filled := [name(column) for column in filled_columns(table, absent)]:
+        times = name(TIMESTAMP.name), name(REQUESTED_AT.name)
+        before = [*_fills(columns, filled, *times), *before]
     if destination.lock_table:
         before.insert(0, destination.lock_table)
     return (
@@ -90,6 +114,53 @@ def snapshot_scope(
     )
 
 
+def _fills(key: list[str], filled: list[str], timestamp: str, requested_at: str) -> list[str]:
+    """Statements that complete staged rows from others of the same version.
+
+    First those that are older than the table's row but tell more: they become the table's row with
+    what it lacks. Then the others, from each other and from the table's rows.
+    """
+    version = [*key, timestamp]
+
+    def fill(source: str, condition: str, values: Mapping[str, str], lacks: str) -> str:
+        same = " AND ".join(f"t.{column} = s.{column}" for column in version)
+        return (
+            f"UPDATE {{staging_table}} AS s SET"
+            f" {', '.join(f'{column} = {value}' for column, value in values.items())}"
+            f" FROM {source} AS t WHERE {same}{condition} AND ({lacks})"
+        )
+
+    from_table = f" AND {_in_range_of_time(f't.{timestamp}', timestamp)}"
+    newer = f"t.{requested_at} > s.{requested_at} + {CLOCK_NOISE}"
+    any_newer = (
+        f"t.{requested_at} > (SELECT min({requested_at}) FROM {{staging_table}}) + {CLOCK_NOISE}"
+    )
+    staged_lacks = " OR ".join(f"s.{c} IS NULL AND t.{c} IS NOT NULL" for c in filled)
+    table_lacks = " OR ".join(f"t.{c} IS NULL AND s.{c} IS NOT NULL" for c in filled)
+    own = {column: f"COALESCE(s.{column}, t.{column})" for column in filled}
+    others = {column: f"COALESCE(t.{column}, s.{column})" for column in filled}
+    keys = ", ".join(version)
+    newest = ", ".join(
+        f"(array_agg({c} ORDER BY {requested_at} DESC) FILTER (WHERE {c} IS NOT NULL))[1] AS {c}"
+        for c in filled
+    )
+    repeated = (
+        f"(SELECT {keys}, {newest} FROM {{staging_table}} WHERE {_tuple(key)} IN"
+        f" (SELECT {', '.join(key)} FROM {{staging_table}} GROUP BY {', '.join(key)}"
+        f" HAVING count(*) > 1) GROUP BY {keys})"
+    )
+    return [
+        fill(
+            "{table}",
+            f"{from_table} AND {newer} AND {any_newer}",
+            others | {requested_at: f"t.{requested_at}"},
+            table_lacks,
+        ),
+        fill(repeated, "", own, staged_lacks),
+        fill("{table}", from_table, own, staged_lacks),
+    ]
+
+
 def _tombstones(column: str) -> str:
     """A further statement: what only says that an event has no rows is not inserted."""
     return f"; DELETE FROM {{staging_table}} WHERE {column} = '{TOMBSTONE.value}'"
@@ -101,8 +172,8 @@ def _replaced(columns: list[str]) -> str:
     return f"{_tuple(columns)} IN (SELECT {key} FROM {{staging_table}})"
 
 
-def _in_range_of_time(column: str, rows: str = "{staging_table}") -> str:
-    least, most = (f"(SELECT {f}({column}) FROM {rows})" for f in ("min", "max"))
+def _in_range_of_time(column: str, of: str, rows: str = "{staging_table}") -> str:
+    least, most = (f"(SELECT {f}({of}) FROM {rows})" for f in ("min", "max"))
     return f"{column} BETWEEN {least} AND {most}"
 
 
@@ -134,6 +205,7 @@ def how_rows_are_replaced(
         "by": list((table.replaced_by,) if table.replaced_by else table.key),
         "in_range_of_time": destination.skips_by_time and timestamps_are_final,
         "tombstones": table.replaced_by is not None,
+        "fills": bool(filled_columns(table)),
     }
 
 
@@ -145,10 +217,12 @@ def statements_from(
     source: str,
     target: str,
     key: Sequence[str],
+    columns: Sequence[str],
     by: Sequence[str],
     in_range_of_time: bool,
     tombstones: bool,
-    left_out: str,
+    fills: bool,
+    aside: str,
 ) -> list[str]:
     """DuckDB's statements that merge rows that are in files, not in a table.
 
@@ -161,32 +235,73 @@ def statements_from(
         source: Where the rows are, as SQL; it gives the columns ``ROW_OF_FILE`` as well.
         target: The table, as SQL.
         key: Columns that identify a row.
+        columns: The table's columns.
         by: Columns by which rows go.
         in_range_of_time: Only rows in the range of time of the new ones are looked at.
         tombstones: Rows may only say that an event has none.
-        left_out: A name for what is left out meanwhile.
+        fills: Rows of the same version complete each other.
+        aside: How the names begin of tables that are there meanwhile.
     """
-    time = REQUESTED_AT.name
+    time, keys, row = REQUESTED_AT.name, _quoted(key), ", ".join(ROW_OF_FILE)
     same = " AND ".join(f's."{column}" = t."{column}"' for column in by)
-    columns, keys = _quoted(by), _quoted(key)
-    row = ", ".join(ROW_OF_FILE)
+    left_out, versions, completed = (f"{aside}_{n}" for n in ("left_out", "versions", "completed"))
     kept = f"(SELECT * FROM {source} ANTI JOIN {left_out} USING ({row}))"
-    bound = f" AND {_in_range_of_time(TIMESTAMP.name, kept)}" if in_range_of_time else ""
+    bound = (
+        f" AND {_in_range_of_time(TIMESTAMP.name, TIMESTAMP.name, kept)}"
+        if in_range_of_time
+        else ""
+    )
     no_tombstones = (
         f" WHERE {TOMBSTONE.column} IS DISTINCT FROM '{TOMBSTONE.value}'" if tombstones else ""
     )
+    # A row of the same version is not stale: it may say more.
+    is_other = f" AND t.{TIMESTAMP.name} <> s.{TIMESTAMP.name}" if fills else ""
+    before, after, others, insert = [], [], "", []
+    if fills:
+        version = _quoted([*key, TIMESTAMP.name])
+        near = _in_range_of_time(TIMESTAMP.name, TIMESTAMP.name, source)
+        there = f"(SELECT * FROM {target} WHERE {near})"
+        newest = ", ".join(
+            f'arg_max("{column}", {time}) AS "{column}"'
+            for column in columns
+            if column not in (*key, TIMESTAMP.name, time)
+        )
+        others = f" UNION ALL BY NAME SELECT {keys}, {time} FROM {completed}"
+        before = [
+            f"CREATE TEMP TABLE {versions} AS SELECT {version} FROM (SELECT {version} FROM {kept}"
+            f" UNION ALL SELECT {version} FROM {there} SEMI JOIN {source} USING ({version}))"
+            " GROUP BY ALL HAVING count(*) > 1",
+            f"CREATE TEMP TABLE {completed} AS SELECT {version}, {newest}, max({time}) AS {time}"
+            f" FROM (SELECT * EXCLUDE ({row}) FROM {kept} UNION ALL BY NAME SELECT * FROM {there})"
+            f" SEMI JOIN {versions} USING ({version}) GROUP BY {version}",
+        ]
+        after = [
+            f"INSERT INTO {left_out} SELECT {row} FROM {kept}"
+            f" SEMI JOIN {versions} USING ({version})",
+            # Versions of which the load has a newer one.
+            f"DELETE FROM {completed} WHERE ({version}) IN (SELECT {version} FROM"
+            f" (SELECT {version}, row_number() OVER (PARTITION BY {keys}"
+            f" ORDER BY {time} DESC, {TIMESTAMP.name} DESC) AS np6_place FROM"
+            f" (SELECT {version}, {time} FROM {kept} SEMI JOIN {completed} USING ({keys})"
+            f" UNION ALL SELECT {version}, {time} FROM {completed})) WHERE np6_place > 1)",
+        ]
+        insert = [f"INSERT INTO {target} BY NAME SELECT * FROM {completed}"]
     return [
         f"CREATE TEMP TABLE {left_out} AS SELECT DISTINCT {row}"
         f" FROM {source} AS s JOIN {target} AS t ON {same}"
         f" WHERE t.{time} > s.{time} + {CLOCK_NOISE}"
-        f" AND t.{time} > (SELECT min({time}) FROM {source}) + {CLOCK_NOISE}",
-        f"DELETE FROM {target} WHERE ({columns}) IN (SELECT {columns} FROM {kept}){bound}",
+        f" AND t.{time} > (SELECT min({time}) FROM {source}) + {CLOCK_NOISE}{is_other}",
+        *before,
+        f"DELETE FROM {target} WHERE ({_quoted(by)}) IN (SELECT {_quoted(by)} FROM {kept}){bound}",
+        *after,
         f"INSERT INTO {left_out} SELECT {row} FROM (SELECT {row}, row_number()"
-        f" OVER (PARTITION BY {keys} ORDER BY {time} DESC) AS np6_place FROM {kept}"
+        f" OVER (PARTITION BY {keys} ORDER BY {time} DESC) AS np6_place FROM"
+        f" (SELECT {keys}, {time}, {row} FROM {kept}"
         f" SEMI JOIN (SELECT {keys} FROM {source} GROUP BY ALL HAVING count(*) > 1)"
-        f" USING ({keys})) WHERE np6_place > 1",
+        f" USING ({keys}){others})) WHERE np6_place > 1 AND {ROW_OF_FILE[0]} IS NOT NULL",
         f"INSERT INTO {target} BY NAME SELECT * EXCLUDE ({row}) FROM {kept}{no_tombstones}",
-        f"DROP TABLE {left_out}",
+        *insert,
+        *(f"DROP TABLE {name}" for name in (left_out, *([versions, completed] if fills else ()))),
     ]
 
 

@@ -18,7 +18,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from np6_source.loading import load
 from np6_source.sandbox import Sandbox
-from np6_source.schema import EVENTS
+from np6_source.schema import EVENTS, HITS
 from tests.destinations.stores import DuckDBStore, Store
 from tests.support import ROOT, at, event
 
@@ -209,3 +209,62 @@ class TestOrder:
             at("03-05T12:00"),
             at("03-01"),
         ]
+
+
+SAYS_MORE = {"recipient": "a@x.example", "stamp": {"id": "message-1", "thread": "thread-1"}}
+
+
+def told(**activation: Any) -> dict[str, Any]:
+    """The same event, as an operation tells about it."""
+    made: dict[str, Any] = event(1, at("03-01T12:00"), type="hit")
+    given = made["source"]["detail"]["activation"]
+    given.pop("recipient", None)
+    given.pop("stamp", None)
+    given.update(activation)
+    return made
+
+
+class TestOperationsThatTellLess:
+    """Columns that one filled are not blanked by another, in whatever order they are loaded."""
+
+    @pytest.mark.parametrize("order", ["more first", "less first", "in one load", "late"])
+    def test_a_version_has_what_any_of_them_says(
+        self, store: Store, serve: TMake, make: TMake, order: str
+    ) -> None:
+        span = {"start": at("03-01"), "end": at("03-02"), **store.source_options}
+        # Another load has made the table.
+        other = serve([event(2, at("03-01"))], now=at("03-03"))
+        load(store.pipeline, lambda: make(other, ALL)(**span))
+        more, less = told(**SAYS_MORE), told()
+        more["source"]["detail"]["link"] = {"type": "open", "label": "a link"}
+        if order == "in one load":
+            both = serve([less, more], now=at("03-03"))
+            load(store.pipeline, lambda: make(both, ALL)(**span))
+        elif order == "late":
+            slow = store.named("np6_slow")
+            slow.extract(make(serve([more], now=at("03-03")), ALL)(**span))
+            load(store.pipeline, lambda: make(serve([less], now=at("03-03T01:00")), ALL)(**span))
+            slow.normalize()
+            slow.load()
+        else:
+            for body in (more, less) if order == "more first" else (less, more):
+                sandbox = serve([body], now=at("03-03"))
+                load(store.pipeline, lambda s=sandbox: make(s, ALL)(**span))  # type: ignore[misc]
+        (found,) = (row for row in store.rows(EVENTS) if row["id"] == "event-00001")
+        assert found["recipient"] == "a@x.example"
+        assert found["recipient_domain"] == "x.example"
+        assert (found["message_id"], found["message_thread_id"]) == ("message-1", "thread-1")
+        (hit,) = store.rows(HITS)
+        assert (hit["link_type"], hit["link_label"]) == ("open", "a link")
+
+    def test_a_newer_version_is_taken_as_a_whole(
+        self, store: Store, serve: TMake, make: TMake
+    ) -> None:
+        span = {"start": at("03-01"), "end": at("03-02"), **store.source_options}
+        newer = told() | {"timestamp": at("03-01T13:00")}
+        for body in (told(**SAYS_MORE), newer):
+            sandbox = serve([body], now=at("03-03"))
+            load(store.pipeline, lambda s=sandbox: make(s, ALL)(**span))  # type: ignore[misc]
+        (found,) = store.rows(EVENTS)
+        assert found["timestamp"] // 1000 == at("03-01T13:00")
+        assert (found["recipient"], found["message_id"]) == (None, None)

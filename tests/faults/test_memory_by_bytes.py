@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -41,30 +42,41 @@ def large_event(number: int, timestamp: int, size: int) -> str:
 
 
 @contextmanager
-def serving(size: int, in_all: int = IN_ALL) -> Iterator[str]:
-    """An API with so many bytes of events of a size, spread over a day; its address."""
+def serving(folder: Path, size: int, in_all: int = IN_ALL) -> Iterator[str]:
+    """An API with so many bytes of events of a size, spread over a day; its address.
+
+    They are made once, in a file: a response is a slice of it.
+    """
     count = in_all // size
+    times = [START + number * (END - START) // count for number in range(count)]
+    ends = [0]
+    with (folder / "events").open("wb") as file:
+        for number, timestamp in enumerate(times):
+            file.write(large_event(number, timestamp, size).encode() + b",")
+            ends.append(file.tell())
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             query = parse_qs(urlsplit(self.path).query)
-            start, end = (
-                int(datetime.fromisoformat(query[name][0].replace("Z", "+00:00")).timestamp())
-                * 1000
+            first, after = (
+                bisect_left(
+                    times,
+                    datetime.fromisoformat(query[name][0].replace("Z", "+00:00")).timestamp()
+                    * 1000,
+                )
                 for name in ("start", "end")
             )
             self.send_response(200)
             self.send_header("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime()))
             self.end_headers()
             self.wfile.write(b"[")
-            separator = b""
-            for number in range(count):
-                timestamp = START + number * (END - START) // count
-                if start <= timestamp < end:
-                    text = large_event(number, timestamp, size)
-                    self.wfile.write(separator + text.encode())
-                    separator = b","
-            self.wfile.write(b"]")
+            with (folder / "events").open("rb") as events, suppress(ConnectionError):
+                events.seek(ends[first])
+                left = ends[after] - ends[first] - 1  # Without the last comma.
+                while left > 0 and (read := events.read(min(left, 1 << 20))):
+                    self.wfile.write(read)
+                    left -= len(read)
+                self.wfile.write(b"]")
 
         def log_message(self, *_: object) -> None:
             pass
@@ -99,7 +111,7 @@ print(counts["events"], peak * (1 if sys.platform == "darwin" else 1024))
 def test_events_of_any_size_are_extracted_in_less_than_a_gigabyte(
     tmp_path: Path, size: int
 ) -> None:
-    with serving(size) as url:
+    with serving(tmp_path, size) as url:
         finished = subprocess.run(
             [sys.executable, "-c", EXTRACTED, url],
             cwd=tmp_path,
@@ -123,7 +135,7 @@ def test_the_whole_script_loads_300_mb_of_any_size_in_less_than_a_gigabyte(
 ) -> None:
     """From the first request to the last commit; the peak is that of the script's own process."""
     in_all = 300 * KB * KB
-    with serving(size, in_all) as url:
+    with serving(tmp_path, size, in_all) as url, (tmp_path / "errors").open("w") as errors:
         process = subprocess.Popen(
             [
                 *(sys.executable, str(ROOT / "pipelines" / "np6_to_duckdb.py"), "--base-url", url),
@@ -139,7 +151,7 @@ def test_the_whole_script_loads_300_mb_of_any_size_in_less_than_a_gigabyte(
                 "HOME": str(tmp_path),
             },
             stdout=subprocess.DEVNULL,
-            stderr=(tmp_path / "errors").open("w"),
+            stderr=errors,
         )
         _, status, usage = os.wait4(process.pid, 0)
 

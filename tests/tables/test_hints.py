@@ -54,7 +54,8 @@ def test_hints_with_versions_are_the_plain_ones_and_the_statements(
 def test_a_merge_deletes_nothing_before_it_has_left_out_what_the_table_has_newer(
     destination: str,
 ) -> None:
-    first, *lock, stale, replaced = statements(EVENTS, destination)
+    first, *rest, stale, replaced = statements(EVENTS, destination)
+    lock = [part for part in rest if not part.startswith("UPDATE {staging_table}")]
 
     assert first == "DELETE FROM {table} WHERE 1 = 0"
     assert stale.startswith("DELETE FROM {staging_table} WHERE (id, requested_at) IN (SELECT s.id")
@@ -75,7 +76,7 @@ def test_rows_of_an_event_that_go_together_go_by_the_event() -> None:
 
 @pytest.mark.parametrize("destination", ["duckdb", "ducklake", "motherduck"])
 def test_final_timestamps_bound_what_is_read(destination: str) -> None:
-    *_, whole = statements(EVENTS, destination, timestamps_are_final=False)
+    *_, whole = statements(EVENTS, destination, timestamps_are_final=False)  # The DELETE.
     *_, bounded = statements(EVENTS, destination, timestamps_are_final=True)
 
     assert "timestamp" not in whole
@@ -83,6 +84,34 @@ def test_final_timestamps_bound_what_is_read(destination: str) -> None:
         "timestamp BETWEEN (SELECT min(timestamp) FROM {staging_table})"
         " AND (SELECT max(timestamp) FROM {staging_table})"
     ) in bounded
+
+
+@EACH_WITH_VERSIONS
+def test_staged_rows_are_completed_before_any_is_left_out(destination: str) -> None:
+    late, each_other, same = (
+        part for part in statements(EVENTS, destination) if part.startswith("UPDATE")
+    )
+    assert "recipient = COALESCE(t.recipient, s.recipient)" in late
+    assert "requested_at = t.requested_at" in late
+    for part in (same, each_other):
+        assert "recipient = COALESCE(s.recipient, t.recipient)" in part
+    for part in (late, same, each_other):
+        assert "t.id = s.id AND t.timestamp = s.timestamp" in part
+    for part in (late, same):
+        assert "t.timestamp BETWEEN (SELECT min(timestamp) FROM {staging_table})" in part
+
+
+@EACH_WITH_VERSIONS
+@pytest.mark.parametrize("table", [CAMPAIGNS, EXECUTION_DATA_TABLE], ids=lambda t: t.name)
+def test_tables_of_which_a_row_says_all_are_not_completed(table: Table, destination: str) -> None:
+    assert not any(part.startswith("UPDATE") for part in statements(table, destination))
+
+
+@EACH_WITH_VERSIONS
+def test_a_column_that_a_contract_keeps_out_is_not_completed(destination: str) -> None:
+    scope = " ".join(statements(EVENTS, destination, absent=["recipient_domain"]))
+    assert "recipient_domain" not in scope
+    assert "t.recipient IS NULL" in scope
 
 
 def test_names_are_quoted_where_the_destination_wants_them_so() -> None:

@@ -1,93 +1,140 @@
-"""DuckDB's statements that merge straight from files, beside what they must do."""
+"""The merges' SQL, run by DuckDB on random rows, beside a merge in plain Python."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from np6_source.duck import _rows_of
-from np6_source.schema import TOMBSTONE
-from np6_source.tables.merge import statements_from
-from np6_source.windows import to_datetime
+from np6_source.destinations import destination
+from np6_source.schema import EVENTS, REQUESTED_AT
+from np6_source.tables.merge import (
+    ROW_OF_FILE,
+    destination_scope,
+    how_rows_are_replaced,
+    statements_from,
+)
 
-NOISE = 5
-COLUMNS = ("event_id", "key", "timestamp", "requested_at", "value", TOMBSTONE.column)
-TRow = tuple[str, str, int, int, int, str | None]
-"""Event, key of the row in it, two moments in seconds, a number that tells rows apart, a mark."""
+COLUMNS = ("id", "timestamp", "recipient", "channel", "requested_at")
+ABSENT = {column.name for column in EVENTS.columns} - set(COLUMNS)
+TRow = tuple[str, int, str | None, str | None, int]
 
 
-def table_of(rows: list[TRow]) -> pa.Table:
-    values = [
-        (event, key, to_datetime(time * 1000), to_datetime(asked * 1000), value, mark)
-        for event, key, time, asked, value, mark in rows
+def rows(chance: random.Random, first: int) -> list[TRow]:
+    """Rows of a load; a moment of a request has one value of a column for each version."""
+    return [
+        (
+            f"event-{chance.randrange(4)}",
+            chance.randrange(2),
+            chance.choice([None, f"recipient of {requested}"]),
+            chance.choice([None, f"channel of {requested}"]),
+            requested,
+        )
+        for requested in chance.sample(range(first, first + 12), chance.randrange(1, 8))
     ]
-    return pa.table(
-        dict(zip(COLUMNS, map(list, zip(*values, strict=True)), strict=True))
-        if values
-        else {name: [] for name in COLUMNS},
-        schema=pa.schema(
-            {
-                "event_id": pa.string(),
-                "key": pa.string(),
-                "timestamp": pa.timestamp("us", "UTC"),
-                "requested_at": pa.timestamp("us", "UTC"),
-                "value": pa.int64(),
-                TOMBSTONE.column: pa.string(),
-            }
-        ),
-    )
 
 
-def expected(there: list[TRow], new: list[TRow]) -> list[TRow]:
-    """What a merge leaves: rows go by their event, and newer ones stay."""
-    newest = {event: max(row[3] for row in there if row[0] == event) for event, *_ in there}
-    taken = [row for row in new if row[3] + NOISE >= newest.get(row[0], row[3])]
-    latest = {}
-    for row in sorted(taken, key=lambda row: row[3]):
-        latest[row[:2]] = row
-    kept = [row for row in there if row[0] not in {event for event, *_ in taken}]
-    return sorted([*kept, *(r for r in latest.values() if r[5] != TOMBSTONE.value)], key=str)
+def merged(loads: Iterable[list[TRow]]) -> set[TRow]:
+    """Per event the version requested last, each value that which was requested last."""
+    found: dict[str, dict[int, TRow]] = {}
+    for load in loads:
+        for name in {row[0] for row in load}:
+            there = list(found.get(name, {}).values())
+            everything = there + [row for row in load if row[0] == name]
+            newest = max(everything, key=lambda row: row[4])
+            found[name] = {newest[1]: _completed([r for r in everything if r[1] == newest[1]])}
+    return {row for versions in found.values() for row in versions.values()}
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_a_merge_from_files_leaves_what_is_newest(tmp_path: Path, seed: int) -> None:
-    chance = random.Random(seed)
+def _completed(version: list[TRow]) -> TRow:
+    by_time = sorted(version, key=lambda row: -row[4])
+    recipient, channel = (next((r[n] for r in by_time if r[n]), None) for n in (2, 3))
+    return (by_time[0][0], by_time[0][1], recipient, channel, by_time[0][4])
 
-    def row(value: int, most: int) -> TRow:
-        event = chance.randrange(12)
-        # An event's time is final; each version is requested at a moment of its own.
-        mark = chance.choice([None, None, TOMBSTONE.value])
-        asked = chance.randrange(0, most) * 1000 + value
-        return f"e{event}", chance.choice("ab"), event * 100, asked, value, mark
 
-    there = expected([], [row(n, 3) for n in range(chance.randrange(20))])
-    new = [row(100 + n, 6) for n in range(chance.randrange(1, 30))]
-    half = chance.randrange(len(new) + 1)
-    files = []
-    for part in (new[:half], new[half:]):
-        files.append(str(tmp_path / f"{len(files)}.parquet"))
-        pq.write_table(table_of(part), files[-1], row_group_size=4)
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.register("there", table_of(there))
-        connection.execute("CREATE TABLE rows_of_events AS SELECT * FROM there")
-        for statement in statements_from(
-            _rows_of(files),
-            "rows_of_events",
-            key=["event_id", "key"],
-            by=["event_id"],
-            in_range_of_time=chance.random() < 0.5,
-            tombstones=True,
-            left_out="left_out",
-        ):
-            connection.execute(statement)
-        found = connection.execute(
-            "SELECT event_id, key, epoch(timestamp)::BIGINT, epoch(requested_at)::BIGINT, value,"
-            f" {TOMBSTONE.column} FROM rows_of_events"
+class Database:
+    """A table into which loads are merged, directly from files or by way of staging."""
+
+    def __init__(self, folder: Path, way: str, timestamps_are_final: bool) -> None:
+        self.way, self.final, self.file = way, timestamps_are_final, folder / "rows.parquet"
+        self.connection = duckdb.connect()
+        self.connection.execute("SET TimeZone = 'UTC'")
+        for table in ("events", "staged"):
+            self.connection.execute(
+                f"CREATE TABLE {table} (id VARCHAR, timestamp TIMESTAMPTZ, recipient VARCHAR,"
+                " channel VARCHAR, requested_at TIMESTAMPTZ)"
+            )
+
+    def merge(self, load: list[TRow]) -> None:
+        """Merges a load; moments are days and minutes, so that no clock's noise is in play."""
+        self.connection.execute("DELETE FROM staged")
+        for name, day, recipient, channel, minute in load:
+            self.connection.execute(
+                "INSERT INTO staged VALUES (?, TIMESTAMPTZ '2024-03-01' + to_days(?), ?, ?,"
+                " TIMESTAMPTZ '2024-03-09' + to_minutes(?))",
+                [name, day, recipient, channel, minute],
+            )
+        for statement in self._directly() if self.way == "direct" else self._from_staging():
+            self.connection.execute(statement)
+
+    def _directly(self) -> list[str]:
+        self.connection.execute(f"COPY staged TO '{self.file}' (FORMAT parquet)")
+        file, number = ROW_OF_FILE
+        return statements_from(
+            source=f"read_parquet('{self.file}', filename = '{file}', {number} = true)",
+            target="events",
+            key=["id"],
+            columns=COLUMNS,
+            aside="np6_x",
+            **how_rows_are_replaced(EVENTS, destination("duckdb"), self.final),
+        )
+
+    def _from_staging(self) -> list[str]:
+        scope = destination_scope(EVENTS, destination("duckdb"), self.final, absent=ABSENT)
+        # As dlt 1.31 puts them together.
+        names = ", ".join(COLUMNS)
+        insert = (
+            f"INSERT INTO events ({names}) SELECT {names} FROM (SELECT row_number() OVER (PARTITION"
+            f" BY id ORDER BY {REQUESTED_AT.name} DESC) AS _dlt_dedup_rn, {names} FROM staged)"
+            " WHERE _dlt_dedup_rn = 1"
+        )
+        delete = f"DELETE FROM {{table}} WHERE {scope}".format(
+            table="events", staging_table="staged"
+        )
+        return [*delete.split("; "), insert]
+
+    def rows(self) -> list[Any]:
+        return self.connection.sql(
+            "SELECT id, date_diff('day', TIMESTAMPTZ '2024-03-01', timestamp), recipient, channel,"
+            " date_diff('minute', TIMESTAMPTZ '2024-03-09', requested_at) FROM events"
         ).fetchall()
-    assert sorted(found, key=str) == expected(there, new)
+
+
+@pytest.mark.parametrize("way", ["direct", "staged"])
+@pytest.mark.parametrize("seed", range(20))
+def test_a_merge_leaves_what_all_operations_said_of_the_newest_version(
+    tmp_path: Path, way: str, seed: int
+) -> None:
+    chance = random.Random(seed)
+    # Loads in the order of their requests, and some that were requested before others.
+    firsts = [12 * n for n in range(4)]
+    if seed % 2:
+        chance.shuffle(firsts)
+    loads = [rows(chance, first) for first in firsts]
+    database = Database(tmp_path, way, timestamps_are_final=False)
+    for load in loads:
+        database.merge(load)
+    found = database.rows()
+    assert len(found) == len({row[0] for row in found})
+    if seed % 2 == 0:
+        assert set(found) == merged(loads)
+    else:
+        # Values that disagree are kept as they come; versions and moments are the newest.
+        expected = merged(loads)
+        assert {(r[0], r[1], r[4]) for r in found} == {(r[0], r[1], r[4]) for r in expected}
+        known = {(r[0], r[2] is None, r[3] is None) for r in expected}
+        assert {(r[0], r[2] is None, r[3] is None) for r in found} == known
