@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
@@ -27,6 +27,7 @@ from .row_counts import (
     ROW_COUNTS,
     Missing,
     examine,
+    microseconds,
     missing_rows,
     settle,
 )
@@ -224,8 +225,9 @@ def proven(
     """What the destination proves to be loaded, for a run that goes on from earlier ones.
 
     A few queries, of which each returns little: a row per stretch without a gap, a row per day.
-    What the tables do not hold any more, see ``row_counts``, is not proven. Neither is it where no
-    event was ever seen: empty arrays are also what an outage, or a key without rights, may answer.
+    What the tables do not hold any more, see ``row_counts``, is not proven. Where no event was ever
+    seen, only what was read an hour after the first reading or later is: empty arrays are also what
+    an outage, or a key without rights, may answer.
 
     Args:
         pipeline: The pipeline that is about to load.
@@ -330,10 +332,18 @@ def _covered(
         "windows": client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema)),
         "packages": client.make_qualified_table_name(schema.loads_table_name),
     }
-    names = ("resource", "scope_id", "window_start", "window_end", "event_count", "_dlt_load_id")
+    names = ("resource", "scope_id", "window_start", "window_end", "event_count", "requested_at")
     quoted = {
         name: client.escape_column_name(schema.naming.normalize_path(name))
-        for name in (*names, "load_id", "status", "schema_name", "classification", "key_digest")
+        for name in (
+            *names,
+            "_dlt_load_id",
+            "load_id",
+            "status",
+            "schema_name",
+            "classification",
+            "key_digest",
+        )
     }
     robots, by_robots = "''", ""
     if "classification" in columns:
@@ -351,9 +361,8 @@ def _covered(
         key = f"w.{quoted['key_digest']}"
         conditions += f" AND ({key} IS NULL OR {key} IN ({', '.join(['%s'] * len(keys))}))"
         arguments += keys
-    query = _ISLANDS.format(
-        **tables, **quoted, conditions=conditions, robots=robots, by_robots=by_robots
-    )
+    said = {**tables, **quoted, "conditions": conditions, "robots": robots, "by_robots": by_robots}
+    query = _ISLANDS.format(rows=_EACH_ONCE.format(**said))
     try:
         rows = client.execute_sql(query, *arguments) or []
     except DatabaseUndefinedRelation:
@@ -368,10 +377,17 @@ def _covered(
         if classification:
             of_robots.add(scope)  # Most have none for long.
     if only_with_events:
-        covered = {
-            scope: found if events[scope] or scope in of_robots else []
-            for scope, found in covered.items()
-        }
+        empty = {scope for scope in covered if not events[scope] and scope not in of_robots}
+        at = microseconds(client, f"w.{quoted['requested_at']}")
+        again: dict[tuple[str, str], list[Window]] = defaultdict(list)
+        if empty and at is not None:
+            query = _ISLANDS.format(rows=_READ_EMPTY_AGAIN.format(**said, at=at))
+            for resource, scope_id, classification, start, end, _ in (
+                client.execute_sql(query, *arguments) or []
+            ):
+                window = Window(to_ms(start), to_ms(end))
+                again[resource, scope_key(scope_id, classification)].append(window)
+        covered |= {scope: again[scope] for scope in empty}
     return {scope: merged(windows) for scope, windows in covered.items()}
 
 
@@ -383,17 +399,36 @@ SELECT r, s, c, MIN(b), MAX(e), SUM(n) FROM (
     SELECT r, s, c, b, e, n, CASE WHEN b <= MAX(e) OVER (
       PARTITION BY r, s, c ORDER BY b, e ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
       THEN 0 ELSE 1 END AS begins
-    FROM (
-      SELECT w.{resource} AS r, w.{scope_id} AS s, {robots} AS c, w.{window_start} AS b,
-        w.{window_end} AS e, MAX(w.{event_count}) AS n
-      FROM {windows} w JOIN {packages} p ON p.{load_id} = w.{_dlt_load_id}
-      WHERE p.{status} = 0 AND p.{schema_name} = %s{conditions}
-      GROUP BY w.{resource}, w.{scope_id}, w.{window_start}, w.{window_end}{by_robots}
-    ) each_once
+    FROM ({rows}) each_once
   ) marked
 ) counted GROUP BY r, s, c, island
 """
 """A row per stretch of touching windows, so that years of runs give as many rows as one."""
+
+_EACH_ONCE = """
+SELECT w.{resource} AS r, w.{scope_id} AS s, {robots} AS c, w.{window_start} AS b,
+  w.{window_end} AS e, MAX(w.{event_count}) AS n
+FROM {windows} w JOIN {packages} p ON p.{load_id} = w.{_dlt_load_id}
+WHERE p.{status} = 0 AND p.{schema_name} = %s{conditions}
+GROUP BY w.{resource}, w.{scope_id}, w.{window_start}, w.{window_end}{by_robots}
+"""
+
+EMPTY_AGAIN = 60 * 60 * 1_000_000
+"""Microseconds after its first reading from which on an empty scope's windows prove something."""
+
+_READ_EMPTY_AGAIN = f"""
+SELECT r, s, c, b, e, 0 AS n FROM (
+  SELECT r, s, c, b, e, t, MIN(t) OVER (PARTITION BY r, s, c) AS first_read,
+    MAX(n) OVER (PARTITION BY r, s, c) AS most
+  FROM (
+    SELECT w.{{resource}} AS r, w.{{scope_id}} AS s, {{robots}} AS c, w.{{window_start}} AS b,
+      w.{{window_end}} AS e, COALESCE(w.{{event_count}}, 0) AS n, {{at}} AS t
+    FROM {{windows}} w JOIN {{packages}} p ON p.{{load_id}} = w.{{_dlt_load_id}}
+    WHERE p.{{status}} = 0 AND p.{{schema_name}} = %s{{conditions}}
+  ) readings
+) compared WHERE most = 0 AND t >= first_read + {EMPTY_AGAIN}
+"""
+"""The windows of scopes without any event, as far as they were read an hour after the first."""
 
 
 def _given_up(

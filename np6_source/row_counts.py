@@ -162,7 +162,7 @@ def examine(
         if _from_note(key, "").window.end > kept_from * DAY
     }
     lacking = list(_emptied(client, schema, columns, tables.values(), counts, kept_from))
-    if all(days.table != EVENTS.name for days in lacking) and _microseconds(client, ""):
+    if all(days.table != EVENTS.name for days in lacking) and microseconds(client, ""):
         lacking += [
             days
             for days in _lacking_days(client, schema, columns, tables, since)
@@ -353,7 +353,7 @@ def _by_day(
     sums: str = "",
 ) -> list[Any]:
     time = _quoted(client, schema, TIMESTAMP.name)
-    bound = f" WHERE {_microseconds(client, time)} >= {since * _DAY_US}" if since else ""
+    bound = f" WHERE {microseconds(client, time)} >= {since * _DAY_US}" if since else ""
     query = (
         f"SELECT d, COUNT(*){sums} FROM (SELECT {_day(client, time)} AS d{marks}"
         f" FROM {_qualified(client, schema, table)}{bound}) days GROUP BY d"
@@ -376,7 +376,7 @@ def _proven_counts(
         name: f"COALESCE(w.{_quoted(client, schema, name)}, '')" if name in there else "''"
         for name in ("classification", "key_digest")
     }
-    end = _microseconds(client, "e")
+    end = microseconds(client, "e")
     query = _COUNTS.format(
         **quoted,
         **optional,
@@ -388,7 +388,7 @@ def _proven_counts(
         schema_name=f"p.{_quoted(client, schema, 'schema_name')}",
         first=_day(client, "b"),
         last=f"FLOOR(({end} - 1) / {_DAY_US})",
-        recent=f"AND {_microseconds(client, quoted['window_end'])} >= {since * _DAY_US}"
+        recent=f"AND {microseconds(client, quoted['window_end'])} >= {since * _DAY_US}"
         if since
         else "",
     )
@@ -454,13 +454,14 @@ SELECT r, c, k, d1, d2, MAX(n), SUM(n) FROM (
 """Events by the windows that overlap no other: a row per resource and pair of days."""
 
 
-def _microseconds(client: SqlClientBase[Any], moment: str) -> str | None:
+def microseconds(client: SqlClientBase[Any], moment: str) -> str | None:
+    """A moment as microseconds since the epoch, in SQL; None where the dialect is not known."""
     template = MICROSECONDS.get(client.capabilities.sqlglot_dialect or "")
     return template.format(t=moment) if template else None
 
 
 def _day(client: SqlClientBase[Any], moment: str) -> str:
-    return f"FLOOR({_microseconds(client, moment)} / {_DAY_US})"
+    return f"FLOOR({microseconds(client, moment)} / {_DAY_US})"
 
 
 def _qualified(client: SqlClientBase[Any], schema: Schema, table: Table) -> str:

@@ -24,13 +24,13 @@ def proven_progress(
     Args:
         progress: What the state says.
         windows: The scope's windows in the ledger, as few as possible. None: it has no row of the
-            scope. Empty: only rows that prove nothing, as no event was ever seen.
+            scope. Empty: only rows that prove nothing, as no event was seen so far.
         resource: Name of the resource.
         label: The id and class of robots, see ``ledger.scope_key``.
     """
     if windows is not None and not windows:
-        # No event was ever seen: its history costs a few empty responses, and an outage, or a key
-        # without rights, would have looked the same.
+        # No event was seen so far, in the first hour: its history costs a few empty responses, and
+        # an outage, or a key without rights, would have looked the same.
         return Progress(progress.start, progress.start)
     kept = as_proven(progress, windows or ())
     if kept != progress:

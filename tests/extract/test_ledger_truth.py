@@ -242,3 +242,33 @@ def test_the_destination_is_asked_once_in_a_run(
     sandbox.now = at("03-04")
     warehouse.run(source_of(sandbox, *names, action_ids=["000000", "000001"]))
     assert len(asked) == 1
+
+
+class TestWithoutAnyEvent:
+    """Empty arrays are also what an outage answers: one reading does not prove a history empty."""
+
+    def earliest(self, warehouse: Warehouse, empty: Any, source: Any, moment: str) -> str:
+        """From when a run at a moment reads."""
+        empty.now = at(moment)
+        empty.requests.clear()
+        warehouse.run(source())
+        return min(str(request.query["start"]) for request in empty.requests)
+
+    def test_a_history_is_read_until_it_was_empty_an_hour_after_the_first_time(
+        self, warehouse: Warehouse, serve: TMake, source_of: TMake
+    ) -> None:
+        empty = serve([], now=at("03-03"))
+        source = lambda: source_of(empty, ALL, start=at("03-01"))  # noqa: E731
+        for moment in ("03-03T10:00", "03-03T10:50", "03-03T11:10"):
+            assert self.earliest(warehouse, empty, source, moment) == "2024-03-01T00:00:00Z"
+        for moment in ("03-03T11:20", "03-05T11:20"):
+            assert self.earliest(warehouse, empty, source, moment) > "2024-03-03T10"
+
+    def test_what_an_outage_hid_in_the_first_hour_is_loaded(
+        self, warehouse: Warehouse, serve: TMake, source_of: TMake
+    ) -> None:
+        empty = serve([], now=at("03-03T10:00"))
+        warehouse.run(source_of(empty, ALL))
+        back = serve([event(1, at("03-01"))], now=at("03-03T11:10"))
+        warehouse.run(source_of(back, ALL, same_account=True))
+        assert warehouse.ids() == ["event-00001"]
