@@ -29,7 +29,7 @@ ENGINES_READY := build/engines/airflow/.ready build/engines/dagster/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run test test-matrices test-stories test-versions soak test-destinations \
-	test-orchestrators test-guest dlt-init-bundle lint format docs bench bench-memory bench-growth bench-latency \
+	test-orchestrators test-guest dlt-init-bundle lint format docs bench bench-page bench-memory bench-growth bench-latency \
 	bench-startup bench-many bench-parts bench-postgres bench-views report test-report clean
 
 help: ## Show this list
@@ -154,6 +154,12 @@ docs: $(READY) ## Make the derived parts of the documentation anew
 
 bench: $(READY) ## Measure against other ways to do the same (ARGS=--quick: without installing them)
 	@$(BIN)/python tests/benchmarks/throughput.py $(ARGS)
+
+# What is measured is kept, so that a test can tell whether the page shows it.
+bench-page: $(READY) ## Put the last results of bench and bench-growth into docs/speed.md
+	@cp $(wildcard build/benchmarks/results.json build/benchmarks/growth.json) tests/benchmarks/
+	@$(BIN)/python tests/benchmarks/throughput.py --json tests/benchmarks/results.json --page docs/speed.md
+	@$(BIN)/python tests/benchmarks/growth.py --json tests/benchmarks/growth.json --page docs/speed.md
 
 bench-memory: $(READY) ## Measure the memory that answers of 0.1 and 1 GB take (ARGS=--full: and 4)
 	@$(BIN)/python tests/benchmarks/memory.py $(ARGS)

@@ -32,6 +32,19 @@ def test_the_page_is_made_from_the_kept_results(tmp_path: Path) -> None:
     assert "times as fast as ingestr_1" in printed
 
 
+def test_growth_is_made_from_the_kept_results_with_its_picture(tmp_path: Path) -> None:
+    page = tmp_path / "speed.md"
+    printed = (ROOT / "docs" / "speed.md").read_text("utf-8")
+    page.write_text(printed, "utf-8")
+    command = [sys.executable, str(BENCHMARKS / "growth.py")]
+    command += ["--json", str(BENCHMARKS / "growth.json"), "--page", str(page)]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    assert page.read_text("utf-8") == printed
+    picture = (ROOT / "docs" / "growth.svg").read_text("utf-8")
+    assert (tmp_path / "growth.svg").read_text("utf-8") == picture
+    assert "(growth.svg)" in printed
+
+
 @pytest.mark.usefixtures("benchmark_modules")
 def test_what_is_drawn_out_has_its_start_once() -> None:
     from throughput import drawn_out

@@ -33,6 +33,7 @@ from targets import (
     GAPS_SECONDS,
     LAST_TO_SECOND_IN_OVERLAP,
     LAST_TO_SECOND_INCREMENT,
+    MEMORY_BYTES,
     OVERLAP_MEMORY_BYTES,
     Check,
     at_most,
@@ -152,6 +153,9 @@ def _checks_on_top(found: Sequence[dict[str, Any]], second_increment: float) -> 
         cost = statistics.median(step["seconds"] for step in size["increments"])
         text = f"on top of {size['rows']:,} events at most {LAST_TO_SECOND_INCREMENT:g} times"
         yield at_most(f"{text} the second", cost / second_increment, LAST_TO_SECOND_INCREMENT)
+        peak = max(step["peak_bytes"] for step in size["increments"])
+        text = f"peak memory there under {MEMORY_BYTES // MB} MB"
+        yield at_most(text, peak / MB, MEMORY_BYTES / MB, "{:.0f} MB")
         text = f"what is loaded is proven within {GAPS_SECONDS:g} s of CPU there"
         yield at_most(text, size["reads"]["gaps"]["cpu_seconds"], GAPS_SECONDS, "{:.1f} s")
 
@@ -349,7 +353,10 @@ def write_page(page: Path, results: dict[str, Any]) -> None:
             )
         )
     lines = {
-        "an increment": [(size["rows"] / 1e6, _median(size)("cpu_seconds")) for size in sizes],
+        "an increment": [
+            *((step["rows"] / 1e6, step["cpu_seconds"]) for step in results["increments"]),
+            *((size["rows"] / 1e6, _median(size)("cpu_seconds")) for size in sizes),
+        ],
         **{
             name: [(size["rows"] / 1e6, size["reads"][name]["cpu_seconds"]) for size in sizes]
             for name in ("gaps", *VIEWS)
@@ -365,8 +372,23 @@ def write_page(page: Path, results: dict[str, Any]) -> None:
         f" of {len(sizes[0]['increments'])}, {results['measured_at']},"
         f" {results['machine']['cores']} cores. CPU seconds, of extract and load seconds;"
         " `gaps` and the views read everything."
+        f"{_of_series(results.get('overlapping', ()))}"
     )
     page.write_text(f"{before}{BEGIN}\n{text}\n{END_OF}{after}", "utf-8")
+
+
+def _of_series(steps: Sequence[dict[str, Any]]) -> str:
+    """What increments within one overlap took; nothing where there were none."""
+    if len(steps) < 2:
+        return ""
+    second, last = steps[1], steps[-1]
+    known = last["known"] / last["events"] if last["events"] else 0
+    return (
+        f"\n\n{len(steps)} such increments within one overlap: the second took"
+        f" {second['cpu_seconds']:.1f} CPU seconds, the last {last['cpu_seconds']:.1f}, with"
+        f" {max(step['peak_bytes'] for step in steps) / MB:.0f} MB at the peak of all; of what the"
+        f" last read {known:.0%} was known."
+    )
 
 
 def _median(size: dict[str, Any]) -> Callable[[str], float]:
