@@ -30,6 +30,7 @@ from dlt.destinations.exceptions import DestinationConnectionError
 from filelock import FileLock, Timeout
 
 from .destinations import destination_of
+from .dlt_internals.destinations import configuration_of
 from .dlt_internals.pipelines import before_each_commit
 from .errors import AlreadyRunning, Np6Error, SettingError
 
@@ -223,7 +224,7 @@ def _in_lake(pipeline: dlt.Pipeline, wait: Patience | None = None) -> Iterator[N
     if not one_writer & formats or name in _HELD.get():
         yield
         return
-    config: Any = pipeline.destination_client().config
+    config = configuration_of(pipeline)
     if not config.is_local_filesystem:
         yield
         return
@@ -400,5 +401,5 @@ def duckdb_file(pipeline: dlt.Pipeline) -> Path | None:
     """The file of a pipeline into DuckDB; None for memory, and for every other destination."""
     if destination_of(pipeline).lock != "file":
         return None
-    database = getattr(pipeline.sql_client().credentials, "database", None)
+    database = configuration_of(pipeline).credentials.database
     return None if not isinstance(database, str) or database == ":memory:" else Path(database)

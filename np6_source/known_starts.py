@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlt.common.configuration.exceptions import ConfigurationException
+
 from .dataset_lock import duckdb_file
+from .dlt_internals.destinations import configuration_of
 from .extract.progress import earliest_start
 
 if TYPE_CHECKING:
@@ -36,6 +39,8 @@ def remember_starts(pipeline: dlt.Pipeline) -> None:
     if not starts:
         return  # Nothing was loaded, or all of it is gone: what was noted before stays.
     file, dataset = _file(pipeline), _dataset(pipeline)
+    if dataset is None:
+        return
     noted = _noted(file)
     changed = {**noted, dataset: {**noted.get(dataset, {}), **starts}}
     if changed == noted:
@@ -63,7 +68,11 @@ def known_start(pipeline: dlt.Pipeline, source: str) -> int | None:
     Returns:
         Milliseconds since the epoch.
     """
-    start = _noted(_file(pipeline)).get(_dataset(pipeline), {}).get(source)
+    noted = _noted(_file(pipeline))
+    if not noted:
+        return None  # Nothing was loaded from here: an extraction needs no destination.
+    dataset = _dataset(pipeline)
+    start = None if dataset is None else noted.get(dataset, {}).get(source)
     return start if isinstance(start, int) else None
 
 
@@ -71,12 +80,18 @@ def _file(pipeline: dlt.Pipeline) -> Path:
     return Path(pipeline.pipelines_dir) / f"{pipeline.pipeline_name}.np6.json"
 
 
-def _dataset(pipeline: dlt.Pipeline) -> str:
-    """The dataset and where it is: another file or server never had the history."""
-    file = duckdb_file(pipeline)
-    if file is not None:
-        return f"{pipeline.dataset_name} of {file.resolve()}"
-    config: Any = pipeline.destination_client().config
+def _dataset(pipeline: dlt.Pipeline) -> str | None:
+    """The dataset and where it is: another file or server never had the history.
+
+    None: the destination is not configured here, which extracting does not need.
+    """
+    try:
+        file = duckdb_file(pipeline)
+        if file is not None:
+            return f"{pipeline.dataset_name} of {file.resolve()}"
+        config = configuration_of(pipeline)
+    except ConfigurationException:
+        return None
     return f"{pipeline.dataset_name} of {config.destination_name} {config.fingerprint()}"
 
 

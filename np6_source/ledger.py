@@ -21,6 +21,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
 from .destinations import destination_of
+from .dlt_internals.destinations import configuration_of, has_sql
 from .errors import SettingError
 from .row_counts import (
     NEVER_READ_AGAIN,
@@ -512,7 +513,7 @@ def policies(pipeline: dlt.Pipeline, schema: Schema, must_be_known: bool) -> fro
     names = [schema.name] if schema.name in pipeline.schemas else []
     with ExitStack() as stack:
         try:
-            if not isinstance(pipeline.destination_client(*names), SqlJobClientBase):
+            if not has_sql(pipeline.destination):
                 return frozenset()
             client = pipeline.sql_client(*names)
             client.open_connection()
@@ -567,7 +568,10 @@ def speaks_sql(pipeline: dlt.Pipeline, schema: Schema) -> bool:
         return False
     # Not opened: that takes a connection.
     try:
-        return isinstance(pipeline.destination_client(schema.name), SqlJobClientBase)
+        if not has_sql(pipeline.destination):
+            return False
+        configuration_of(pipeline)
+        return True
     except (MissingDependencyException, ConfigurationException):
         return False
 

@@ -170,21 +170,21 @@ def load(
                 else:
                     _check_tables(pipeline)
             source = _load_all(pipeline, make_source, stop_when, report, in_turn)
-            cutoff = session_of(source).settings.cutoff
+            settings = session_of(source).settings
             if report.packages:
                 with (turn or in_turn)(pipeline):
                     fill_noted_columns(pipeline)
                     report.failures.extend(after_load(pipeline, views, materialize, message_key))
                     _compact(pipeline, source, report.packages)
-            if cutoff is not None and report.packages:
-                _remove_old(pipeline, cutoff, report, turn or in_turn)
+            if settings.cutoff is not None and report.packages:
+                _remove_old(pipeline, settings.cutoff, report, turn or in_turn)
         except (DatasetBusy, PipelineStepFailed) as error:
             if not (stop_when() and _is_busy(error)):
                 raise
             report.stopped = True
     # Out here: the next load may begin meanwhile.
     ended = {failure["kind"] for failure in report.failures} & {c.__name__ for c in RUN_ENDING}
-    if not (report.stopped or reload or ended):
+    if not (report.stopped or reload or ended or settings.recheck is None):
         make_views = partial(
             after_load, pipeline, views, materialize=materialize, message_key=message_key
         )

@@ -12,6 +12,8 @@ from typing import Any
 import dlt
 import pytest
 from dlt.common.configuration.container import Container
+from dlt.common.configuration.resolve import inject_section
+from dlt.common.configuration.specs.config_section_context import ConfigSectionContext
 from dlt.common.destination.client import HasFollowupJobs
 from dlt.common.pipeline import PipelineContext
 from dlt.common.runtime import signals
@@ -30,6 +32,12 @@ from np6_source.dlt_internals.configuration import (
     where_configured,
     with_database,
     with_staging_layout,
+)
+from np6_source.dlt_internals.destinations import (
+    configuration_of,
+    has_sql,
+    resolved_copy,
+    what_is_resolved,
 )
 from np6_source.dlt_internals.jobs import file_of_later_job, has_parquet, sql_job
 from np6_source.dlt_internals.packages import (
@@ -57,12 +65,13 @@ from np6_source.dlt_internals.resources import (
     MERGE_OPTIONS,
     HandedOn,
     captured_by,
+    contract_of_table,
     cursor_of,
     extracted_resources,
+    has_variant,
     hints_of,
     hints_of_table,
     is_limit_reached,
-    is_variant,
     last_of_its_windows,
     transformers_of,
 )
@@ -128,6 +137,62 @@ def test_what_a_resource_was_made_of_survives_its_copies(raw_server: Any, source
     assert {"dimension", "scope_ids", "session"} <= set(captured_by(source.resources["actions"]))
 
 
+class TestDestinations:
+    def test_the_configuration_is_the_one_of_the_pipelines_clients(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A value for one pipeline goes before that for all, whichever pipeline was made last."""
+        monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(tmp_path / "all.duckdb"))
+        own = str(tmp_path / "own.duckdb")
+        monkeypatch.setenv("ONE__DESTINATION__DUCKDB__CREDENTIALS", own)
+        one, _other = (
+            dlt.pipeline(name, destination="duckdb", pipelines_dir=str(tmp_path))
+            for name in ("one", "other")
+        )
+
+        assert configuration_of(one).credentials.database == own
+        client: Any = one.destination_client()
+        assert client.config.credentials.database == own
+
+    def test_databases_are_told_from_files(self) -> None:
+        assert has_sql(dlt.destinations.duckdb())
+        assert not has_sql(dlt.destinations.filesystem("file:///nowhere"))
+
+    @pytest.mark.parametrize("pipeline_name", [None, "one"])
+    def test_what_a_resolution_depends_on_tells_two_apart(
+        self, tmp_path: Path, pipeline_name: str | None
+    ) -> None:
+        def of(destination: Any, dataset: str, partial: bool = False) -> object:
+            initial = destination.spec()
+            initial.dataset_name = dataset
+            return what_is_resolved(destination, initial, partial)
+
+        file = dlt.destinations.duckdb(str(tmp_path / "a.duckdb"))
+        with inject_section(ConfigSectionContext(pipeline_name=pipeline_name)):
+            assert of(file, "one") == of(file, "one")
+            different = [
+                of(file, "one"),
+                of(file, "another"),
+                of(file, "one", True),
+                of(with_staging_layout(file, "%s_mine"), "one"),
+                of(with_database(file, str(tmp_path / "b.duckdb")), "one"),
+            ]
+        different.append(of(file, "one") if pipeline_name else None)
+        assert len(set(different)) == len(different)
+
+    def test_copies_of_a_configuration_share_no_connection(self, tmp_path: Path) -> None:
+        file = str(tmp_path / "a.duckdb")
+        pipeline = dlt.pipeline(
+            "copies", destination=dlt.destinations.duckdb(file), pipelines_dir=str(tmp_path)
+        )
+        known = configuration_of(pipeline)
+        one, other = resolved_copy(known), resolved_copy(known)
+        assert one == other == known
+        assert one.credentials.database == file
+        pools = {id(config.credentials.conn_pool) for config in (known, one, other)}
+        assert len(pools) == 3
+
+
 class TestResources:
     @pytest.fixture
     def rows(self) -> DltResource:
@@ -145,14 +210,16 @@ class TestResources:
             columns={"extra": {"data_type": "text"}},
             additional_table_hints={"x-of-an-adapter": 1},
         )
+        rows.apply_hints(table_name="strict", create_table_variant=True, schema_contract="freeze")
         whole, other = hints_of(rows), hints_of_table(rows, "other")
         assert whole is not None
         assert whole["columns"]["id"]["primary_key"]
-        assert not is_variant(whole)
-        assert is_variant(other)
+        assert has_variant(rows, "other")
+        assert not has_variant(rows, "not_declared")
+        assert contract_of_table(rows, "strict") == "freeze"
+        assert contract_of_table(rows, "not_declared") is None
         assert other["columns"]["extra"]["data_type"] == "text"
         assert other["x-of-an-adapter"] == 1
-        assert not is_variant(hints_of_table(rows, "not_declared"))
 
     def test_hints_by_a_function_of_the_row_are_told_apart(self, rows: DltResource) -> None:
         rows.apply_hints(table_name=lambda row: str(row["id"]))

@@ -31,6 +31,7 @@ MAY_KNOW_DLT = {
         "lake",
         "duck",
         "dataset_lock",
+        "known_starts",
     ),
     *("destinations", "reloading", "robots", "runs", "upgrading", "erasures", "persons"),
     "removals",

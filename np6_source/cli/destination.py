@@ -7,8 +7,9 @@ import importlib.util
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from dlt.destinations.sql_client import SqlClientBase
 
 from .. import duck, lake
 from ..dataset_lock import duckdb_file, in_database_or_file, to_read
+from ..dlt_internals.destinations import has_sql, resolved_copy, what_is_resolved
 from ..dlt_internals.pipelines import is_taken_for_catalog
 from ..errors import SettingError, did_you_mean
 from .document import DEFAULT_DESTINATION
@@ -49,19 +51,31 @@ class duckdb(duck.duckdb):  # noqa: N801 - named as dlt names destinations
     dlt 1.31 takes limits from ``credentials`` alone, refuses those in ``config.toml``, and forgets
     a configured file where they are given in code. Limits that are configured take precedence.
 
+    The configuration does not change while a command runs, and is resolved once.
+
     Attributes:
         reads_only: Whether connections change nothing: several processes may share a file then.
     """
 
     reads_only = False
 
+    @cached_property
+    def _resolved(self) -> dict[Hashable, DuckDbClientConfiguration]:
+        """What was resolved so far; made here, because dlt reads the signature of ``__init__``."""
+        return {}
+
     def configuration(
         self, initial_config: DuckDbClientConfiguration, accept_partial: bool = False
     ) -> DuckDbClientConfiguration:
         """The resolved configuration."""
-        config = super().configuration(initial_config, accept_partial)
-        given = config.credentials.global_config or {}
-        config.credentials.global_config = DUCKDB_LIMITS | given
+        key = what_is_resolved(self, initial_config, accept_partial)
+        known = self._resolved.get(key)
+        if known is None:
+            known = super().configuration(initial_config, accept_partial)
+            given = known.credentials.global_config or {}
+            known.credentials.global_config = DUCKDB_LIMITS | given
+            self._resolved[key] = known
+        config = resolved_copy(known)
         config.credentials.read_only = self.reads_only or config.credentials.read_only
         return config
 
@@ -146,7 +160,7 @@ def check_speaks_sql(pipeline: dlt.Pipeline, command: str) -> None:
     Raises:
         SettingError: Says how files are read.
     """
-    if not isinstance(pipeline.destination_client(), SqlJobClientBase):
+    if not has_sql(pipeline.destination):
         name = pipeline.destination.destination_name if pipeline.destination else ""
         raise SettingError(
             f"{command} reads load_windows in a database, and --destination {name} has files: read"
@@ -182,7 +196,7 @@ def alone(pipeline: dlt.Pipeline) -> Iterator[None]:
     if file is not None and not file.exists():
         check_there(pipeline)
     with in_database_or_file(pipeline):
-        if isinstance(pipeline.destination_client(), SqlJobClientBase):
+        if has_sql(pipeline.destination):
             check_there(pipeline)
         yield
 

@@ -110,9 +110,15 @@ def hints_of_table(resource: DltResource, table: str) -> TTableSchema:
     return resource.compute_table_schema(meta=TableNameMeta(table))
 
 
-def is_variant(hints: Mapping[str, Any]) -> bool:
-    """Whether ``hints_of_table`` found a variant of the table's own (dlt 1.31)."""
-    return "variant_name" in hints
+def has_variant(resource: DltResource, table: str) -> bool:
+    """Whether a table has hints of its own, without computing them: that takes 3 ms (dlt 1.31)."""
+    return table in resource._hints_variants
+
+
+def contract_of_table(resource: DltResource, table: str) -> Any:
+    """The schema contract among ``hints_of_table``, likewise; None: the schema's (dlt 1.31)."""
+    hints = resource._hints_variants.get(table, resource._hints)
+    return (hints or {}).get("schema_contract")
 
 
 def captured_by(resource: DltResource) -> Mapping[str, Any]:

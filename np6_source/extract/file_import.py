@@ -7,12 +7,14 @@ wants to.
 
 from __future__ import annotations
 
+from typing import Any
+
 import dlt
 from dlt.extract import DltResource
 
 from ..dlt_internals.files import package_parquet
 from ..dlt_internals.packages import current_load_id
-from ..dlt_internals.resources import HandedOn, hands_items_on_at_once, hints_of_table
+from ..dlt_internals.resources import HandedOn, contract_of_table, hands_items_on_at_once
 from ..schema import EXECUTION_DATA_TABLE, ROBOTS, TABLES
 from ..tables.naming import name_of
 from .spool import Importing
@@ -44,9 +46,10 @@ def importing(resource: DltResource, takes_tombstones: bool) -> Importing | None
 def _is_under_contract(resource: DltResource) -> bool:
     """Whether dlt may refuse or discard something of a table."""
     schema = dlt.current.source_schema()
-    return any(
-        set(schema.resolve_contract_settings_for_table(name_of(table, schema), declared).values())
-        != {"evolve"}
-        for table in TABLES
-        for declared in [hints_of_table(resource, table.name)]
-    )
+    for table in TABLES:
+        name, contract = name_of(table, schema), contract_of_table(resource, table.name)
+        declared: Any = {"name": name} | ({"schema_contract": contract} if contract else {})
+        settings = schema.resolve_contract_settings_for_table(name, declared)
+        if set(settings.values()) != {"evolve"}:
+            return True
+    return False

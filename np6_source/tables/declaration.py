@@ -21,9 +21,9 @@ from ..dlt_internals.files import copies_parquet
 from ..dlt_internals.resources import (
     DLTS_OWN_HINTS,
     MERGE_OPTIONS,
+    has_variant,
     hints_of,
     hints_of_table,
-    is_variant,
 )
 from ..errors import SettingError
 from ..lake import check_format
@@ -80,17 +80,17 @@ def declare_tables(
     preferred = pipeline.destination.capabilities().preferred_loader_file_format
     schema = dlt.current.source_schema()
     name = names_in_sql(schema) if destination.quotes else str
+    # Where none is given the schema's holds, which None would hide.
+    contract = {hint: whole[hint] for hint in ("schema_contract",) if whole.get(hint)}
     for table in TABLES:
-        contract = whole.get("schema_contract")
         own = hints.table_hints(
             table,
             destination.kind,
             timestamps_are_final,
             name,
-            _kept_out(schema, table, {"name": table.name, "schema_contract": contract}),
+            _kept_out(schema, table, {"name": table.name} | contract),
         )
         _let_later_columns_be_null(schema, own)
-        given = hints_of_table(resource, table.name)
         columns = {
             name: column for name, column in whole["columns"].items() if name in own["columns"]
         }
@@ -99,7 +99,9 @@ def declare_tables(
             for hint, value in _layout(whole).items()
             if _is_about(value, own["columns"])
         }
-        if is_variant(given):
+        had_hints = has_variant(resource, table.name)
+        if had_hints:
+            given = hints_of_table(resource, table.name)
             # A source may be run again, to another destination: what is there then is ours.
             _check_disposition(resource, given, hints.dispositions(table, names_in_sql(schema)))
             columns |= given["columns"]
@@ -107,18 +109,16 @@ def declare_tables(
         # A variant begins as a copy of the resource's hints: take away what not all tables have.
         variant: dict[str, Any] = {"table_name": table.name, "create_table_variant": True}
         resource.apply_hints(**variant, columns={}, additional_table_hints={})
-        changed = {
+        changed: dict[str, Any] = {
             "columns": _joined(resource, table, own["columns"], columns),
             "merge_key": own.get("merge_key", []),
             "file_format": whole.get("file_format") or file_format or own.get("file_format"),
             "additional_table_hints": layout or None,
         }
-        resource.apply_hints(
-            **own | variant | changed,
-            schema_contract=contract,
-            table_format=table_format,
-        )
-        declared = hints_of_table(resource, table.name)
+        resource.apply_hints(**own | variant | changed | contract, table_format=table_format)
+        declared: Mapping[str, Any] = {"name": table.name} | changed | contract
+        if had_hints:
+            declared = hints_of_table(resource, table.name)
         _check_format(resource, declared.get("file_format"), preferred, destination)
         _check_contract(resource, schema, declared)
     return table_format
