@@ -4,66 +4,55 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
+from typing import Any
 
-from .cli import (
-    check,
-    digest,
-    documentation,
-    erase,
-    gaps,
-    ids,
-    load,
-    person,
-    plan,
-    probe,
-    recheck,
-    reconcile,
-    retain,
-    robots,
-    status,
-    views,
-)
 from .cli.document import installed_version
 from .cli.options import Parser
 from .cli.outcome import run
 
 COMMANDS = {
-    "load": load,
-    "check": check,
-    "plan": plan,
-    "probe": probe,
-    "gaps": gaps,
-    "recheck": recheck,
-    "reconcile": reconcile,
-    "status": status,
-    "views": views,
-    "robots": robots,
-    "ids": ids,
-    "digest": digest,
-    "erase": erase,
-    "person": person,
-    "retain": retain,
+    "load": "load what is new, incrementally",
+    "check": "find out whether a load would succeed, without loading anything",
+    "plan": "say how much a period holds, and what loading it takes; loads nothing",
+    "probe": "find out for this account what NP6's reference leaves open; loads nothing",
+    "gaps": "list the spans of time between two dates that no load covers",
+    "recheck": "read days again for events that became visible late, and load what is missing",
+    "reconcile": "compare what NP6 returns with what the tables have, by day, action and type",
+    "status": "say how far every resource has got, what came, and what is wrong; makes no request",
+    "views": "make the views for analysts, or drop, print or export them",
+    "robots": "ask NP6 which of the loaded hits are robots', and mark them",
+    "ids": "tell which of your ids belongs to a digest",
+    "digest": "print the digests that the tables have instead of addresses and ids",
+    "erase": "take a contact's values out of the tables, for good",
+    "person": "show all that the tables have about a contact, as JSON",
+    "retain": "remove the events that are older than they are kept",
 }
-"""The modules of the commands, each with ``SUMMARY``, ``add_options`` and ``run``."""
-INTERNAL = {"documentation": documentation}
-"""Those that only this repository has a use for; the help does not list them."""
+"""What each command does. Its module in ``cli`` has ``add_options`` and ``run``."""
+INTERNAL = ("documentation",)
+"""Commands that only this repository has a use for; the help does not list them."""
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's options, with the command's ``run``."""
+    given = sys.argv[1:] if arguments is None else arguments
     parser = Parser(COMMANDS, prog="np6-source", description="NP6 events into tables.")
     parser.add_argument("--version", action="version", version=installed_version())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, module in COMMANDS.items():
-        command = commands.add_parser(name, help=module.SUMMARY)
+    for name, summary in COMMANDS.items():
+        _add_options(name, commands.add_parser(name, help=summary), given)
+    for name in INTERNAL:
+        _add_options(name, commands.add_parser(name), given)
+    options: argparse.Namespace = parser.parse_args(given)
+    return options
+
+
+def _add_options(name: str, command: argparse.ArgumentParser, given: list[str]) -> None:
+    """Gives a command its options; those that nobody has asked for are not imported."""
+    if name in given:
+        module: Any = import_module(f".cli.{name}", __package__)
         module.add_options(command)
         command.set_defaults(run=module.run, parser=command)
-    for name, internal in INTERNAL.items():
-        command = commands.add_parser(name)
-        internal.add_options(command)
-        command.set_defaults(run=internal.run, parser=command)
-    options: argparse.Namespace = parser.parse_args(arguments)
-    return options
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -42,7 +42,6 @@ from .options import (
 from .options import check_resources as check_names_of_resources
 from .outcome import DONE, FAILED, TRY_AGAIN_LATER, Output
 
-SUMMARY = "find out whether a load would succeed, without loading anything"
 PERSONAL = ("target_unicities", "target_hashes")
 """Id options whose values are shown nowhere."""
 WIDTH = 100

@@ -14,7 +14,6 @@ from .document import print_document
 from .options import add_output_options, configure_logging
 from .outcome import DONE
 
-SUMMARY = "print the digests that the tables have instead of addresses and ids"
 FORMS: dict[str, TForm] = {"address": "address", "contact_hash": "address"}
 """How values are read by class; those of the other classes as they are."""
 CLASSES = [name for name, policies in POLICIES.items() if HMAC in policies]

@@ -36,7 +36,6 @@ from .gaps import coverage_of
 from .options import add_output_options, add_pipeline_options, configure_logging, ids_of
 from .outcome import DONE, FAILED, FOUND, Output
 
-SUMMARY = "take a contact's values out of the tables, for good"
 EPILOG = (
     f"Exit status {DONE}: nothing of the contact is in the tables. 1: it could not be done. 2: an"
     f" address of several contacts, or an option that cannot be used. {FOUND}: there is something"

@@ -55,8 +55,6 @@ from .report import (
     status_of,
 )
 
-SUMMARY = "list the spans of time between two dates that no load covers"
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The command's options."""

@@ -16,7 +16,6 @@ from .outcome import DONE, FAILED, Output
 
 OPEN = "sha256:"
 """What digests begin with that are made without a key."""
-SUMMARY = "tell which of your ids belongs to a digest"
 OF_CONTACTS = tuple(name for name in ID_ARGUMENTS if name.startswith("target_"))
 """The kinds of which messages and tables may show digests only."""
 

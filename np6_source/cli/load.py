@@ -55,7 +55,6 @@ logger = logging.getLogger(__name__)
 
 PROGRESS_BARS = ("tqdm", "enlighten", "alive_progress")
 """dlt's progress bars, each a package of that name."""
-SUMMARY = "load what is new, incrementally"
 EPILOG = f"""\
 {RESOURCES}
 

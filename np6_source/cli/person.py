@@ -26,8 +26,6 @@ from .gaps import coverage_of
 from .options import add_output_options, add_pipeline_options, configure_logging, ids_of
 from .outcome import DONE, Output
 
-SUMMARY = "show all that the tables have about a contact, as JSON"
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The command's options."""

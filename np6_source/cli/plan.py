@@ -49,7 +49,6 @@ from .options import (
 from .options import check_resources as check_names_of_resources
 from .outcome import DONE, FAILED, TRY_AGAIN_LATER, Output
 
-SUMMARY = "say how much a period holds, and what loading it takes; loads nothing"
 EFFORTS = {"quick": QUICK, "normal": NORMAL, "precise": PRECISE}
 MOST_BYTES = 8 * 1024**2
 """Bytes of one response that are read, should its events be large."""

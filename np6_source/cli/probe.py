@@ -48,7 +48,6 @@ from .options import (
 from .outcome import DONE, FAILED, FOUND, TRY_AGAIN_LATER, Output
 from .written_settings import config_file, difference, with_settings, write
 
-SUMMARY = "find out for this account what NP6's reference leaves open; loads nothing"
 NAMES = tuple(one.name for one in ALL)
 APART = 0.2
 """Seconds between the starts of two requests, at least."""

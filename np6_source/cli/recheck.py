@@ -38,8 +38,6 @@ from .options import (
 )
 from .outcome import DONE, SIGNALLED, Output
 
-SUMMARY = "read days again for events that became visible late, and load what is missing"
-
 DAYS_SHOWN = 40
 """Days that ``--dry-run`` lists; ``--json`` has all."""
 

@@ -43,8 +43,6 @@ from .options import (
 )
 from .outcome import DONE, FOUND, SIGNALLED, Output
 
-SUMMARY = "compare what NP6 returns with what the tables have, by day, action and type"
-
 SETTLED_AFTER = 26 * 3_600 * SECOND
 """How long ago a day must have ended to be compared unless it is asked for."""
 DAYS = 7

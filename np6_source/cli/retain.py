@@ -16,8 +16,6 @@ from .gaps import coverage_of
 from .options import add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, FOUND, Output
 
-SUMMARY = "remove the events that are older than they are kept"
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The command's options."""

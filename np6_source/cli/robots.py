@@ -42,7 +42,6 @@ from .options import (
 from .outcome import DONE, FAILED, SIGNALLED, NothingLoaded, Output
 from .report import print_failures, problems, status_of
 
-SUMMARY = "ask NP6 which of the loaded hits are robots', and mark them"
 TOGETHER = 1_000
 """Contacts that are asked about in one run: each has its progress in dlt's state until it ends."""
 

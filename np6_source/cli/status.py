@@ -31,8 +31,6 @@ from .options import Names, add_output_options, add_pipeline_options, configure_
 from .outcome import DONE, FOUND, Output
 from .report import lateness_result
 
-SUMMARY = "say how far every resource has got, what came, and what is wrong; makes no request"
-
 WIDE = 200
 """Columns of a table that no terminal shows."""
 

@@ -21,8 +21,6 @@ from .for_analysts import ForAnalysts, add_analysts_options, for_analysts, messa
 from .options import add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, Output
 
-SUMMARY = "make the views for analysts, or drop, print or export them"
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
