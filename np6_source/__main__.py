@@ -27,6 +27,7 @@ COMMANDS = {
     "erase": "take a contact's values out of the tables, for good",
     "person": "show all that the tables have about a contact, as JSON",
     "retain": "remove the events that are older than they are kept",
+    "duplicates": "remove earlier versions of events that are in the tables twice",
 }
 """What each command does. Its module in ``cli`` has ``add_options`` and ``run``."""
 INTERNAL = ("documentation",)

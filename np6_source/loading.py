@@ -37,6 +37,7 @@ from .extract.selection import session_of
 from .isolation import has_given_lock, keep_apart, private_files
 from .ledger import note_not_loaded
 from .ledger_compaction import compact_once_a_day
+from .moved_events import warn_of_moved
 from .persons.erasing import finish as finish_erasures
 from .recheck import RecheckReport, recheck_when_due
 from .redaction import keep_rows_out_of_logs
@@ -149,7 +150,7 @@ def load(
             call goes on from there.
     """
     report = LoadReport()
-    started = time.monotonic()
+    started, began = time.monotonic(), time.time()
     # Dropping the tables with each checkpoint would never end.
     reload, pipeline.refresh = reload or pipeline.refresh is not None, None
     keep_rows_out_of_logs()
@@ -176,6 +177,8 @@ def load(
                     fill_noted_columns(pipeline)
                     report.failures.extend(after_load(pipeline, views, materialize, message_key))
                     _compact(pipeline, source, report.packages)
+                    if settings.timestamps_are_final:
+                        warn_of_moved(pipeline, began)
             if settings.cutoff is not None and report.packages:
                 _remove_old(pipeline, settings.cutoff, report, turn or in_turn)
         except (DatasetBusy, PipelineStepFailed) as error:

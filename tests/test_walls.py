@@ -34,7 +34,7 @@ MAY_KNOW_DLT = {
         "known_starts",
     ),
     *("destinations", "reloading", "robots", "runs", "upgrading", "erasures", "persons"),
-    "removals",
+    *("removals", "moved_events"),
     "indexes",
 }
 """Folders and modules that may import dlt."""
