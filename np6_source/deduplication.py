@@ -19,7 +19,8 @@ def latest(table: Table, rows: str, dialect: str = "duckdb") -> str:
     """A query for a table's rows, each key once: of several rows the one requested last.
 
     Where that has no value, it takes one that another row has with the same key and ``timestamp``:
-    operations tell more or less about an event.
+    operations tell more or less about an event. Personal data is not taken: rows of before a policy
+    may have it.
 
     Args:
         table: The table, of ``np6_source.schema``.
@@ -35,7 +36,7 @@ def latest(table: Table, rows: str, dialect: str = "duckdb") -> str:
         ranks.append(f"rank() OVER ({_newest_first((table.replaced_by,))}) AS np6_version")
         condition += " AND np6_version = 1"
         condition += f" AND {TOMBSTONE.column} IS DISTINCT FROM '{TOMBSTONE.value}'"
-    filled = filled_columns(table)
+    filled = filled_columns(table, [c.name for c in table.columns if c.personal != "no"])
     same = f"PARTITION BY {_joined((*table.key, TIMESTAMP.name))}"
     values = ", ".join(
         f'COALESCE("{name}", MAX("{name}") OVER ({same})) AS "{name}"'

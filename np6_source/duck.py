@@ -107,7 +107,7 @@ class DirectClient(DuckDbClient):
             by=how["by"],
             in_range_of_time=how["in_range_of_time"],
             tombstones=how["tombstones"],
-            fills=how.get("fills", False),
+            filled=how.get("filled", ()),
             aside=f"np6_{uniq_id()}",
         )
         return sql_job(name, statements)

@@ -59,25 +59,26 @@ def test_what_a_row_lacks_another_of_the_same_version_has() -> None:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("empty", EVENTS.arrow_schema.empty_table())
         connection.execute("CREATE TABLE kept AS FROM empty")
-        for day, minutes, recipient, channel in (
-            (1, 1, "a@x.example", "email"),
-            (1, 2, None, "sms"),
-            (2, 0, "earlier version", None),
+        for day, minutes, kind, channel, recipient in (
+            (1, 1, "message", "email", "a@x.example"),
+            (1, 2, None, "sms", None),
+            (2, 0, "earlier version", None, None),
         ):
             connection.execute(
-                "INSERT INTO kept (id, timestamp, recipient, channel, requested_at) VALUES"
-                " ('one', ?, ?, ?, ?)",
+                "INSERT INTO kept (id, timestamp, action_kind, channel, recipient, requested_at)"
+                " VALUES ('one', ?, ?, ?, ?, ?)",
                 [
                     START + timedelta(days=day),
-                    recipient,
+                    kind,
                     channel,
+                    recipient,
                     START + timedelta(days=9, minutes=minutes),
                 ],
             )
         found = connection.sql(
-            f"SELECT recipient, channel FROM ({latest(EVENTS, 'kept')})"
+            f"SELECT action_kind, channel, recipient FROM ({latest(EVENTS, 'kept')})"
         ).fetchall()
-    assert found == [("a@x.example", "sms")]
+    assert found == [("message", "sms", None)]
 
 
 def test_campaigns_of_an_event_do_not_replace_each_other() -> None:

@@ -206,6 +206,7 @@ class _Reread:
             dlt.current.resource(),
             self._session.settings.timestamps_are_final,
             self._session.settings.table_format,
+            masked=self._session.settings.privacy.masked,
         )
         self._takes_tombstones = destination_of(dlt.current.pipeline()).takes_tombstones
         steps = windows_in_order(

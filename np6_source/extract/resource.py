@@ -194,6 +194,7 @@ class ResourceRun:
             self._settings.timestamps_are_final,
             self._settings.table_format,
             self._file_format,
+            self._settings.privacy.masked,
         )
         pipeline = dlt.current.pipeline()
         takes_tombstones = destination_of(pipeline).takes_tombstones

@@ -8,7 +8,7 @@ all tables, and refused where it would change which rows they hold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import dlt
@@ -54,6 +54,7 @@ def declare_tables(
     timestamps_are_final: bool,
     table_format: TTableFormat | None = None,
     file_format: str | None = None,
+    masked: Collection[str] = (),
 ) -> TTableFormat | None:
     """Gives the resource the hints of its tables, beside those of the host project.
 
@@ -62,6 +63,7 @@ def declare_tables(
         timestamps_are_final: A newer version of a row has the same timestamp.
         table_format: The format of the tables; None: the resource's, or the destination's own.
         file_format: The loader file format; None: the resource's, or the destination's own.
+        masked: Classes of personal data that are not kept as they are.
 
     Returns:
         The format.
@@ -88,7 +90,10 @@ def declare_tables(
             destination.kind,
             timestamps_are_final,
             name,
-            _kept_out(schema, table, {"name": table.name} | contract),
+            [
+                *_kept_out(schema, table, {"name": table.name} | contract),
+                *(column.name for column in table.columns if column.personal in masked),
+            ],
         )
         _let_later_columns_be_null(schema, own)
         columns = {

@@ -29,7 +29,7 @@ def table_hints(
         destination: Short type of the destination, where it is known.
         timestamps_are_final: A newer version of a row has the same timestamp.
         name: Gives a column's name as the destination's SQL has it.
-        absent: Columns that the destination does not have, and a contract keeps from it.
+        absent: Columns that are not to be completed, see ``merge.filled_columns``.
     """
     row = destinations.destination(destination)
     layout = row.lay_out(table)
@@ -51,10 +51,10 @@ def table_hints(
     table_wide = dict(layout.table)
     if table.replaced_by and row.replaces == "by itself":
         table_wide[REPLACED_BY] = table.replaced_by
-    if (filled := filled_columns(table)) and row.replaces == "by itself":
+    if (filled := filled_columns(table, absent)) and row.replaces == "by itself":
         table_wide[FILLED] = filled
     if table.disposition == "merge" and row.kind == "duckdb":
-        table_wide[MERGE] = how_rows_are_replaced(table, row, timestamps_are_final)
+        table_wide[MERGE] = how_rows_are_replaced(table, row, timestamps_are_final, absent)
     if table_wide:
         hints["additional_table_hints"] = table_wide
     if table.is_child:

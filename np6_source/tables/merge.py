@@ -39,7 +39,8 @@ def filled_columns(table: Table, absent: Collection[str] = ()) -> list[str]:
 
     Args:
         table: The table. None where rows go all together: a version has all its keys.
-        absent: Columns that the destination does not have.
+        absent: Columns that the destination does not have, or that the policy for personal data
+            does not keep: a value of before the policy must not come back.
     """
     if table.replaced_by or table.disposition != "merge":
         return []
@@ -61,7 +62,7 @@ def destination_scope(
         destination: Where it is.
         timestamps_are_final: A newer version of a row has the same timestamp.
         name: Gives a column's name as the destination's SQL has it.
-        absent: Columns that the destination does not have, and a contract keeps from it.
+        absent: Columns that are not to be completed, see ``filled_columns``.
 
     Returns:
         SQL with dlt's placeholders ``{table}`` and ``{staging_table}``, in one line. None where
@@ -198,14 +199,17 @@ def _tuple(columns: list[str]) -> str:
 
 
 def how_rows_are_replaced(
-    table: Table, destination: Destination, timestamps_are_final: bool
+    table: Table,
+    destination: Destination,
+    timestamps_are_final: bool,
+    absent: Collection[str] = (),
 ) -> dict[str, Any]:
     """The arguments of ``statements_from`` that are the table's."""
     return {
         "by": list((table.replaced_by,) if table.replaced_by else table.key),
         "in_range_of_time": destination.skips_by_time and timestamps_are_final,
         "tombstones": table.replaced_by is not None,
-        "fills": bool(filled_columns(table)),
+        "filled": filled_columns(table, absent),
     }
 
 
@@ -221,7 +225,7 @@ def statements_from(
     by: Sequence[str],
     in_range_of_time: bool,
     tombstones: bool,
-    fills: bool,
+    filled: Sequence[str],
     aside: str,
 ) -> list[str]:
     """DuckDB's statements that merge rows that are in files, not in a table.
@@ -239,7 +243,7 @@ def statements_from(
         by: Columns by which rows go.
         in_range_of_time: Only rows in the range of time of the new ones are looked at.
         tombstones: Rows may only say that an event has none.
-        fills: Rows of the same version complete each other.
+        filled: Columns in which rows of the same version complete each other.
         aside: How the names begin of tables that are there meanwhile.
     """
     time, keys, row = REQUESTED_AT.name, _quoted(key), ", ".join(ROW_OF_FILE)
@@ -255,14 +259,16 @@ def statements_from(
         f" WHERE {TOMBSTONE.column} IS DISTINCT FROM '{TOMBSTONE.value}'" if tombstones else ""
     )
     # A row of the same version is not stale: it may say more.
-    is_other = f" AND t.{TIMESTAMP.name} <> s.{TIMESTAMP.name}" if fills else ""
+    is_other = f" AND t.{TIMESTAMP.name} <> s.{TIMESTAMP.name}" if filled else ""
     before, after, others, insert = [], [], "", []
-    if fills:
+    if filled:
         version = _quoted([*key, TIMESTAMP.name])
         near = _in_range_of_time(TIMESTAMP.name, TIMESTAMP.name, source)
         there = f"(SELECT * FROM {target} WHERE {near})"
         newest = ", ".join(
             f'arg_max("{column}", {time}) AS "{column}"'
+            if column in filled
+            else f'first("{column}" ORDER BY {time} DESC) AS "{column}"'
             for column in columns
             if column not in (*key, TIMESTAMP.name, time)
         )
@@ -301,7 +307,7 @@ def statements_from(
         f" USING ({keys}){others})) WHERE np6_place > 1 AND {ROW_OF_FILE[0]} IS NOT NULL",
         f"INSERT INTO {target} BY NAME SELECT * EXCLUDE ({row}) FROM {kept}{no_tombstones}",
         *insert,
-        *(f"DROP TABLE {name}" for name in (left_out, *([versions, completed] if fills else ()))),
+        *(f"DROP TABLE {name}" for name in (left_out, *([versions, completed] if filled else ()))),
     ]
 
 

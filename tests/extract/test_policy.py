@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dlt
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from np6_source import SettingError, np6_source
+from np6_source import SettingError, duck, np6_source
 from np6_source.endpoints import scope_label
 from np6_source.events.digests import DigestKey
 from np6_source.extract.policy import key_of, privacy_of
 from np6_source.parts import Part, load_part
 from np6_source.windows import to_datetime
+from tests.support import Warehouse
 
 ALL = "actions_events"
 OF_TARGET = "target_events"
@@ -176,6 +178,23 @@ def test_a_reload_takes_all_rows_to_another_policy(
     assert warehouse.windows(OF_TARGET, "CON00001") == []
     assert "CON00001" not in warehouse.state()
     warehouse.load(lambda: masked(*names, **ids, on_error="keep"))
+
+
+@pytest.mark.parametrize("is_direct", [False, True])
+def test_a_reload_that_drops_values_takes_none_from_the_rows_of_before(
+    tmp_path: Path, sandbox: Any, source_of: TMake, at: TAt, is_direct: bool
+) -> None:
+    destination = duck.duckdb if is_direct else dlt.destinations.duckdb
+    warehouse = Warehouse(tmp_path, destination=destination)
+    warehouse.load(lambda: source_of(sandbox, ALL, on_error="keep"))
+    assert any(row["recipient"] for row in warehouse.rows("events"))
+    sandbox.now = at("03-02T06:00")
+    dropped = {"pii": {"address": "drop"}, "on_error": "keep"}
+
+    warehouse.load(lambda: source_of(sandbox, ALL, **dropped), reload=True)
+
+    assert not any(row["recipient"] for row in warehouse.rows("events"))
+    assert all(row["message_id"] for row in warehouse.rows("events"))
 
 
 def test_a_reload_to_another_policy_keeps_no_rows_of_before(
