@@ -10,6 +10,7 @@ import copy
 import functools
 import json
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from email.utils import formatdate
@@ -154,6 +155,10 @@ class Server:
         self._events = account(seed + 1, knobs.whole_seconds, knobs.stamps, per_day)
         self._seen: dict[int, Seen] = {}
         self._moments = [one.timestamp for one in self._events]
+        self._of_contact: dict[str, list[int]] = {}
+        for place, one in enumerate(self._events):
+            if one.kind == "hit":
+                self._of_contact.setdefault(one.contact, []).append(place)
 
     def __call__(self, asked: Asked) -> Response:
         return replace(self._answer(asked), headers=self._headers(), received_at=NOW)
@@ -200,7 +205,7 @@ class Server:
         if kinds is None and not knobs.sends:
             kinds = REACTIONS
         rows = []
-        for place in range(*self._places(start, end)):
+        for place in self._candidates(query, start, end):
             one = self._events[place]
             if kinds is not None and one.kind not in kinds:
                 continue
@@ -247,6 +252,13 @@ class Server:
             "items": has_items and names <= {"hit"},
             "none": False,
         }[self.knobs.campaign]
+
+    def _candidates(
+        self, query: dict[str, str], start: int | None, end: int | None
+    ) -> Iterable[int]:
+        if "id" in query:
+            return self._of_contact.get(query["id"], ())
+        return range(*self._places(start, end))
 
     def _places(self, start: int | None, end: int | None) -> tuple[int, int]:
         """Where events that may be meant are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 import pytest
 
@@ -103,17 +104,22 @@ MAY_CONFIRM = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_no_verdict_is_false(case: str) -> None:
-    for seed in range(1_000, 1_003):
-        assert false_verdicts(case, seed)[0] == []
+def false_ones(seed: int, cases: Iterable[str]) -> dict[str, list[Verdict]]:
+    """False verdicts of an account, by case."""
+    found = {case: false_verdicts(case, seed)[0] for case in cases}
+    return {case: wrong for case, wrong in found.items() if wrong}
+
+
+@pytest.mark.parametrize("seed", range(1_000, 1_020))
+def test_no_verdict_is_false(seed: int) -> None:
+    # Each case on four of the twenty accounts; `make soak` takes every case on 200.
+    assert false_ones(seed, list(CASES)[seed % 5 :: 5]) == {}
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("case", CASES)
-def test_no_verdict_is_false_on_200_seeds(case: str) -> None:
-    for seed in range(5_000, 5_200):
-        assert false_verdicts(case, seed)[0] == []
+@pytest.mark.parametrize("seed", range(5_000, 5_200))
+def test_no_verdict_is_false_on_200_seeds(seed: int) -> None:
+    assert false_ones(seed, CASES) == {}
 
 
 @pytest.mark.parametrize("case", [name for name, (_, sides) in CASES.items() if sides])

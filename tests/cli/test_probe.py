@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -61,6 +62,10 @@ def run(
         assert document["exit_status"] == status
         verdicts = (document["result"] or {"verdicts": []})["verdicts"]
         assert all(list(one) == VERDICT for one in verdicts)
+        # A response that was not read to its end is recorded when the sandbox notices.
+        deadline = time.monotonic() + 10
+        while document["requests"] != len(sandbox.requests) and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert document["requests"] == len(sandbox.requests)
         return status, {one["question"]: one["result"] for one in verdicts}, sandbox
 
