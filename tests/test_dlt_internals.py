@@ -32,6 +32,7 @@ from np6_source.dlt_internals.configuration import (
     where_configured,
     with_database,
     with_staging_layout,
+    working_folder,
 )
 from np6_source.dlt_internals.destinations import (
     configuration_of,
@@ -470,3 +471,15 @@ def test_a_copy_of_a_duckdb_destination_is_into_another_file(tmp_path: Path) -> 
     assert "credentials" not in given.config_params
     connection = dlt.destinations.duckdb(credentials=object())
     assert with_database(connection, "other.duckdb") is connection
+
+
+@pytest.mark.parametrize("name", [None, "PIPELINES_DIR", "PIPELINES__NAMED__PIPELINES_DIR"])
+def test_the_working_folder_is_where_dlt_makes_it(
+    name: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name is not None:
+        monkeypatch.setenv(name, str(tmp_path / "configured"))
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "data"))
+    found = working_folder("named")
+    assert not found.exists()
+    assert found == Path(dlt.pipeline("named", destination="dummy").pipelines_dir)

@@ -17,7 +17,6 @@ import dlt
 import duckdb as duckdb_library
 from dlt.common.destination.client import JobClientBase
 from dlt.common.destination.exceptions import UnknownDestinationModule
-from dlt.common.pipeline import get_dlt_pipelines_dir
 from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
@@ -25,6 +24,7 @@ from dlt.destinations.sql_client import SqlClientBase
 from .. import duck, lake
 from ..dataset_lock import duckdb_file, in_database_or_file, to_read
 from ..dlt_internals.destinations import has_sql, resolved_copy, what_is_resolved
+from ..dlt_internals.configuration import working_folder
 from ..dlt_internals.pipelines import is_taken_for_catalog
 from ..errors import SettingError, did_you_mean
 from .document import DEFAULT_DESTINATION
@@ -113,7 +113,7 @@ def open_pipeline(
             progress=progress,
         )
     except OSError as error:
-        folder = options.pipelines_dir or get_dlt_pipelines_dir()
+        folder = pipelines_dir(options)
         raise SettingError(
             f"dlt's working folder cannot be made in {folder} ({error.strerror}): name one that"
             " this user may write to with --pipelines-dir"
@@ -124,6 +124,16 @@ def open_pipeline(
         _check_file(file, options.dataset, reads_only)
         _warn_of_other_folder(pipeline, file)
     return pipeline
+
+
+def pipelines_dir(options: argparse.Namespace) -> Path:
+    """The folder of dlt's working files: the given one, or the configured one.
+
+    Args:
+        options: Those of ``add_pipeline_options``.
+    """
+    given: str | None = options.pipelines_dir
+    return working_folder(options.pipeline) if given is None else Path(given)
 
 
 @contextmanager

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from pathlib import Path
 from typing import Any
 
-from dlt.common.pipeline import get_dlt_pipelines_dir
 from dlt.extract import DltSource
 from rich.table import Table
 
@@ -20,7 +18,7 @@ from ..settings import moment_ms
 from ..windows import SECOND, Window, iso
 from . import report as reports
 from .configuration import check_names
-from .destination import check_speaks_sql, looking
+from .destination import check_speaks_sql, looking, pipelines_dir
 from .document import print_document
 from .gaps import coverage_of
 from .options import (
@@ -131,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
             plan,
             accept_fewer=options.accept_fewer,
             stop_when=signal_received,
-            lock_in=Path(options.pipelines_dir or get_dlt_pipelines_dir()),
+            lock_in=pipelines_dir(options),
         )
         status = SIGNALLED + signal_received() if done.stopped else reports.status_of(done)
         if options.json:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 import dlt
-from dlt.common.pipeline import get_dlt_pipelines_dir
 from dlt.extract import DltSource
 from rich.table import Table
 
@@ -28,7 +26,7 @@ from ..settings import moment_ms
 from ..windows import DAY, SECOND, Window, iso
 from . import report as reports
 from .configuration import check_names
-from .destination import check_speaks_sql, looking
+from .destination import check_speaks_sql, looking, pipelines_dir
 from .document import Problem, print_document
 from .gaps import coverage_of
 from .options import (
@@ -187,7 +185,7 @@ def _fill(
     with to_read(pipeline):
         for day in found.missing_days:
             plans.append(plan_recheck(pipeline, first, resources=names, span=day))
-    lock_in = Path(options.pipelines_dir or get_dlt_pipelines_dir())
+    lock_in = pipelines_dir(options)
     reports_of = [
         recheck(pipeline, source, plan, accept_fewer=True, lock_in=lock_in) for plan in plans
     ]

@@ -8,11 +8,9 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import dlt
-from dlt.common.pipeline import get_dlt_pipelines_dir
 from rich.table import Table
 
 from ..alarms import duration
@@ -24,7 +22,7 @@ from ..status import ResourceStatus, Status, status
 from ..windows import SECOND, iso
 from .alarms_of_load import FAIL_ON, problem_of
 from .configuration import check_names
-from .destination import check_speaks_sql, looking
+from .destination import check_speaks_sql, looking, pipelines_dir
 from .document import account_in_state, print_document
 from .gaps import coverage_of
 from .options import Names, add_output_options, add_pipeline_options, configure_logging
@@ -72,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     configure_logging(options)
     check_names()
     now = int(time.time() * SECOND)
-    folder = Path(options.pipelines_dir or get_dlt_pipelines_dir()) / options.pipeline
+    folder = pipelines_dir(options) / options.pipeline
     with looking(options) as pipeline:
         check_speaks_sql(pipeline, "status")
         covered = coverage_of(pipeline)

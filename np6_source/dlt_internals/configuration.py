@@ -11,7 +11,7 @@ from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.destination.reference import AnyDestination
-from dlt.common.pipeline import PipelineContext
+from dlt.common.pipeline import PipelineContext, get_dlt_pipelines_dir
 
 STAGING_LAYOUT = "staging_dataset_name_layout"
 """Field of a destination's configuration that names its staging dataset (dlt 1.31)."""
@@ -35,6 +35,27 @@ def fails_with_its_jobs() -> bool:
     """
     configured = resolve_configuration(_FailedJobs(), sections=(known_sections.LOAD,))
     return configured.raise_on_failed_jobs
+
+
+@configspec
+class _WorkingFolder(BaseConfiguration):
+    """The one field of dlt's ``PipelineConfiguration`` that is of interest."""
+
+    pipelines_dir: str | None = None
+
+
+def working_folder(pipeline_name: str) -> Path:
+    """The folder of dlt's working files, by the configuration in force; nothing is made.
+
+    ``dlt.pipeline`` resolves ``pipelines_dir`` under ``pipelines`` and the pipeline's name, and
+    takes dlt's own folder where it finds none (dlt 1.31).
+
+    Args:
+        pipeline_name: Name of the pipeline.
+    """
+    sections = (known_sections.PIPELINES, pipeline_name)
+    found = resolve_configuration(_WorkingFolder(), sections=sections).pipelines_dir
+    return Path(found or get_dlt_pipelines_dir())
 
 
 def configuration_files() -> list[str]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dlt.common.pipeline import get_dlt_pipelines_dir
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
 
@@ -23,7 +22,7 @@ from ...extract.selection import session_of
 from ...ledger import TCoverage, recorded_policies
 from ...windows import iso
 from ..configuration import configured_privacy
-from ..destination import looking
+from ..destination import looking, pipelines_dir
 from ..gaps import coverage_of
 from ..outcome import NothingLoaded
 from .findings import Finding, Step, skipped
@@ -116,7 +115,7 @@ def check_privacy(
 
 def working_dir(options: argparse.Namespace) -> Path:
     """The folder in which dlt keeps the pipeline's working files."""
-    return Path(options.pipelines_dir or get_dlt_pipelines_dir()) / str(options.pipeline)
+    return pipelines_dir(options) / str(options.pipeline)
 
 
 def _state_of_source(options: argparse.Namespace) -> Mapping[str, Any]:
