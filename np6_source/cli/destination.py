@@ -109,7 +109,8 @@ def open_pipeline(
             options.pipeline,
             destination=destination,
             dataset_name=options.dataset,
-            pipelines_dir=options.pipelines_dir,
+            # Not None where none is given: dlt 1.31 then leaves out what is configured.
+            pipelines_dir=str(pipelines_dir(options)),
             progress=progress,
         )
     except OSError as error:

@@ -16,6 +16,7 @@ import pytest
 
 from np6_source.__main__ import COMMANDS, main
 from np6_source.__main__ import parse as parse_command
+from np6_source.cli.destination import open_pipeline, pipelines_dir
 from np6_source.cli.load import parse
 from np6_source.cli.options import ids_of
 from np6_source.endpoints import ENDPOINTS
@@ -312,3 +313,15 @@ class TestAFileThatIsAnotherUsers:
         where = ["--duckdb-file", str(file), "--pipelines-dir", str(tmp_path)]
         assert main(["status", *where]) == 4
         assert "Nothing was ever loaded here" in capsys.readouterr().err
+
+
+def test_the_working_folder_is_the_given_one_or_that_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIPELINES__NP6_TO_DUCKDB__PIPELINES_DIR", str(tmp_path / "configured"))
+    for options, expected in (([], "configured"), (["--pipelines-dir", "given"], "given")):
+        found = parse(options)
+        assert pipelines_dir(found).resolve() == tmp_path / expected
+        # Checks, locks and loads look in the same place.
+        assert Path(open_pipeline(found).pipelines_dir).resolve() == tmp_path / expected
