@@ -73,11 +73,20 @@ class Outcome:
     message: str = ""
 
 
+WIDE = 200
+"""Columns of a table that no terminal shows."""
+
+
 class Output(Console):
-    """Standard output. A reader that has gone, such as ``head -1``, is no failure."""
+    """Standard output. A reader that has gone, such as ``head -1``, is no failure.
+
+    A table in a file or a pipe is not cut to the width of a terminal that is not there.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(soft_wrap=True, highlight=False, **options)
+        if not self.is_terminal and "COLUMNS" not in os.environ:
+            self.width = WIDE
 
     def on_broken_pipe(self) -> None:
         """Writes to nowhere from here on; rich would exit with 1."""

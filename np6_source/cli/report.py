@@ -20,6 +20,7 @@ from dlt.destinations.exceptions import (
 from dlt.extract import DltSource
 from rich.table import Table
 
+from ..alarms import duration
 from ..dataset_lock import duckdb_file
 from ..destinations import kind_of_destination
 from ..dimensions import dimension_tables
@@ -306,6 +307,12 @@ def recheck_lines(done: RecheckReport) -> Iterator[str]:
         else f"{_count(done.days, 'day')} read again, without events."
     )
     yield f"Lateness: {done.lateness}."
+    if done.lateness.overlap is not None:
+        yield (
+            f"Nearly all of {_count(done.lateness.late_events, 'late event')} came within"
+            f" {duration(done.lateness.overlap)}: with overlap = {done.lateness.overlap} the next"
+            " load finds such."
+        )
     if done.late_at_the_end:
         yield (
             f"{_count(done.late_at_the_end, 'event')} came so late that no step before the last"
@@ -343,6 +350,7 @@ def lateness_result(late: Summary) -> dict[str, Any]:
         "days_that_tell": late.days_that_tell,
         "share_of_days_at_most": round(late.bound, 4),
         "recommended_days": late.recommended,
+        "recommended_overlap_seconds": late.overlap,
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -31,6 +30,7 @@ from .report import lateness_result
 
 WIDE = 200
 """Columns of a table that no terminal shows."""
+SUMMARY = "say how far every resource has got, what came, and what is wrong; makes no request"
 
 UNKNOWN_SHOWN = 10
 """Types and payload paths that the contract does not know, as printed; ``--json`` has all."""
@@ -139,8 +139,7 @@ def _of_resource(one: ResourceStatus, now: int) -> dict[str, Any]:
 
 
 def _print(found: Status, now: int) -> None:
-    # A table in a file or a pipe is not cut to the width of a terminal that is not there.
-    console = Output(width=None if sys.stdout.isatty() else WIDE)
+    console = Output()
     names = ("resource", "complete up to", "lag", "gaps", "last run", "events", "7 days", "ids")
     table = Table(*names, box=None, pad_edge=False)
     for column in (2, 3, 5, 6):

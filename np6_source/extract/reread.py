@@ -374,7 +374,7 @@ class _Reread:
         self._metrics["changed"] = len(self._changed - self._new)
         if day.plan.age >= self._last_step:
             self._metrics["late_at_the_end"] += sum(day.late.values())
-        if not lost:
+        if not lost and not self._came_before(day):
             # What was lost here came in time.
             self._gathered.add(LATENESS.name, self._lateness(day))
 
@@ -384,6 +384,19 @@ class _Reread:
         if known is None or day.of.label or day.of.classification:
             return 0
         return max(0, known - sum(one.there for _, one in day.parts))
+
+    def _came_before(self, day: _Day) -> bool:
+        """Whether events that the destination lacks were in an earlier response: it lost them.
+
+        Of an operation that returns a part of the events the rows in the destination cannot be
+        counted: they may be another's.
+        """
+        known = day.plan.distinct_before
+        if known is None:
+            return False
+        counts = (one for part, _ in day.parts for one in part.contents.by_span.values())
+        arrived = max(0, sum(one.distinct for one in counts) - known)
+        return sum(len(one.new) for _, one in day.parts) > arrived
 
     def _lateness(self, day: _Day) -> pa.Table:
         found: Mapping[str, int] = day.late or {NONE: 0}

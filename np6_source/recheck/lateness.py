@@ -6,15 +6,18 @@ holds in 95 of 100 cases, and held in 51 (a prototype on 300 made-up accounts); 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import comb
 
 from ..events.lateness import BUCKET_DAYS, DELAYS, NONE
+from ..windows import DAY, SECOND
 
 LEVEL = 0.95
 ENOUGH = 0.1
 """Share of days with later events that a recommendation puts up with."""
+NEARLY_ALL = 0.999
+"""Share of late events that a recommended overlap finds; a recheck finds the others."""
 LONGEST = 90
 """Days that are recommended at most."""
 
@@ -50,6 +53,8 @@ class Summary:
         days_that_tell: Days that were read at an age that can tell.
         bound: The share of days that have a later event is at most this, at 95 %; 1: not known.
         recommended: Value of ``recheck`` in days; None: too little was read again to say.
+        overlap: Value of ``overlap`` in seconds that finds nearly all of the late events with the
+            next load; None: there were none, or it would read over a day again each time.
     """
 
     days: int
@@ -59,6 +64,7 @@ class Summary:
     days_that_tell: int
     bound: float
     recommended: int | None
+    overlap: int | None = None
 
     def __str__(self) -> str:
         if not self.days or self.none_later_than is None:
@@ -120,7 +126,18 @@ def summary(rows: Iterable[Measurement], days: int) -> Summary:
         telling,
         upper_share(0, telling),
         None if recommended is None else min(recommended, LONGEST),
+        _overlap(by_bucket),
     )
+
+
+def _overlap(by_bucket: Mapping[str, int]) -> int | None:
+    """The end of the least bucket up to which nearly all late events are, in seconds."""
+    total, so_far = sum(by_bucket.values()), 0
+    for name, most in DELAYS:
+        so_far += by_bucket.get(name, 0)
+        if total and so_far >= NEARLY_ALL * total:
+            return most // SECOND if most <= DAY else None
+    return None
 
 
 def upper_share(found: int, trials: int, level: float = LEVEL) -> float:

@@ -51,6 +51,7 @@ LATENESS = {
     "days_that_tell": int,
     "share_of_days_at_most": float,
     "recommended_days": (int, type(None)),
+    "recommended_overlap_seconds": (int, type(None)),
 }
 
 

@@ -47,6 +47,18 @@ def test_late_events_widen_what_is_said_and_recommended() -> None:
     assert found.recommended == 8
 
 
+def test_an_overlap_is_recommended_that_finds_nearly_all_late_events() -> None:
+    def recommended(**late: int) -> int | None:
+        rows = [Measurement(SCOPE, 0, 1, name[1:], count) for name, count in late.items()]
+        return summary(rows, 14).overlap
+
+    assert recommended(_10m=1) == 600
+    assert recommended(_10m=990, _6h=10) == 6 * 3600
+    assert recommended(_1h=9_995, _4d=5) == 3600  # A recheck finds the five.
+    assert recommended(_1h=995, _4d=5) is None
+    assert recommended(_none=0) is None
+
+
 def test_a_finding_at_the_last_step_doubles_the_recommendation() -> None:
     assert summary(readings(40, {3: ("16d", 14)}), 14).recommended == 64
     assert summary(readings(40, {3: ("8d", 8)}), 14).recommended == 16

@@ -179,6 +179,24 @@ def test_events_that_the_tables_have_lost_come_back_and_are_not_called_late(stor
     assert story.recheck(story.plan(all_days=True)).failures == []
 
 
+def test_lost_events_are_late_in_no_operation_that_returns_them(
+    warehouse: Warehouse, serve: TMake, source_of: TMake
+) -> None:
+    both = (ALL, "actions_reactivities")
+    events = [event(n, FIRST + n * HOUR, type=("activation", "bounce")[n % 2]) for n in range(24)]
+    api = serve(events, now=at("03-02T01:00"))
+    load(warehouse.pipeline, lambda **more: source_of(api, *both, **more))
+    warehouse.execute("DELETE FROM np6.events WHERE id IN ('event-00001', 'event-00003')")
+    late = event(40, FIRST + 5 * HOUR, type="bounce")
+    for more, expected in (([], 0), ([late], 1)):
+        api = serve(events + more, now=at("03-03T03:00"))
+        source = lambda: source_of(api, *both, on_error="keep")  # noqa: B023, E731
+        plan = plan_recheck(warehouse.pipeline, source(), days=14, all_days=True, now=at("03-03"))
+        report = recheck(warehouse.pipeline, source, plan)
+        assert report.new == (expected or 2)
+        assert report.lateness.late_events == 2 * expected
+
+
 def test_a_day_that_fails_stays_due_and_stops_no_other(story: Story) -> None:
     story.events += [event(50 + n, at(f"03-0{n}T07:00")) for n in (1, 3, 4)]
     story.now("03-06T03:00")
