@@ -27,6 +27,7 @@ from .rules import (
     unknown_values_are_refused,
 )
 from .spans import no_start_is_from_the_beginning
+from .visibility import VISIBLE
 
 QUESTIONS = (
     Question("filter", "bounds act on timestamp", acts_on_timestamp),
@@ -63,4 +64,4 @@ DEFAULT_SPAN = Question(
 )
 """Asked where windows without bounds are allowed."""
 
-ALL = (*QUESTIONS, CAMPAIGN_BODY, DEFAULT_SPAN)
+ALL = (*QUESTIONS, CAMPAIGN_BODY, DEFAULT_SPAN, VISIBLE)

@@ -19,9 +19,11 @@ from typing import Any
 import dlt
 
 from ..api.client import ApiRequest
+from ..assumptions.control import KEPT, Asking
 from ..assumptions.facts import Asked, Refused, Response, Verdict, seen
 from ..assumptions.probe import probe
 from ..assumptions.questions import ALL, CAMPAIGN_BODY, DEFAULT_SPAN
+from ..assumptions.visibility import EVERY, VISIBLE, watched
 from ..errors import (
     IncompleteResponse,
     RequestContext,
@@ -32,7 +34,7 @@ from ..errors import (
     did_you_mean,
 )
 from ..extract.selection import session_of
-from ..settings import TTimestampFormat, at_least_one
+from ..settings import TTimestampFormat, at_least_one, long_span_ms
 from ..windows import SECOND
 from .checks.api import Budget
 from .configuration import check_names
@@ -154,6 +156,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help=f"ask for windows without a start, 64 KB of each ({DEFAULT_SPAN.name})",
     )
+    what.add_argument(
+        "--watch",
+        metavar="10m",
+        help=f"ask for the newest events every 15 s for so long ({VISIBLE.name}); the other"
+        " questions come first",
+    )
     add_address_option(what)
     limits = parser.add_argument_group("limits")
     limits.add_argument(
@@ -201,6 +209,7 @@ def run(options: argparse.Namespace) -> int:
     for name, needed, is_there in (
         (CAMPAIGN_BODY.name, "--campaign-ids", options.campaign_ids),
         (DEFAULT_SPAN.name, "--wide", options.wide),
+        (VISIBLE.name, "--watch", options.watch),
     ):
         if name in (options.only or ()) and not is_there:
             raise SettingError(f"--only {name} needs {needed}")
@@ -276,18 +285,30 @@ def find_out(options: argparse.Namespace, apart: float) -> Found:
     """
     arguments = given_address(options)
     session = session_of(make_source(None, **arguments))
-    budget = Budget(session, options.max_requests, apart=apart)
+    watch = 0 if options.watch is None else long_span_ms(options.watch, "--watch")
+    wanted = [name for name in options.only or () if name != VISIBLE.name]
+    budget = Budget(session, options.max_requests + watch // EVERY + 2, apart=apart)
     asker = _Asker(budget)
     with closing(budget.client):
-        verdicts = probe(
-            asker.ask,
-            int(time.time() * SECOND),
-            options.only or (),
-            options.max_requests,
-            options.max_bytes,
-            options.campaign_ids or (),
-            options.wide,
+        is_only_watched = bool(options.only) and not wanted
+        verdicts = (
+            []
+            if is_only_watched
+            else probe(
+                asker.ask,
+                int(time.time() * SECOND),
+                wanted,
+                options.max_requests,
+                options.max_bytes,
+                options.campaign_ids or (),
+                options.wide,
+            )
         )
+        if options.watch is not None and asker.refused is None:
+            asking = Asking(asker.ask, watch // EVERY + 2 + KEPT, options.max_bytes)
+            clock = session.clock.now
+            settle = session.settings.settle
+            verdicts.append(watched(asking, watch, settle, clock, time.sleep))
     ended_by = None
     if asker.refused is not None:
         error = asker.refused

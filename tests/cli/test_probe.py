@@ -75,7 +75,7 @@ def run(
 def test_nothing_is_contradicted_by_a_server_as_assumed(run: TMake, tmp_path: Path) -> None:
     status, results, sandbox = run("--report", str(tmp_path / "report.json"))
     assert status == 0
-    assert set(results) == set(NAMES)
+    assert set(results) == set(NAMES) - {"visible"}
     assert "contradicted" not in results.values()
     assert sum(result == "confirmed" for result in results.values()) >= 13
     assert len(sandbox.requests) < 130
@@ -152,8 +152,11 @@ def test_a_rate_limit_is_understood(run: TMake) -> None:
 def test_campaigns_and_wide_windows_are_asked_for_where_they_are_given(run: TMake) -> None:
     status, _, sandbox = run("--only", "default-span", is_all=False)
     assert (status, len(sandbox.requests)) == (2, 0)
+    # One look; another would be 15 seconds later.
+    _, results, sandbox = run("--only", "visible", "--watch", "0s", is_all=False)
+    assert (results, len(sandbox.requests)) == ({"visible": "cannot tell"}, 1)
     _, results, sandbox = run(is_all=False)
-    assert set(NAMES) - set(results) == {"default-span", "campaign-body"}
+    assert set(NAMES) - set(results) == {"default-span", "campaign-body", "visible"}
     assert {one.method for one in sandbox.requests} == {"GET"}
     for one in sandbox.requests:
         assert {"start", "reactivityStart"} & set(one.query)
