@@ -23,8 +23,8 @@ from dlt.destinations.sql_client import SqlClientBase
 
 from .. import duck, lake
 from ..dataset_lock import duckdb_file, in_database_or_file, to_read
-from ..dlt_internals.destinations import has_sql, resolved_copy, what_is_resolved
 from ..dlt_internals.configuration import working_folder
+from ..dlt_internals.destinations import has_sql, resolved_copy, what_is_resolved
 from ..dlt_internals.pipelines import is_taken_for_catalog
 from ..errors import SettingError, did_you_mean
 from .document import DEFAULT_DESTINATION

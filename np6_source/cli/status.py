@@ -28,10 +28,6 @@ from .options import Names, add_output_options, add_pipeline_options, configure_
 from .outcome import DONE, FOUND, Output
 from .report import lateness_result
 
-WIDE = 200
-"""Columns of a table that no terminal shows."""
-SUMMARY = "say how far every resource has got, what came, and what is wrong; makes no request"
-
 UNKNOWN_SHOWN = 10
 """Types and payload paths that the contract does not know, as printed; ``--json`` has all."""
 
