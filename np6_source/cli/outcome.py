@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -116,9 +117,10 @@ def run(command: Callable[[argparse.Namespace], int], options: argparse.Namespac
             raise
         if getattr(options, "debug", False):
             traceback.print_exception(error)
-        print(outcome.message, file=sys.stderr)
         status = outcome.status
-        if getattr(options, "json", False):
+        if outcome.message:
+            print(outcome.message, file=sys.stderr)
+        if outcome.message and getattr(options, "json", False):
             kind = type(error).__name__
             problem = Problem("error", kind, outcome.message)
             command_name = getattr(options, "command", "load")
@@ -132,6 +134,9 @@ def run(command: Callable[[argparse.Namespace], int], options: argparse.Namespac
 
 def outcome_of(error: BaseException) -> Outcome | None:
     """What an error means for the caller; None where it is a defect of this program."""
+    # DuckDB makes an error of its own of a Ctrl-C that comes during a query.
+    if any(isinstance(cause, KeyboardInterrupt) for cause in _chain(error)):
+        return Outcome(SIGNALLED + signal.SIGINT)
     for cause in _chain(error):
         found = _outcome_of_one(cause)
         if found is not None:

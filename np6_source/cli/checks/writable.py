@@ -21,7 +21,7 @@ from ...dataset_lock import duckdb_file
 from ...destinations import kind_of_destination
 from ...windows import SECOND
 from ..destination import looking
-from ..outcome import TRY_AGAIN_LATER, outcome_of
+from ..outcome import SIGNALLED, TRY_AGAIN_LATER, outcome_of
 from .findings import Finding, Step
 
 LITTLE_SPACE = 1024**3
@@ -58,10 +58,10 @@ def finding_of(error: Exception) -> Finding:
     """What an error means that a load would meet as well.
 
     Raises:
-        Exception: The error, where it is a defect of this program.
+        Exception: The error, where it is a defect of this program, or Ctrl-C.
     """
     outcome = outcome_of(error)
-    if outcome is None:
+    if outcome is None or outcome.status >= SIGNALLED:
         raise error
     what, _, advice = outcome.message.partition("\n")
     is_later = outcome.status == TRY_AGAIN_LATER

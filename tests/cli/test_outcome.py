@@ -1,0 +1,47 @@
+"""How a command ends that Ctrl-C reaches while DuckDB answers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import threading
+from typing import Any
+
+import duckdb
+import pytest
+
+from np6_source.cli.checks.writable import finding_of
+from np6_source.cli.outcome import run
+
+LONG = "SELECT count(*) FROM range(10000000000) a, range(1000) b WHERE hash(a.range) = 5"
+
+
+def ask_for_long(_: Any = None) -> int:
+    """Asks DuckDB for something long, and sends this process a Ctrl-C meanwhile."""
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        with duckdb.connect() as connection:
+            return len(connection.sql(LONG).fetchall())
+    finally:
+        timer.join()
+
+
+@pytest.mark.parametrize("json", [False, True])
+def test_ctrl_c_during_a_query_ends_a_command_without_a_word(json: bool, capfd: Any) -> None:
+    options = argparse.Namespace(command="status", json=json)
+    assert run(ask_for_long, options) == 130
+    assert capfd.readouterr() == ("", "")
+
+
+def test_ctrl_c_during_a_step_of_a_check_is_no_problem_of_the_step(capfd: Any) -> None:
+    def step(_: Any) -> int:
+        try:
+            return ask_for_long()
+        except Exception as error:
+            finding_of(error)
+            return 1
+
+    assert run(step, argparse.Namespace(command="check")) == 130
+    assert capfd.readouterr() == ("", "")
