@@ -77,7 +77,7 @@ class FailureGroup:
         kind: The error's class.
         problem: What happened.
         advice: What to do.
-        resources: The resources, in order.
+        resources: The resources, by name: threads fail in any order.
         ids: The ids as they may be shown, in order.
         message: The error's own sentence, of the first.
     """
@@ -196,14 +196,20 @@ def _print_load(report: LoadReport, done: Loaded) -> None:
     complete = _complete(done.complete_until)
     windows = sum(report.windows.values())
     if not windows:
-        console.print(
-            f"Nothing was loaded into {done.where}."
-            if report.failures
-            else f"Nothing to do: what was asked for is loaded. {complete}.".removesuffix(" .")
-        )
+        nothing = f"Nothing was loaded into {done.where}"
+        if report.stopped and not report.failures:
+            console.print(f"{nothing}: it was stopped before. {complete}.".removesuffix(" ."))
+        elif report.failures:
+            console.print(f"{nothing}.")
+        else:
+            console.print(
+                f"Nothing to do: what was asked for is loaded. {complete}.".removesuffix(" .")
+            )
         return
-    if done.new == 0:
-        here = f"{(done.rows or {}).get(EVENTS.name, 0):,} events in {done.where}"
+    if done.new == 0 or (done.new is None and not done.written and not done.is_again):
+        here = done.where
+        if done.rows is not None:
+            here = f"{done.rows.get(EVENTS.name, 0):,} events in {done.where}"
         read = [(report.rows.get(table.name, 0), table.name) for table in dimension_tables()]
         names = ", ".join(f"{count:,} {name}" for count, name in read if count and "__" not in name)
         console.print(
@@ -251,7 +257,7 @@ def grouped(failures: Sequence[Mapping[str, Any]]) -> list[FailureGroup]:
     return [
         FailureGroup(
             *cause,
-            resources=tuple(dict.fromkeys(one["resource"] for one in group)),
+            resources=tuple(sorted({one["resource"] for one in group})),
             ids=tuple(dict.fromkeys(one["id"] for one in group if one["id"])),
             message=group[0]["message"],
         )
