@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -457,14 +457,33 @@ def _remove_old(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) 
     if outcome.left:
         _keep_progress(pipeline, source, outcome.left)
         gone = [key for key in outcome.left if of_scope_key(key[1])[0] in unknown.get(key[0], ())]
-        shown = [
-            scope_name(*key) + (" (NP6 does not know it)" if key in gone else "")
-            for key in outcome.left
-        ]
         logger.warning(
             "The reload is through. What was not read again keeps its rows of before: %s.",
-            listed(shown, separator="; "),
+            listed(_kept(outcome.left, gone), separator="; "),
         )
+
+
+def _kept(left: Iterable[tuple[str, str]], gone: Container[tuple[str, str]]) -> list[str]:
+    """Scopes for a message: an id of several resources once.
+
+    >>> _kept([("action_events_bounces", "000PE4")], [])
+    ['action_events_bounces id 000PE4']
+    >>> _kept([("b", "000PE4"), ("a", "000PE4")], [("a", "000PE4")])
+    ['id 000PE4 (NP6 does not know it) in 2 resources (a, b)']
+    """
+    resources: dict[str, list[tuple[str, str]]] = {}
+    for key in sorted(left):
+        resources.setdefault(key[1] or key[0], []).append(key)
+    shown = []
+    for keys in resources.values():
+        unknown = " (NP6 does not know it)" if any(key in gone for key in keys) else ""
+        names = listed([resource for resource, _ in keys])
+        shown.append(
+            f"{scope_name(*keys[0])}{unknown}"
+            if len(keys) == 1
+            else f"id {keys[0][1]}{unknown} in {len(keys):,} resources ({names})"
+        )
+    return shown
 
 
 def _not_of(

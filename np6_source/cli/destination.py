@@ -358,7 +358,10 @@ def _check_folder(folder: Path, what: str, needs_writing: bool = True) -> None:
     """A folder that may be written to, or could be made by dlt in one that is there."""
     if folder.is_dir():
         if needs_writing and not os.access(folder, os.W_OK):
-            raise SettingError(f"{what}: the folder {folder} cannot be written to")
+            raise SettingError(
+                f"{what}: the folder {folder} cannot be written to by this user: change its"
+                " permissions or its owner, or name another"
+            )
     elif folder.exists():
         raise SettingError(f"{what}: {folder} is no folder")
     elif what.startswith("The DuckDB file"):

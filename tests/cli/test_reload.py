@@ -16,6 +16,7 @@ TMake = Callable[..., Any]
 HOUR = 3600 * SECOND
 EVENTS = [event(n, at("03-01") + n * HOUR, action=f"000AA{n % 2}") for n in range(48)]
 BY_ID = "action_events_activations"
+ALSO_BY_ID = "action_events_bounces"
 
 
 @pytest.fixture
@@ -46,6 +47,19 @@ def test_a_reload_keeps_the_rows_of_an_id_that_np6_has_deleted_and_says_so(
     assert said.out.startswith("23 events loaded again into np6 of ")
     assert "new event" not in said.out
     assert warehouse.ids() == [one["id"] for one in EVENTS[1:]]
+
+
+def test_an_id_of_several_resources_is_named_once(
+    call: TMake, serve: TMake, warehouse: Warehouse, capsys: Any
+) -> None:
+    words = ("--action-ids", "000AA0,000AA1", "--resources", f"{BY_ID},{ALSO_BY_ID}")
+    assert call(serve(EVENTS, now=at("03-03")), *words, "--start", "2024-03-02") == 0
+    left = serve(EVENTS[::2], now=at("03-03T01:00"))
+    assert call(left, *words, "--reload", "--yes") == 1
+    assert (
+        "keeps its rows of before: id 000AA1 (NP6 does not know it) in 2 resources"
+        f" ({BY_ID}, {ALSO_BY_ID})."
+    ) in capsys.readouterr().err
 
 
 def test_an_earlier_start_names_the_options_that_load_it_before_anything_else(
