@@ -109,8 +109,11 @@ def canonical(value: str) -> str:
     '0612'
     """
     text = value.strip(BLANKS)
-    if _IS_NUMBER.fullmatch(text):
+    # Most end in a letter: no number does, and the pattern is not tried.
+    if not text[-1:].isalpha() and _IS_NUMBER.fullmatch(text):
         return _NO_DIGIT.sub("", text).removeprefix("00")
+    if text.isascii():
+        return text.lower()  # Quicker, and the same: NFC changes nothing in ASCII.
     return unicodedata.normalize("NFC", text).translate(_TO_LOWER)
 
 

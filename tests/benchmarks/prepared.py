@@ -26,17 +26,23 @@ def iso(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def hits_file(hits: int, folder: Path = BUILD / "input") -> Path:
+def hits_file(hits: int, folder: Path = BUILD / "input", contacts: int = 10_000) -> Path:
     """A JSON array of so many hits between ``START`` and ``END``, in ascending order.
 
     It is what the sandbox answers; made again where the sandbox is newer than the file.
+
+    Args:
+        hits: How many.
+        folder: Where the file is kept.
+        contacts: How many different contacts, each with an address of its own, they are of.
     """
-    file = folder / f"hits-{hits}.json"
+    of_contacts = "" if contacts == 10_000 else f"-of-{contacts}"
+    file = folder / f"hits-{hits}{of_contacts}.json"
     sandbox_code = Path(np6_source.sandbox.__file__).parent.glob("*.py")
     if file.exists() and file.stat().st_mtime > max(c.stat().st_mtime for c in sandbox_code):
         return file
     folder.mkdir(parents=True, exist_ok=True)
-    account = mass_mailing_account(hits, start=START, end=END, stored=False)
+    account = mass_mailing_account(hits, contacts=contacts, start=START, end=END, stored=False)
     try:
         with Sandbox(account, gzip=False) as sandbox:
             query = f"start={iso(START)}&end={iso(END)}&sort=asc"

@@ -21,6 +21,10 @@ TIMES_THE_FLOOR = {FLOOR: 1.6}
 CPU_OF_BEFORE = {BEFORE: 0.8}
 """Largest ratio of np6_source's CPU seconds to those of an earlier commit."""
 
+CPU_OF_POLICY = 1.18
+"""Largest ratio of the CPU seconds under ``pseudonyms`` to those without a policy: 1.16 on a
+prototype, and a tenth of what that adds."""
+
 JUDGED_EVENTS = 200_000
 """Below this the start of an interpreter and its imports decide; times are not judged."""
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import copy
 import hashlib
 import hmac
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
 
 import duckdb
+import psycopg2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -133,24 +137,36 @@ def test_duckdb_makes_the_same_digests_of_whatever_is_text(values: list[str]) ->
     assert in_duckdb(values, "address") == [KEY.of(value, "address") for value in values]
 
 
-@pytest.mark.destinations
-@pytest.mark.parametrize("form", ["address", "exact"])
-def test_postgres_makes_the_same_digests(form: TForm, postgres_socket: str) -> None:
-    import psycopg2
-
+@pytest.fixture(scope="module")
+def in_postgres(postgres_socket: str) -> Iterator[Callable[[list[str], TForm], list[str | None]]]:
     inner, outer = pads(SECRET)
-    sql = sql_of("postgres", form).replace("%", "%%")
-    for name in ("ipad", "opad"):
-        sql = sql.replace(f":{name}", f"%({name})s")
     connection = psycopg2.connect(host=postgres_socket, user="postgres", dbname="postgres")
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {sql} FROM unnest(%(texts)s) WITH ORDINALITY AS given(v, n) ORDER BY n",
-            {"texts": AWKWARD, "ipad": inner.hex(), "opad": outer.hex()},
-        )
-        found = [digest for (digest,) in cursor.fetchall()]
-    connection.close()
-    assert found == [KEY.of(value, form) for value in AWKWARD]
+    with closing(connection), connection.cursor() as cursor:
+
+        def call(values: list[str], form: TForm) -> list[str | None]:
+            sql = sql_of("postgres", form).replace("%", "%%")
+            for name in ("ipad", "opad"):
+                sql = sql.replace(f":{name}", f"%({name})s")
+            cursor.execute(
+                f"SELECT {sql} FROM unnest(%(texts)s) WITH ORDINALITY AS given(v, n) ORDER BY n",
+                {"texts": values, "ipad": inner.hex(), "opad": outer.hex()},
+            )
+            return [digest for (digest,) in cursor.fetchall()]
+
+        yield call
+
+
+@pytest.mark.parametrize("form", ["address", "exact"])
+def test_postgres_makes_the_same_digests(form: TForm, in_postgres: Any) -> None:
+    assert in_postgres(AWKWARD, form) == [KEY.of(value, form) for value in AWKWARD]
+
+
+@settings(max_examples=60, deadline=None)
+@given(values=st.lists(TEXTS, min_size=1, max_size=20))
+def test_postgres_makes_the_same_digests_of_whatever_is_text(
+    values: list[str], in_postgres: Any
+) -> None:
+    assert in_postgres(values, "address") == [KEY.of(value, "address") for value in values]
 
 
 def test_numbers_are_compared_by_their_digits() -> None:
