@@ -37,6 +37,7 @@ from .settings import (
     TOnError,
     TTimestampFormat,
     at_least_one,
+    check_days_are_kept,
     checked_folder,
     classes,
     ids,
@@ -235,6 +236,9 @@ def np6_source(
         raise SettingError(f"start={start!r} must be before end={end!r}")
     kept = None if retention is None else Retention.parse(retention)
     cutoff = None if kept is None else kept.cutoff(int(time.time() * SECOND))
+    again = recheck_settings(recheck, recheck_every, recheck_resources)
+    if again is not None:
+        check_days_are_kept(again.days, cutoff, int(time.time() * SECOND), f"recheck={recheck!r}")
     settings = Settings(
         start=kept_from(first, after, cutoff),
         end=after,
@@ -262,7 +266,7 @@ def np6_source(
         account=account,
         privacy=privacy_of(pii, pii_key),
         spool_dir=None if spool_dir is None else checked_folder(spool_dir, "spool_dir"),
-        recheck=recheck_settings(recheck, recheck_every, recheck_resources),
+        recheck=again,
     )
     client = ClientSettings(
         base_url=checked_base_url(base_url),

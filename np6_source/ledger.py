@@ -30,6 +30,7 @@ from .row_counts import (
     examine,
     microseconds,
     missing_rows,
+    removed_before,
     settle,
 )
 from .schema import LOAD_WINDOWS
@@ -120,6 +121,44 @@ def coverage(
         for scope in _given_up(client, schema, "classification" in columns):
             covered.setdefault(scope, [])
         return covered
+
+
+def kept_since(
+    pipeline: dlt.Pipeline, configured: int | None, schema_name: str | None = None
+) -> int | None:
+    """From when a dataset has its events: what is older was, or will be, removed by age.
+
+    A longer span than that by which rows were removed brings nothing back.
+
+    Args:
+        pipeline: As for ``coverage``.
+        configured: The cutoff of the retention that is configured, milliseconds since the epoch;
+            None: there is none.
+        schema_name: As for ``coverage``.
+
+    Returns:
+        Milliseconds since the epoch; None: nothing was, or will be.
+    """
+    loaded, schema = loaded_schema(pipeline, schema_name)
+    with pipeline.sql_client(*loaded) as client:
+        return max(configured or 0, removed_before(client, schema)) or None
+
+
+def covered_since(covered: TCoverage, cutoff: int | None) -> dict[tuple[str, str], list[Window]]:
+    """The coverage without what was removed by age.
+
+    Args:
+        covered: The coverage.
+        cutoff: As ``kept_since`` returns it.
+    """
+    return {
+        scope: [
+            Window(max(window.start, cutoff or 0), window.end)
+            for window in windows
+            if cutoff is None or window.end > cutoff
+        ]
+        for scope, windows in covered.items()
+    }
 
 
 def recent_windows(
@@ -552,7 +591,10 @@ def _policies(client: SqlClientBase[Any], schema: Schema) -> Iterator[str]:
             there = {str(name).lower() for name, *_ in cursor.description or ()}
         # Ledgers from before there were policies have no such column, and kept everything.
         value = client.escape_column_name(column) if column.lower() in there else "NULL"
-        for (policy,) in client.execute_sql(f"SELECT DISTINCT {value} FROM {table}") or []:
+        # Rows of packages that were given up are under none: nothing of them was loaded.
+        count = client.escape_column_name(schema.naming.normalize_path("event_count"))
+        query = f"SELECT DISTINCT {value} FROM {table} WHERE {count} IS NOT NULL"
+        for (policy,) in client.execute_sql(query) or []:
             yield str(policy or "")
     except DatabaseUndefinedRelation:
         return

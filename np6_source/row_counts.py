@@ -155,7 +155,7 @@ def examine(
         or counts[EVENTS.name] > GROWN * known.get("whole", 0)
     )
     since = 0 if whole else newest // DAY - RECENT_DAYS
-    kept_from = -(-max(cutoff, _removed_before(client, schema)) // DAY)
+    kept_from = -(-max(cutoff, removed_before(client, schema)) // DAY)
     noted: dict[str, list[Any]] = {
         key: note
         for key, note in known.get("missing", {}).items()
@@ -245,8 +245,8 @@ def _is_there(table: Table, schema: Schema) -> bool:
     return name_of(table, schema) in filled(schema)
 
 
-def _removed_before(client: SqlClientBase[Any], schema: Schema) -> int:
-    """Up to when rows were removed by age, milliseconds since the epoch."""
+def removed_before(client: SqlClientBase[Any], schema: Schema) -> int:
+    """Up to when rows were removed by age, milliseconds since the epoch; 0: none were."""
     table = client.make_qualified_table_name(schema.naming.normalize_tables_path(REMOVALS))
     try:
         query = f"SELECT MAX({_quoted(client, schema, 'cutoff')}) FROM {table}"

@@ -242,6 +242,26 @@ class Retention:
         return int(today.subtract(**{self.unit: self.count}).timestamp()) * SECOND
 
 
+def check_days_are_kept(days: int, cutoff: int | None, now: int, what: str) -> None:
+    """Refuses to read days again that retention removes.
+
+    Args:
+        days: Up to which age.
+        cutoff: From when events are kept, milliseconds since the epoch; None: for ever.
+        now: Milliseconds since the epoch.
+        what: What asks for it, for the message.
+
+    Raises:
+        SettingError: Some of the days lie before the cutoff.
+    """
+    if cutoff is not None and now // DAY * DAY - days * DAY < cutoff:
+        most = (now // DAY * DAY - cutoff) // DAY
+        raise SettingError(
+            f"{what}: days of before {iso(cutoff)[:10]} were or will be removed by retention, and"
+            f" cannot be read again. Read up to {most} days again at most, or keep events longer."
+        )
+
+
 def kept_from(start: int | None, end: int | None, cutoff: int | None) -> int | None:
     """Where to begin so that nothing is requested that retention removes.
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from .alarms import LOOKS_BACK_MS, Alarm, Loaded, Unknown, alarms, loaded, types_of_week, unknown
-from .ledger import TCoverage, of_scope_key, recent_windows
+from .ledger import TCoverage, covered_since, kept_since, of_scope_key, recent_windows
 from .recheck import DEFAULT_DAYS, measured
 from .recheck.lateness import Summary
 from .schema import REJECTED_EVENTS
@@ -81,6 +81,8 @@ class Status:
         alarms: The alarms that are on, errors first.
         recheck: What was read again at last; None: nothing in 35 days.
         lateness: What all rechecks together say.
+        removed_before: Events published before it are removed by age, milliseconds since the epoch;
+            None: none are. No resource's start or gap lies before it.
     """
 
     resources: tuple[ResourceStatus, ...]
@@ -92,6 +94,7 @@ class Status:
     alarms: tuple[Alarm, ...]
     recheck: LastRecheck | None
     lateness: Summary
+    removed_before: int | None = None
 
 
 def status(
@@ -101,6 +104,7 @@ def status(
     resources: Sequence[str] | None = None,
     pending: Iterable[str] = (),
     recheck_days: int = DEFAULT_DAYS,
+    cutoff: int | None = None,
 ) -> Status:
     """The status of a dataset.
 
@@ -111,7 +115,13 @@ def status(
         resources: Just these; None: all.
         pending: Load packages of the pipeline that are not loaded.
         recheck_days: Up to which age days are read again.
+        cutoff: From when events are kept, by the retention that is configured, milliseconds since
+            the epoch; None: for ever.
     """
+    removed_before = kept_since(pipeline, cutoff)
+    whole, covered = covered, covered_since(covered, removed_before)
+    # One of which all is removed has no gap; one that never had a window has.
+    covered = {scope: spans for scope, spans in covered.items() if spans or not whole[scope]}
     windows = recent_windows(pipeline, LOOKS_BACK_MS)
     if resources is not None:
         covered = {scope: spans for scope, spans in covered.items() if scope[0] in resources}
@@ -129,6 +139,7 @@ def status(
         alarms(windows, now),
         _last_recheck(windows),
         measured(pipeline, pipeline.default_schema_name or "np6", recheck_days),
+        removed_before,
     )
 
 

@@ -17,7 +17,7 @@ from ..errors import SettingError
 from ..extract.chosen_actions import ChosenActions
 from ..extract.policy import check_policy, label_of, other_labels
 from ..extract.selection import account_of, read_for
-from ..ledger import Gap, coverage, missing, of_scope_key, recorded_policies, scope_key
+from ..ledger import Gap, coverage, kept_since, missing, of_scope_key, recorded_policies, scope_key
 from ..loading import LoadReport, load
 from ..robots import is_of_marks
 from ..settings import moment_ms
@@ -101,7 +101,9 @@ def run(options: argparse.Namespace) -> int:
     ids = given_ids(options)
     with looking(options) as pipeline:
         check_speaks_sql(pipeline, "gaps")
-        kept = _kept(asked)
+        check_there(pipeline)
+        pipeline.sync_destination()
+        kept = _kept(asked, kept_since(pipeline, configured_cutoff()))
         found = [] if kept is None else find_gaps(pipeline, kept, options.resources, ids)
         if options.fill or any(name.startswith("target_") for name in ids):
             _check_policy(pipeline)
@@ -147,9 +149,8 @@ def _as_json(found: Iterable[Gap]) -> list[dict[str, str | None]]:
     ]
 
 
-def _kept(asked: Window) -> Window | None:
+def _kept(asked: Window, cutoff: int | None) -> Window | None:
     """The part of a span that retention keeps; None: none of it."""
-    cutoff = configured_cutoff()
     if cutoff is None or cutoff <= asked.start:
         return asked
     return Window(cutoff, asked.end) if cutoff < asked.end else None

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from ..dataset_lock import to_read
 from ..errors import SettingError, Stopped
-from ..extract.selection import account_of
+from ..extract.selection import account_of, session_of
+from ..ledger import covered_since, kept_since
 from ..recheck import RecheckReport, plan_recheck, recheck
 from ..reconcile import (
     EVENTS_OPERATION,
@@ -99,7 +100,10 @@ def run(options: argparse.Namespace) -> int:
         first = source()
         with to_read(pipeline):
             covered = coverage_of(pipeline)
-        span = _from_the_beginning(span, covered, options)
+            cutoff = kept_since(pipeline, session_of(first).settings.cutoff)
+        span = _from_the_beginning(span, covered_since(covered, cutoff), options)
+        if cutoff is not None and cutoff > span.start:
+            span = _kept(span, cutoff, options)
         try:
             found = reconcile(
                 pipeline,
@@ -171,6 +175,22 @@ def _from_the_beginning(
             f"Nothing from before {iso(span.end)} was loaded: give --start and --end"
         )
     return Window(windows[0].start, span.end)
+
+
+def _kept(span: Window, cutoff: int, options: argparse.Namespace) -> Window:
+    """The part of a span that retention keeps; what it leaves out is said.
+
+    Raises:
+        SettingError: It keeps nothing of it.
+    """
+    if span.end <= cutoff:
+        raise SettingError(
+            f"--end {iso(span.end)}: all of it lies before {iso(cutoff)}, and was or will be"
+            " removed by retention: there is nothing to compare."
+        )
+    if not (options.json or options.quiet):
+        Output().print(f"Before {iso(cutoff)}: removed by retention, not compared.")
+    return Window(cutoff, span.end)
 
 
 def _fill(

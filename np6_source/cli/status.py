@@ -20,7 +20,7 @@ from ..settings import recheck
 from ..status import ResourceStatus, Status, status
 from ..windows import SECOND, iso
 from .alarms_of_load import FAIL_ON, problem_of
-from .configuration import check_names
+from .configuration import check_names, configured_cutoff
 from .destination import check_speaks_sql, looking, pipelines_dir
 from .document import account_in_state, print_document
 from .gaps import coverage_of
@@ -72,7 +72,10 @@ def run(options: argparse.Namespace) -> int:
         covered = coverage_of(pipeline)
         _check_resources(options.resources, sorted({name for name, _ in covered}))
         pending = pending_packages(folder)
-        found = status(pipeline, covered, now, options.resources, pending, _recheck_days())
+        found = status(
+            *(pipeline, covered, now, options.resources, pending, _recheck_days()),
+            configured_cutoff(),
+        )
         is_on = any(alarm.severity in FAIL_ON[options.fail_on] for alarm in found.alarms)
         exit_status = FOUND if is_on else DONE
         if options.json:
@@ -98,6 +101,7 @@ def result_of(found: Status, now: int) -> dict[str, Any]:
         "rejected_events": found.rejected,
         "pending_packages": list(found.pending),
         "views": found.views,
+        "removed_before": _iso(found.removed_before),
         "recheck": {
             "last": _iso(found.recheck.at) if found.recheck else None,
             "days": found.recheck.days if found.recheck else None,
@@ -179,6 +183,8 @@ def _lines(found: Status) -> Iterator[tuple[str, str]]:
             "recheck",
             f"last {_to_minute(last.at)}, {last.days:,} days, {last.new:,} new; {found.lateness}",
         )
+    if found.removed_before is not None:
+        yield "retention", f"before {iso(found.removed_before)[:10]}: removed by retention"
     for package in found.pending:
         yield "pending", f"load package {package} is not loaded: the next np6-source load does it"
     yield "views", f"{found.views}{_VIEWS_ADVICE.get(found.views, '')}"

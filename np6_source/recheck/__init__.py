@@ -29,14 +29,23 @@ from ..extract.policy import other_labels
 from ..extract.reread import ScopeToRead, make_reread
 from ..extract.selection import SelectedOperation, operations, session_of
 from ..isolation import beside, private_files
-from ..ledger import TCoverage, coverage, of_scope_key, recent_windows, scope_key, speaks_sql
+from ..ledger import (
+    TCoverage,
+    coverage,
+    covered_since,
+    kept_since,
+    of_scope_key,
+    recent_windows,
+    scope_key,
+    speaks_sql,
+)
 from ..redaction import keep_rows_out_of_logs
 from ..reloading import is_backfill
 from ..runs import resource_metrics
 from ..schema import LATENESS
-from ..settings import Recheck
+from ..settings import Recheck, check_days_are_kept
 from ..tables.naming import name_of
-from ..windows import DAY, SECOND, Window, to_ms
+from ..windows import DAY, SECOND, Window, iso, to_ms
 from . import ladder
 from .account import check_account
 from .ladder import DayAgain, Reading, TReadings
@@ -161,7 +170,8 @@ def plan_recheck(
         now: Milliseconds since the epoch; None: this machine's time.
 
     Raises:
-        SettingError: There is no such resource, or the destination has no ledger to ask.
+        SettingError: There is no such resource; the destination has no ledger to ask; or what is
+            asked for is older than retention keeps events.
     """
     if not speaks_sql(pipeline, source.schema):
         raise SettingError("A recheck reads load_windows in a database: files have none to ask")
@@ -175,7 +185,15 @@ def plan_recheck(
         looks_back = max(looks_back, moment - span.start + DAY)
     # Days whose rows somebody removed are compared as well: that is where they are found missing.
     loaded = coverage(pipeline, source.name, still_there=False)
-    covered = _kept(loaded, session_of(source).settings.cutoff)
+    cutoff = kept_since(pipeline, session_of(source).settings.cutoff, source.name)
+    if days is not None or all_days:
+        check_days_are_kept(upto, cutoff, moment, f"{upto} days")
+    if span is not None and cutoff is not None and span.end <= cutoff:
+        raise SettingError(
+            f"All of it, up to {iso(span.end)}, lies before {iso(cutoff)}, and was or will be"
+            " removed by retention: nothing is read again."
+        )
+    covered = covered_since(loaded, cutoff)
     rechecked = _rechecked(source, resources or configured.resources)
     names = [operation.row.name for operation in rechecked]
     readings = _readings(pipeline, source.name, looks_back, names)
@@ -193,20 +211,6 @@ def plan_recheck(
                 continue
             scopes.append(ScopeToRead(operation.row, scope_id, label, classification, found))
     return RecheckPlan(upto, tuple(scopes), tuple(left_out))
-
-
-def _kept(covered: TCoverage, cutoff: int | None) -> TCoverage:
-    """The coverage without what retention removes."""
-    if cutoff is None:
-        return covered
-    return {
-        scope: [
-            Window(max(window.start, cutoff), window.end)
-            for window in windows
-            if window.end > cutoff
-        ]
-        for scope, windows in covered.items()
-    }
 
 
 def _days_of(

@@ -9,6 +9,8 @@ from ..schema import TABLES
 
 REFRESHES = "_np6_refreshes"
 """Which load packages are in ``messages``, where that is a table: see ``messages_table``."""
+REMOVALS = "_np6_removals"
+"""Up to when events were removed by age: see ``removals``."""
 LOADS = "_dlt_loads"
 
 NAMING = ("id", "type", "name", "category_id")
@@ -23,6 +25,7 @@ BASE_TABLES: Mapping[str, Mapping[str, str]] = {
         "inserted_at": "timestamp",
     },
     REFRESHES: {"load_id": "text", "refreshed_at": "timestamp"},
+    REMOVALS: {"cutoff": "timestamp", "removed_at": "timestamp"},
     # Names for ids; loaded only where they are asked for.
     **{
         table.name: {c.name: c.data_type for c in table.columns if c.name in NAMING}

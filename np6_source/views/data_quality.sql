@@ -23,14 +23,23 @@ WITH names AS (
     SELECT 'event ids that occur twice' AS check_name
 ),
 
+removed AS (
+    SELECT MAX(r.cutoff) AS cutoff
+    FROM _np6_removals AS r
+),
+
 of_messages AS (
     SELECT
         COUNT(*) AS messages,
         COUNT(CASE WHEN m.was_sent THEN 1 END) AS sent,
         COUNT(CASE WHEN m.is_activation_loaded THEN 1 END) AS activated,
         COUNT(CASE WHEN m.was_bounced THEN 1 END) AS bounced,
-        COUNT(CASE WHEN m.was_sent AND NOT m.is_activation_loaded THEN 1 END)
-            AS without_activation,
+        COUNT(
+            CASE WHEN
+                m.was_sent AND NOT m.is_activation_loaded
+                AND (r.cutoff IS NULL OR m.stamped_at IS NULL OR m.stamped_at >= r.cutoff)
+                THEN 1 END
+        ) AS without_activation,
         COUNT(CASE WHEN m.is_activation_loaded AND m.was_executed THEN 1 END) AS with_execution,
         COUNT(CASE WHEN m.was_sent AND m.was_cancelled THEN 1 END) AS sent_and_cancelled,
         COUNT(CASE WHEN m.was_bounced AND m.was_opened THEN 1 END) AS bounced_and_opened,
@@ -50,6 +59,7 @@ of_messages AS (
         ) AS reacted_before,
         COUNT(CASE WHEN m.is_ambiguous THEN 1 END) AS ambiguous
     FROM messages AS m
+    CROSS JOIN removed AS r
 ),
 
 of_events AS (

@@ -6,18 +6,24 @@ WITH completed AS (
     GROUP BY p.load_id
 ),
 
+removed AS (
+    SELECT MAX(r.cutoff) AS cutoff
+    FROM _np6_removals AS r
+),
+
 proven AS (
     SELECT
         w.resource,
         w.scope_id,
         COALESCE(w.classification, '') AS classification,
-        w.window_start,
+        CASE WHEN r.cutoff > w.window_start THEN r.cutoff ELSE w.window_start END AS window_start,
         w.window_end,
         w.event_count,
         w.requested_at
     FROM load_windows AS w
     LEFT JOIN completed AS p ON p.load_id = w._dlt_load_id
-    WHERE p.load_id IS NOT NULL
+    CROSS JOIN removed AS r
+    WHERE p.load_id IS NOT NULL AND (r.cutoff IS NULL OR w.window_end > r.cutoff)
 ),
 
 reached AS (

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import dlt
 import pytest
 
+from np6_source import loading
 from np6_source.settings import Retention
 from np6_source.windows import DAY, SECOND, iso, to_datetime
 from tests.support import Warehouse, event
@@ -201,6 +205,121 @@ class TestCommands:
         assert warehouse.ids() == ids(20, 5, 3)
         again = call("retain", SOURCES__NP6__RETENTION="30 days")
         assert (again.returncode, "Nothing is older" in again.stdout) == (0, True)
+
+    def test_what_was_removed_is_neither_missing_nor_read_again(
+        self, call: Any, load: Any, warehouse: Warehouse, sandbox: Any
+    ) -> None:
+        load()
+        assert call("retain", "--yes", SOURCES__NP6__RETENTION="30 days").returncode == 0
+        kept = warehouse.ids()
+        assert kept == ids(20, 5, 3)
+        # With the span configured still, and with a longer one, which brings nothing back.
+        for environment in ({"SOURCES__NP6__RETENTION": "30 days"}, {}):
+            sandbox.requests.clear()
+            status = call("status", "--json", **environment)
+            assert status.returncode == 0, status.stderr
+            result = json.loads(status.stdout)["result"]
+            (resource,) = result["resources"]
+            assert (resource["start"], resource["gaps"]) == (iso(CUTOFF), 0)
+            assert result["removed_before"] == iso(CUTOFF)
+            said = call("status", **environment).stdout
+            assert f"before {iso(CUTOFF)[:10]}: removed by retention" in said
+            gaps = call("gaps", "--start", day(48), "--end", day(2), **environment)
+            assert "Nothing is missing." in gaps.stdout
+            assert f"Before {iso(CUTOFF)}: removed by retention" in gaps.stdout
+            span = ("--start", day(48), "--end", day(2))
+            again = call("recheck", *span, "--resources", ALL, **environment)
+            assert again.returncode == 0, again.stderr
+            compared = call(
+                *("reconcile", *span, "--without-reactivities", "--fill"), **environment
+            )
+            assert compared.returncode == 0, compared.stdout + compared.stderr
+            assert f"Before {iso(CUTOFF)}: removed by retention, not compared" in compared.stdout
+            asked = [r.query["start"] for r in sandbox.requests if "start" in r.query]
+            assert min(asked) == iso(CUTOFF)
+            assert warehouse.ids() == kept
+            before = ("--start", day(48), "--end", day(35))
+            for refused in (
+                call("recheck", *before, "--resources", ALL, **environment),
+                call("recheck", "--days", "40", "--dry-run", **environment),
+                call("reconcile", *before, **environment),
+            ):
+                assert refused.returncode == 2, refused.stdout + refused.stderr
+                assert "removed by retention" in refused.stderr
+        longer = call("load", SOURCES__NP6__RETENTION="30 days", SOURCES__NP6__RECHECK="40d")
+        assert longer.returncode == 2
+        assert "recheck='40d': days of before" in longer.stderr
+
+    def test_the_views_know_it(self, warehouse: Warehouse, serve: Any, source_of: Any) -> None:
+        old, new = moment(31), moment(28)
+        sent, opened = event(1, old), event(2, new)
+        opened["type"] = "hit"
+        opened["source"]["detail"]["link"] = {"type": "open"}
+        for one in (sent, opened):
+            one["source"]["detail"]["activation"]["stamp"] = {"id": "one", "time": old}
+        sandbox = serve([sent, opened])
+        options = {"start": moment(50), "on_error": "keep"}
+        check = "SELECT count_found FROM np6.data_quality WHERE check_name LIKE 'sent messages%'"
+        covered = "SELECT covered_from FROM np6.freshness"
+        warehouse.load(lambda: source_of(sandbox, ALL, **options))
+        assert warehouse.query(check) == [(0,)]
+
+        for _ in range(2):  # The views are made before rows are removed.
+            warehouse.load(lambda: source_of(sandbox, ALL, retention="30 days", **options))
+
+        assert warehouse.ids() == ["event-00002"]
+        assert warehouse.query("SELECT was_sent, is_activation_loaded FROM np6.messages") == [
+            (True, False)
+        ]
+        assert warehouse.query(check) == [(0,)]
+        assert warehouse.query(covered) == [(to_datetime(CUTOFF),)]
+
+    def test_rows_are_removed_from_postgresql(
+        self,
+        command_line: Any,
+        postgres_socket: str,
+        tmp_path: Path,
+        sandbox: Any,
+        source_of: Any,
+    ) -> None:
+        url = f"postgresql://postgres:x@{quote(postgres_socket, safe='')}/postgres"
+
+        def pipeline() -> dlt.Pipeline:
+            return dlt.pipeline(
+                "np6_retained",
+                destination=dlt.destinations.postgres(url),
+                dataset_name="np6_retained",
+                pipelines_dir=str(tmp_path / "pipelines"),
+            )
+
+        def there(table: str, column: str = "id") -> list[str]:
+            with pipeline().sql_client() as client:
+                query = f"SELECT {column} FROM np6_retained.{table} ORDER BY {column}"
+                return [row[0] for row in client.execute_sql(query) or ()]
+
+        def load_again(**options: Any) -> Any:
+            given = {"start": moment(50), "on_error": "keep", **options}
+            make = lambda: source_of(sandbox, ALL, **given)  # noqa: E731
+            return loading.load(pipeline(), make, materialize=True)
+
+        load_again()
+        assert there("events") == ids(*AGES)
+
+        report = load_again(retention="30 days")
+
+        assert report.removed == {"events": 2, "events__hits": 2}
+        assert there("events") == ids(20, 5, 3)
+        assert there("messages_table", "message_id") == sorted(f"stamp-{n}" for n in (20, 5, 3))
+        assert load_again(retention="30 days").removed == {}
+        where = ("--pipeline", "np6_retained", "--dataset", "np6_retained")
+        planned = command_line.run(
+            *("-m np6_source", "retain", *where, "--destination", "postgres", "--yes"),
+            *("--pipelines-dir", str(tmp_path / "pipelines"), "--retention", "10 days"),
+            DESTINATION__POSTGRES__CREDENTIALS=url,
+        )
+        assert planned.returncode == 0, planned.stderr
+        assert "Out of reach: dead rows until VACUUM FULL" in planned.stdout
+        assert there("events") == ids(5, 3)
 
     def test_nothing_loaded_is_said(self, call: Any) -> None:
         assert call("retain", "--retention", "30 days").returncode == 4

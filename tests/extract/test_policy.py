@@ -16,6 +16,7 @@ from np6_source import SettingError, duck, np6_source
 from np6_source.endpoints import scope_label
 from np6_source.events.digests import DigestKey
 from np6_source.extract.policy import key_of, privacy_of
+from np6_source.ledger import note_not_loaded
 from np6_source.parts import Part, load_part
 from np6_source.windows import to_datetime
 from tests.support import Warehouse
@@ -91,6 +92,16 @@ def test_another_policy_is_refused_before_the_first_request(
     assert len(sandbox.requests) == asked
     assert warehouse.contents() == before
     warehouse.run(masked(pii=first))
+
+
+def test_what_was_given_up_is_under_no_policy(warehouse: Any, masked: TMake, at: TAt) -> None:
+    warehouse.run(masked())
+    windows = [(ALL, "", at("02-01"), at("02-02"))]
+    note_not_loaded(warehouse.pipeline, "1700000000.0", windows)
+
+    warehouse.run(masked())
+
+    assert len(warehouse.rows("load_windows")) > 2
 
 
 def test_another_key_is_refused(warehouse: Any, sandbox: Any, source_of: TMake) -> None:
