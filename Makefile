@@ -12,7 +12,7 @@ MATRICES := tests/sandbox tests/dialects tests/views/test_dialects.py tests/view
 	tests/events/test_unmapped.py tests/events/test_drift.py
 # Whole stories: host projects, destinations, workers side by side, faults, erasure.
 STORIES := tests/adversary tests/destinations tests/faults tests/guest tests/scale \
-	tests/cli/test_erase.py tests/cli/test_retain.py tests/cli/test_robots.py \
+	tests/cli/test_erase.py tests/cli/test_mask.py tests/cli/test_retain.py tests/cli/test_robots.py \
 	tests/extract/test_robots.py
 # What another DuckDB could break: parsing, merges and kills within them, locks and errors.
 QUICK := tests/events/test_reader.py tests/events/test_rows.py tests/test_loading.py \
@@ -30,7 +30,7 @@ ENGINES_READY := build/engines/airflow/.ready build/engines/dagster/.ready
 .DEFAULT_GOAL := help
 .PHONY: help install demo run test test-matrices test-stories test-versions soak test-destinations \
 	test-orchestrators test-guest dlt-init-bundle lint format docs bench bench-page bench-memory bench-growth bench-latency \
-	bench-startup bench-many bench-parts bench-postgres bench-views report test-report clean
+	bench-startup bench-many bench-parts bench-policies bench-postgres bench-views report test-report clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -178,6 +178,9 @@ bench-many: $(READY) ## Measure a schedule every five minutes for a day, and 2,0
 
 bench-parts: $(READY) ## Measure what a part of a backfill costs, by workers and destination
 	@$(BIN)/python tests/benchmarks/parts.py $(ARGS)
+
+bench-policies: $(READY) ## Measure what a policy for personal data costs
+	@$(BIN)/python tests/benchmarks/policies.py $(ARGS)
 
 bench-postgres: $(READY) ## Measure binary COPY into PostgreSQL beside INSERT statements
 	@$(BIN)/python tests/benchmarks/postgres.py $(ARGS)

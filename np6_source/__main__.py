@@ -24,6 +24,7 @@ COMMANDS = {
     "robots": "ask NP6 which of the loaded hits are robots', and mark them",
     "ids": "tell which of your ids belongs to a digest",
     "digest": "print the digests that the tables have instead of addresses and ids",
+    "mask": "bring a dataset that is there under the policy for personal data",
     "erase": "take a contact's values out of the tables, for good",
     "person": "show all that the tables have about a contact, as JSON",
     "retain": "remove the events that are older than they are kept",

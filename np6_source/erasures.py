@@ -7,8 +7,8 @@ has digests with the secret key only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
+from . import maskings
 from .errors import AlreadyRunning, SettingError
 from .events.digests import DigestKey
 from .events.suppression import NOBODY, Suppression, suppression
@@ -42,8 +43,16 @@ COLUMNS = {
 all. ``rewritten_at``: when the values were gone from the database's files too."""
 
 
-class ErasedMeanwhile(AlreadyRunning):
+class ExtractedBefore(AlreadyRunning):
+    """A package was extracted before the dataset changed in a way that it does not know of."""
+
+
+class ErasedMeanwhile(ExtractedBefore):
     """Somebody was erased while a package was extracted."""
+
+
+class MaskedMeanwhile(ExtractedBefore):
+    """The dataset was masked while a package was extracted."""
 
 
 TKind = Literal["contact", "address"]
@@ -121,21 +130,36 @@ def read(pipeline: dlt.Pipeline, schema: Schema, must_be_known: bool = True) -> 
         The rows. None where the destination does not speak SQL (files: nobody can be erased from
         them), or nothing can be loaded into it from here.
     """
+    with _asking(pipeline, schema, must_be_known) as client:
+        return () if client is None else listed(client, schema)
+
+
+def read_maskings(pipeline: dlt.Pipeline, schema: Schema) -> tuple[maskings.Masking, ...]:
+    """How the dataset that a pipeline loads into was masked, as ``read`` reads who was erased."""
+    with _asking(pipeline, schema, must_be_known=True) as client:
+        return () if client is None else maskings.listed(client, schema)
+
+
+@contextmanager
+def _asking(
+    pipeline: dlt.Pipeline, schema: Schema, must_be_known: bool
+) -> Iterator[SqlClientBase[Any] | None]:
+    """A connection to the dataset; None where there is none to have, as ``read`` says."""
     with ExitStack() as stack:
+        client = None
         try:
             names = [schema.name] if schema.name in pipeline.schemas else []
-            if not isinstance(pipeline.destination_client(*names), SqlJobClientBase):
-                return ()
-            client = pipeline.sql_client(*names)
-            client.open_connection()
-            stack.callback(client.close_connection)
+            if isinstance(pipeline.destination_client(*names), SqlJobClientBase):
+                client = pipeline.sql_client(*names)
+                client.open_connection()
+                stack.callback(client.close_connection)
         except (MissingDependencyException, ConfigurationException):
-            return ()
+            client = None
         except Exception:  # Each driver has its own.
             if must_be_known:
                 raise
-            return ()
-        return listed(client, schema)
+            client = None
+        yield client
 
 
 def suppression_of(erasures: Sequence[Erasure], key: DigestKey | None, source: str) -> Suppression:
@@ -172,9 +196,10 @@ def suppression_of(erasures: Sequence[Erasure], key: DigestKey | None, source: s
 
 
 def refuse_older(pipeline: dlt.Pipeline, load_ids: Iterable[str]) -> None:
-    """Refuses packages that were extracted before somebody was erased: they may have her values.
+    """Refuses packages that were extracted before somebody was erased, or rows were masked.
 
-    To be called with the dataset's lock, before packages are loaded.
+    They may have values that the tables do not have any more. To be called with the dataset's
+    lock, before packages are loaded.
 
     Args:
         pipeline: The pipeline.
@@ -182,17 +207,29 @@ def refuse_older(pipeline: dlt.Pipeline, load_ids: Iterable[str]) -> None:
 
     Raises:
         ErasedMeanwhile: One is older than the latest erasure.
+        MaskedMeanwhile: One is older than the latest masking.
     """
     begun = min(map(float, load_ids), default=None)
     if begun is None:
         return
     schema = pipeline.default_schema if pipeline.default_schema_name else Schema("np6")
     # A destination that cannot be reached fails the load step, in its own words.
-    erasures = read(pipeline, schema, must_be_known=False)
-    erased = max((one.erased_at.timestamp() for one in erasures), default=None)
-    if erased is not None and begun < erased:
+    with _asking(pipeline, schema, must_be_known=False) as client:
+        if client is None:
+            return
+        erased = [one.erased_at.timestamp() for one in listed(client, schema)]
+        masked = [one.masked_at.timestamp() for one in maskings.listed(client, schema)]
+    again = (
+        "Run again: np6-source load gives it up and extracts it anew; in a project of your own call"
+        " pipeline.abort_packages() first."
+    )
+    if begun < max(erased, default=0):
         raise ErasedMeanwhile(
             "A contact was erased since this package was extracted, and it may have the contact's"
-            " values: nothing of it was loaded. Run again: np6-source load gives it up and extracts"
-            " it anew; in a project of your own call pipeline.abort_packages() first."
+            f" values: nothing of it was loaded. {again}"
+        )
+    if begun < max(masked, default=0):
+        raise MaskedMeanwhile(
+            "The dataset was brought under another policy since this package was extracted"
+            f" (np6-source mask), and it has values as before: nothing of it was loaded. {again}"
         )

@@ -31,7 +31,7 @@ from .dimensions import dimension_tables
 from .dlt_internals.packages import forget_package, ran_out_of_memory, windows_of_pending
 from .dlt_internals.pipelines import keeping_rows_out_of_errors
 from .duck import is_begun_without_staging
-from .erasures import ErasedMeanwhile, refuse_older
+from .erasures import ErasedMeanwhile, ExtractedBefore, refuse_older
 from .errors import RUN_ENDING, AlreadyRunning, Np6Error, listed, scope_name
 from .extract.selection import session_of
 from .isolation import has_given_lock, keep_apart, private_files
@@ -368,11 +368,12 @@ def settle_pending(pipeline: dlt.Pipeline) -> None:
 
 
 def _give_up_what_has_erased(pipeline: dlt.Pipeline) -> None:
-    """Gives pending packages up that were extracted before somebody was erased."""
+    """Gives pending packages up that were extracted before somebody was erased, or rows masked."""
     try:
         refuse_older(pipeline, windows_of_pending(pipeline))
-    except ErasedMeanwhile:
-        abandon(pipeline, "A contact was erased since the last run extracted")
+    except ExtractedBefore as error:
+        what = "A contact was erased" if isinstance(error, ErasedMeanwhile) else "Rows were masked"
+        abandon(pipeline, f"{what} since the last run extracted")
 
 
 def abandon(pipeline: dlt.Pipeline, why: str) -> None:

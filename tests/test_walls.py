@@ -34,7 +34,7 @@ MAY_KNOW_DLT = {
         "known_starts",
     ),
     *("destinations", "reloading", "robots", "runs", "upgrading", "erasures", "persons"),
-    *("removals", "moved_events"),
+    *("maskings", "masking", "moved_events", "removals"),
     "indexes",
 }
 """Folders and modules that may import dlt."""
@@ -46,10 +46,15 @@ FOLDERS: dict[str, set[str]] = {
     "extract": {
         *(*FACTS, "dlt_internals", "api", "events", "tables", "ledger", "lake"),
         *("isolation", "reloading", "row_counts", "dataset_lock", "erasures", "known_starts"),
+        "maskings",
+    },
+    "masking": {
+        *(*FACTS, "dlt_internals", "events", "extract", "ledger", "maskings", "persons"),
+        *("reloading", "views"),
     },
     "persons": {
         *(*FACTS, "dlt_internals", "dataset_lock", "erasures", "events", "extract", "ledger"),
-        *("reloading", "views"),
+        *("maskings", "reloading", "views"),
     },
     "views": {*FACTS, "deduplication"},
     "volume": {"windows"},

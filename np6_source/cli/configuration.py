@@ -160,6 +160,16 @@ def configured_cutoff(retention: str | None = None) -> int | None:
     return None if text is None else Retention.parse(text).cutoff(int(time.time() * SECOND))
 
 
+def configured_ids(kind: str) -> list[str]:
+    """The ids of a kind that are configured.
+
+    Args:
+        kind: The parameter of ``np6_source``.
+    """
+    found: Any = dlt.config.get(f"{SECTION}.{kind}", list)
+    return [str(one) for one in found or ()]
+
+
 def name_in_environment(name: str) -> str:
     """The variable that gives a parameter."""
     return _PREFIX + name.upper()

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import dlt
 
 from ..dataset_lock import duckdb_file, in_database_or_file
-from ..dlt_internals.packages import forget_package
-from ..dlt_internals.pipelines import forget_trace
 from ..errors import SettingError
 from ..events.privacy import Privacy
-from ..extract.spool import spool_folder
 from ..loading import abandon, only_one
-from ..persons.dataset import opened
+from ..persons.copies import known_copies
+from ..persons.dataset import check_destination, opened
 from ..persons.erasing import (
     Erasing,
     erase,
@@ -28,10 +25,12 @@ from ..persons.erasing import (
     vacuum,
 )
 from ..persons.finding import find
-from ..views.publishing import check_publishing, publish
+from .asking import add_asking_options, with_ids
 from .configuration import check_names, configured_privacy
 from .destination import open_pipeline
 from .document import Problem, print_document
+from .for_analysts import for_analysts
+from .forgetting import forget_files, published_again
 from .gaps import coverage_of
 from .options import add_output_options, add_pipeline_options, configure_logging, ids_of
 from .outcome import DONE, FAILED, FOUND, Output
@@ -70,6 +69,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="all contacts of an address that is, or was, of several",
     )
+    add_asking_options(how)
     how.add_argument("--yes", action="store_true", help="do it")
     how.add_argument(
         "--rewrite",
@@ -79,9 +79,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument(
         "--publish",
-        type=Path,
         metavar="FILE",
-        help="then copy the DuckDB file to FILE, for readers",
+        help="then copy the DuckDB file to FILE, for readers; default: as configured",
     )
     add_pipeline_options(parser)
     add_output_options(parser)
@@ -92,12 +91,14 @@ def run(options: argparse.Namespace) -> int:
     configure_logging(options)
     check_names()
     pipeline = open_pipeline(options)
-    if options.publish:
-        check_publishing(pipeline, options.publish)
+    check_destination(pipeline)
+    analysts = for_analysts(options)
+    analysts.check(pipeline)
     if options.lift is not None:
         return _lift(pipeline, options)
     values = ids_of(options.contact, "--contact")
     coverage_of(pipeline)
+    values = with_ids(values, options)
     if not options.yes:
         with in_database_or_file(pipeline):
             erasing, _ = _plan(pipeline, values, options.all_of_address)
@@ -115,13 +116,13 @@ def run(options: argparse.Namespace) -> int:
                 make_messages_anew(pipeline)
                 with opened(pipeline, privacy) as data:
                     vacuum(data, options.rewrite)
-        _forget_files(pipeline)
+        forget_files(pipeline)
         with in_database_or_file(pipeline), opened(pipeline, privacy) as data:
             still = found_in_tables(data, erasing.person)
-        if options.publish:
-            publish(pipeline, options.publish)
+        published = published_again(pipeline, analysts.publish)
+    copies = known_copies(pipeline, published)
     is_rewritten = is_rewritten or options.rewrite
-    return _say(pipeline, options, erasing, erasure_id, is_rewritten, still)
+    return _say(pipeline, options, erasing, erasure_id, is_rewritten, still, copies)
 
 
 def _plan(
@@ -130,15 +131,6 @@ def _plan(
     privacy = configured_privacy()
     with opened(pipeline, privacy) as data:
         return planned(data, find(data, values, all_of_address)), privacy
-
-
-def _forget_files(pipeline: dlt.Pipeline) -> None:
-    """Removes what the pipeline's folder has of earlier loads."""
-    for load_id in pipeline.list_completed_load_packages():
-        forget_package(pipeline, load_id)
-    forget_trace(pipeline)
-    with spool_folder(Path(pipeline.working_dir) / "np6_spool"):
-        pass  # Removes those of killed runs.
 
 
 def _lift(pipeline: dlt.Pipeline, options: argparse.Namespace) -> int:
@@ -164,6 +156,7 @@ def _say(
     erasure_id: str | None = None,
     is_rewritten: bool = False,
     still: Sequence[str] = (),
+    copies: Sequence[str] = (),
 ) -> int:
     """Says what was or would be changed; returns the exit status."""
     out_of_reach = left(pipeline, is_rewritten) if erasure_id else ()
@@ -173,7 +166,7 @@ def _say(
         status = FAILED
     else:
         # A DuckDB file that was written anew has nothing of hers any more.
-        status = DONE if duckdb_file(pipeline) is not None else FOUND
+        status = FOUND if copies or duckdb_file(pipeline) is None else DONE
     if options.json:
         result = {
             "erasure_id": erasure_id,
@@ -181,9 +174,11 @@ def _say(
             "rows": dict(erasing.counts),
             "rewritten": is_rewritten,
             "found_afterwards": list(still),
+            "copies": list(copies),
             "out_of_reach": list(out_of_reach),
         }
         problems = [Problem("error", "found_afterwards", name) for name in still]
+        problems += [Problem("warning", "copies", what) for what in copies]
         problems += [Problem("warning", "out_of_reach", what) for what in out_of_reach]
         print_document("erase", status, pipeline, result, problems)
         return status
@@ -206,6 +201,8 @@ def _say(
     )
     for name in still:
         console.print(f"Still found: {name}")
+    for what in copies:
+        console.print(f"The contact may still be in {what}")
     for what in out_of_reach:
         console.print(f"Out of reach: {what}")
     return status

@@ -14,14 +14,16 @@ from ..dataset_lock import duckdb_file
 from ..dlt_internals.packages import pending_packages
 from ..errors import SettingError
 from ..persons.access import all_about
-from ..persons.dataset import opened
+from ..persons.copies import known_copies
+from ..persons.dataset import check_destination, opened
 from ..persons.erasing import LEFT
 from ..persons.finding import find
+from .asking import add_asking_options, with_ids
 from .checks.pending import working_dir
 from .configuration import CONTROLLER, check_names, configured_privacy
-from .destination import looking
+from .destination import looking, pipelines_dir
 from .document import document_of, print_document
-from .for_analysts import SECTION
+from .for_analysts import SECTION, for_analysts
 from .gaps import coverage_of
 from .options import add_output_options, add_pipeline_options, configure_logging, ids_of
 from .outcome import DONE, Output
@@ -51,6 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="all contacts of an address that is, or was, of several",
     )
+    add_asking_options(what)
     what.add_argument(
         "--out",
         type=Path,
@@ -66,7 +69,9 @@ def run(options: argparse.Namespace) -> int:
     configure_logging(options)
     check_names()
     values = ids_of(options.contact, "--contact")
+    values = with_ids(values, options)
     with looking(options) as pipeline:
+        check_destination(pipeline)
         coverage_of(pipeline)
         with opened(pipeline, configured_privacy()) as data:
             found = all_about(data, find(data, values, options.all_of_address))
@@ -97,8 +102,17 @@ def _copies(pipeline: dlt.Pipeline, options: argparse.Namespace) -> dict[str, An
     return {
         "database": str(file) if file else pipeline.destination.destination_name,
         "pending_packages": pending_packages(working_dir(options)),
+        "files": _files(pipeline, options),
         "not_known_here": list(LEFT.get(kind, ())),
     }
+
+
+def _files(pipeline: dlt.Pipeline, options: argparse.Namespace) -> list[str]:
+    """Files that are known of: the copy for readers, backups, what other pipelines keep."""
+    folder = pipelines_dir(options)
+    published = for_analysts(argparse.Namespace()).publish
+    found = [f"the copy for readers {published}"] if published and published.exists() else []
+    return [*found, *known_copies(pipeline, published, folder)]
 
 
 def _write(file: Path, document: dict[str, Any]) -> None:

@@ -69,6 +69,18 @@ def pending_packages(folder: Path) -> list[str]:
     return sorted(found)
 
 
+def files_of_loads(folder: Path) -> list[str]:
+    """What a pipeline's folder keeps that may hold rows, in words (dlt 1.31).
+
+    Args:
+        folder: The pipeline's own.
+    """
+    pending, loaded = pending_packages(folder), [*(folder / "load" / "loaded").glob("*")]
+    found = [f"load packages that are not loaded ({len(pending)})"] if pending else []
+    found += [f"loaded packages ({len(loaded)})"] if loaded else []
+    return found
+
+
 def current_load_id() -> str | None:
     """The load package that is being made; None where a source is read without loading."""
     try:

@@ -185,6 +185,12 @@ def _cleaned(value: Any) -> Any:
     return value
 
 
+def state_of(text: str) -> Mapping[str, Any]:
+    """A pipeline's state as the column ``state`` of its table has it (dlt 1.31)."""
+    state: Mapping[str, Any] = decompress_state(text)
+    return state
+
+
 def changed_state(text: str, change: Callable[[Any], None]) -> tuple[str, str]:
     """A pipeline's state as ``_dlt_pipeline_state`` keeps it, changed.
 

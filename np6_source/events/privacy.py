@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import pyarrow as pa
 
-from ..schema import EXECUTION_DATA_TABLE, Table
+from ..schema import EXECUTION_DATA_TABLE, Column, Table
 from .digests import DigestKey
 
 KEEP, HMAC, DROP, TRUNCATE, HOST = "keep", "hmac", "drop", "truncate", "host"
@@ -135,43 +135,56 @@ class Privacy:
         # A recipient is mostly the unicity as well.
         digests: dict[str, str] = {}
         for position, column in enumerate(table.columns):
-            policy = self.classes.get(column.personal, KEEP)
-            values: pa.Array | pa.ChunkedArray
-            if policy == DROP:
-                values = pa.nulls(rows.num_rows, column.arrow_type)
-            elif policy != KEEP:
-                change = self._change(column.personal, policy, digests)
-                values = _each_once(rows[column.name], change)
-            elif (table, column.name) == (EXECUTION_DATA_TABLE, "key") and self._drops_free:
-                values = _each_once(rows[column.name], self.name_shown)
-            else:
+            if not self.changes(table, column):
                 continue
+            if self.classes.get(column.personal) == DROP:
+                values = pa.nulls(rows.num_rows, column.arrow_type)
+            else:
+                change = self.change_of(table, column, digests)
+                values = _each_once(rows[column.name], change)
             rows = rows.set_column(position, rows.schema.field(position), values)
         return rows
 
-    @property
-    def _drops_free(self) -> bool:
-        return self.classes["free"] == DROP
+    def changes(self, table: Table, column: Column) -> bool:
+        """Whether a column's values change."""
+        return self.classes.get(column.personal, KEEP) != KEEP or self._is_masked_key(table, column)
 
-    def _change(
-        self, personal: str, policy: str, digests: dict[str, str]
+    def change_of(
+        self, table: Table, column: Column, digests: dict[str, str] | None = None
     ) -> Callable[[str], str | None]:
+        """How a column's values change, one by one.
+
+        Args:
+            table: The column's table.
+            column: A column that ``changes``.
+            digests: Digests of addresses that are known already; more are added.
+        """
+        policy = self.classes.get(column.personal, KEEP)
+        if policy == DROP:
+            return _nothing
+        if policy == KEEP:
+            return self.name_shown
         if policy == TRUNCATE:
-            return truncated_ip if personal == "ip" else truncated_url
+            return truncated_ip if column.personal == "ip" else truncated_url
         if policy == HOST:
             return host_of
         key = self.key
         assert key is not None  # A policy that needs one is not made without.
-        if personal not in ("address", "contact_hash"):
+        if column.personal not in ("address", "contact_hash"):
             return partial(key.of, form="exact")
+        known = {} if digests is None else digests
 
         def of_address(value: str) -> str:
-            found = digests.get(value)
+            found = known.get(value)
             if found is None:
-                found = digests[value] = key.of(value, "address")
+                found = known[value] = key.of(value, "address")
             return found
 
         return of_address
+
+    def _is_masked_key(self, table: Table, column: Column) -> bool:
+        is_key = (table, column.name) == (EXECUTION_DATA_TABLE, "key")
+        return is_key and self.classes["free"] == DROP
 
 
 def policies_of(named: Mapping[str, str]) -> dict[str, str]:
@@ -242,6 +255,10 @@ def host_of(value: str) -> str | None:
     """Scheme and host of a url; None where it has none."""
     parts = _split(value)
     return None if parts is None else f"{parts.scheme}://{parts.hostname}"
+
+
+def _nothing(_: str) -> None:
+    return None
 
 
 def _split(value: str) -> SplitResult | None:

@@ -184,8 +184,9 @@ def check_policy(recorded: Collection[str], asked: str, source: str) -> None:
     raise SettingError(
         f"{source}: pii asks for ({asked or 'everything kept'}), but this dataset was loaded under"
         f" {there}: one person would be several. Nothing was loaded. Load under the policy that is"
-        " there, or with a pipeline and a dataset of their own, or read everything again under the"
-        " new policy with --reload."
+        " there, or with a pipeline and a dataset of their own; np6-source mask brings the rows"
+        " that are there under a stricter policy; or read everything again under the new one with"
+        " --reload."
     )
 
 

@@ -23,14 +23,15 @@ from ..dimensions import Dimension
 from ..dlt_internals.packages import current_load_id
 from ..dlt_internals.pipelines import is_stop_requested
 from ..endpoints import Endpoint
-from ..erasures import read, suppression_of
+from ..erasures import read, read_maskings, suppression_of
 from ..errors import RequestFailed
 from ..events.privacy import Privacy
 from ..events.reader import PARSES_AT_ONCE, EventReader
 from ..events.suppression import NOBODY, Suppression
 from ..isolation import keep_apart
 from ..known_starts import BEGINS_AT, known_start
-from ..ledger import DAYS_APART_MS, TCoverage, policies, proven
+from ..ledger import DAYS_APART_MS, TCoverage, policies, proven, speaks_sql
+from ..maskings import Masking, present_policies
 from ..reloading import INTENT
 from ..row_counts import NEVER_READ_AGAIN
 from ..settings import SPOT_CHECKS_TO, ClientSettings, Settings
@@ -187,8 +188,11 @@ class ExtractSession:
         state, schema = dlt.current.source_state(), dlt.current.source_schema()
         asked = self.settings.privacy.recorded
         if INTENT not in state and not is_emptied(schema):
-            recorded = self._policies() | policies_in_state(state)
-            check_policy(recorded, asked, schema.name)
+            remembered = policies_in_state(state)
+            if remembered - {asked}:
+                # A state of before the dataset was masked is none of another policy.
+                remembered = present_policies(remembered, self._maskings())
+            check_policy(self._policies() | remembered, asked, schema.name)
         if asked:
             state[POLICY] = asked
         else:
@@ -237,6 +241,10 @@ class ExtractSession:
         # Without a policy an extraction needs no destination.
         must_be_known = bool(self.settings.privacy.masked) or POLICY in dlt.current.source_state()
         return policies(pipeline, dlt.current.source_schema(), must_be_known)
+
+    def _maskings(self) -> tuple[Masking, ...]:
+        pipeline, schema = dlt.current.pipeline(), dlt.current.source_schema()
+        return read_maskings(pipeline, schema) if speaks_sql(pipeline, schema) else ()
 
     def _read_erasures(self) -> None:
         """Learns of whom nothing may be stored.

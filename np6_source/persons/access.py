@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..erasures import listed
-from ..schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, REJECTED_EVENTS, Table
+from ..schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, Table
 from .dataset import Condition, Dataset
-from .erasing import labelled
+from .erasing import LABELLED, labelled
 from .finding import PERSON, Person
 from .labels import labels_of
 from .mentions import mentions
@@ -32,9 +32,9 @@ def all_about(data: Dataset, person: Person) -> dict[str, Any]:
     tables = {
         table.name: _rows(data, table, person.is_named(data, table))
         for table in data.tables
-        if table not in (*EVENT_TABLES, LOAD_WINDOWS, REJECTED_EVENTS)
+        if table not in (*EVENT_TABLES, *LABELLED)
     }
-    for table in (LOAD_WINDOWS, REJECTED_EVENTS):
+    for table in LABELLED:
         if data.has(table, "scope_id", "resource"):
             tables[table.name] = _rows(data, table, of_labels)
     to_her = data.has(EVENTS, "recipient")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +29,35 @@ AT_ONCE = 500
 
 
 class NotHere(Np6Error):
-    """The destination is none in which persons can be found or erased."""
+    """The destination is none in which persons can be found or erased, or rows masked."""
+
+
+FILES = (
+    "Files keep every version of a row. Delta: delete the rows by event id, then VACUUM without"
+    " retention; the log names values until its own retention ends. Iceberg: delete them, expire"
+    " the snapshots, remove orphan files. Plain Parquet: write the files anew without them, or load"
+    " again into an empty bucket under the policy that is wanted"
+)
+DATABASE = (
+    "Change the rows by SQL, and wait out time travel, fail-safe and snapshots; or load again into"
+    " a dataset of its own under the policy that is wanted"
+)
+
+
+def check_destination(pipeline: dlt.Pipeline) -> None:
+    """Refuses destinations in which nothing about persons is changed from here.
+
+    Raises:
+        NotHere: Says what to run there.
+    """
+    kind = kind_of_destination(pipeline)
+    if kind not in DIALECTS:
+        instead = FILES if kind in ("filesystem", "athena") else DATABASE
+        raise NotHere(
+            "Values about persons are found, erased and masked on DuckDB and PostgreSQL, not on"
+            f" {kind or 'no destination'}: nothing was done. {instead}; docs/privacy.md has it by"
+            " destination."
+        )
 
 
 @dataclass(frozen=True)
@@ -150,7 +178,7 @@ def is_one_of(expression: str, values: Iterable[Any]) -> Condition:
 def opened(
     pipeline: dlt.Pipeline, privacy: Privacy, schema_name: str | None = None
 ) -> Iterator[Dataset]:
-    """Connects to the dataset that a pipeline loads into.
+    """Connects to the dataset that a pipeline loads into, to find persons in it.
 
     Args:
         pipeline: The pipeline, in sync with its destination.
@@ -162,16 +190,33 @@ def opened(
         SettingError: There is no key, it is another than the dataset's, or the dataset has rows
             under several policies.
     """
+    with connected(
+        pipeline, lambda recorded: _policy_of(recorded, privacy.key), schema_name
+    ) as data:
+        yield data
+
+
+@contextmanager
+def connected(
+    pipeline: dlt.Pipeline,
+    policy_of: Callable[[frozenset[str]], Privacy],
+    schema_name: str | None = None,
+) -> Iterator[Dataset]:
+    """Connects to the dataset that a pipeline loads into.
+
+    Args:
+        pipeline: The pipeline, in sync with its destination.
+        policy_of: The policy under which it was loaded, from those that the ledger records.
+        schema_name: Name of the source, where several of the pipeline have loaded NP6 events.
+
+    Raises:
+        NotHere: The destination is none of ``DIALECTS``.
+        SettingError: Nothing was loaded; or what ``policy_of`` raises.
+    """
+    check_destination(pipeline)
     kind = kind_of_destination(pipeline)
-    if kind not in DIALECTS:
-        raise NotHere(
-            f"Persons can be found and erased on {' and '.join(sorted(DIALECTS))}, not on"
-            f" {kind or 'no destination'}: nothing was done. Files keep every version of a row;"
-            " docs/privacy.md says what to run there."
-        )
     names, schema = loaded_schema(pipeline, schema_name)
-    recorded = policies(pipeline, schema, must_be_known=True)
-    stored = _policy_of(recorded, privacy.key)
+    stored = policy_of(policies(pipeline, schema, must_be_known=True))
     known = (*TABLES, *dimension_tables())
     with pipeline.destination_client(*names) as client:
         assert isinstance(client, SqlJobClientBase)

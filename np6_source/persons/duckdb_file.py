@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,16 @@ class RewritingFailed(Np6Error):
     """The file could not be written anew; it is as it was."""
 
 
-def rewrite(pipeline: dlt.Pipeline, statements: list[str]) -> Path | None:
+TCopy = Callable[[SqlClientBase[Any], str], None]
+"""Fills the attached ``COPY`` from a catalog, whose name it gets."""
+
+
+def whole(client: SqlClientBase[Any], old: str) -> None:
+    """Copies everything as it is."""
+    client.execute_sql(f'COPY FROM DATABASE "{old}" TO {COPY}')
+
+
+def rewrite(pipeline: dlt.Pipeline, statements: list[str], copy: TCopy = whole) -> Path | None:
     """Writes the DuckDB file of a pipeline anew.
 
     To be called inside ``dataset_lock.in_database_or_file``, as the last thing: connections that
@@ -37,6 +47,7 @@ def rewrite(pipeline: dlt.Pipeline, statements: list[str]) -> Path | None:
         pipeline: The pipeline.
         statements: To run in the new file before it takes the old one's name; ``{}`` stands for
             its catalog.
+        copy: How the new file is filled.
 
     Returns:
         The file; None where the destination is no DuckDB file.
@@ -58,7 +69,7 @@ def rewrite(pipeline: dlt.Pipeline, statements: list[str]) -> Path | None:
         )
     try:
         with pipeline.sql_client() as client:
-            _copy(client, new, statements)
+            _copy(client, new, statements, copy)
             shutil.copymode(file, new)
             _sync(new)
             os.replace(new, file)
@@ -76,7 +87,7 @@ def rewrite(pipeline: dlt.Pipeline, statements: list[str]) -> Path | None:
     return file
 
 
-def _copy(client: SqlClientBase[Any], new: Path, statements: list[str]) -> None:
+def _copy(client: SqlClientBase[Any], new: Path, statements: list[str], copy: TCopy) -> None:
     for left in (new, new.with_name(f"{new.name}.wal")):
         left.unlink(missing_ok=True)
     ((old,),) = client.execute_sql("SELECT current_database()") or []
@@ -84,7 +95,7 @@ def _copy(client: SqlClientBase[Any], new: Path, statements: list[str]) -> None:
     path = str(new).replace("'", "''")
     client.execute_sql(f"ATTACH '{path}' AS {COPY}")
     try:
-        client.execute_sql(f'COPY FROM DATABASE "{old}" TO {COPY}')
+        copy(client, old)
         for statement in statements:
             client.execute_sql(statement.format(COPY))
     finally:

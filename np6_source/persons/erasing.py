@@ -12,26 +12,31 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import dlt
+from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from ..dataset_lock import TTurn, duckdb_file, in_database_or_file
 from ..destinations import kind_of_destination
 from ..dlt_internals.pipelines import changed_state
 from ..erasures import TABLE, column, created, listed, qualified
 from ..events.suppression import personal_columns
+from ..maskings import TABLE as MASKINGS
 from ..schema import (
     EVENT_TABLES,
     EVENTS,
     EXECUTION_DATA_TABLE,
+    LATENESS,
     LOAD_WINDOWS,
     REJECTED_EVENTS,
     Table,
 )
 from ..views import forget_messages, make, standing
+from ..views.messages_table import TABLE as MESSAGES
 from .dataset import AT_ONCE, Condition, Dataset, is_one_of
 from .duckdb_file import rewrite
 from .finding import Person, Span, spans_of
@@ -52,6 +57,9 @@ LEFT: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """What erasing does not reach, by destination."""
+
+LABELLED = (LOAD_WINDOWS, LATENESS, REJECTED_EVENTS)
+"""The tables that name what was loaded by a contact's id by its label."""
 
 DEAD_ROWS = "the tables' dead rows, until VACUUM FULL: run it, or erase again with --rewrite"
 
@@ -91,9 +99,9 @@ def planned(data: Dataset, person: Person) -> Erasing:
     for table in _children(data):
         counts[table.name] = data.count(table, _of_her(data, person) & has_values(data, table))
     for table in data.tables:
-        if table not in EVENT_TABLES and table not in (LOAD_WINDOWS, REJECTED_EVENTS):
+        if table not in EVENT_TABLES and table not in LABELLED:
             counts[table.name] = data.count(table, person.is_named(data, table))
-    for table in (LOAD_WINDOWS, REJECTED_EVENTS):
+    for table in LABELLED:
         if data.has(table, "scope_id"):
             counts[table.name] = data.count(table, labelled(data, labels))
     for mention in quoting:
@@ -150,7 +158,7 @@ def _change_tables(data: Dataset, erasing: Erasing) -> None:
         _blank(data, EVENTS, ["recipient"], person.went_to_her(data))
     _blank(data, EVENTS, [c.name for c in personal_columns(EVENTS)], person.is_hers(data))
     for table in data.tables:
-        if table in (LOAD_WINDOWS, REJECTED_EVENTS):
+        if table in LABELLED:
             _remove(data, table, labelled(data, erasing.labels))
         elif table not in EVENT_TABLES:
             _remove(data, table, person.is_named(data, table))
@@ -296,12 +304,17 @@ def make_messages_anew(pipeline: dlt.Pipeline) -> None:
 
 def vacuum(data: Dataset, is_full: bool) -> None:
     """Has PostgreSQL forget old values: its statistics, and with ``is_full`` its dead rows."""
+    how = "VACUUM FULL ANALYZE" if is_full else "ANALYZE"
     for table in data.tables:
-        data.execute(f"{'VACUUM FULL ANALYZE' if is_full else 'ANALYZE'} {data.name(table)}")
+        data.execute(f"{how} {data.name(table)}")
+    with suppress(DatabaseUndefinedRelation):  # It is a view, or not made.
+        data.execute(f"{how} {data.name(MESSAGES)}")
     if is_full:
         data.execute(f"VACUUM FULL {data.name(data.schema.state_table_name)}")
-        name, when = qualified(data.client, data.schema), data.column("rewritten_at")
-        data.execute(f"UPDATE {name} SET {when} = now() WHERE {when} IS NULL")
+        when = data.column("rewritten_at")
+        for name in (TABLE, MASKINGS):
+            with suppress(DatabaseUndefinedRelation):  # Nobody was erased, or nothing masked.
+                data.execute(f"UPDATE {data.name(name)} SET {when} = now() WHERE {when} IS NULL")
 
 
 def left(pipeline: dlt.Pipeline, is_rewritten: bool) -> tuple[str, ...]:

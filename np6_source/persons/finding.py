@@ -151,11 +151,15 @@ def find(data: Dataset, values: Iterable[str], all_of_address: bool = False) -> 
     """
     given = [value.strip() for value in values]
     classes = data.privacy.classes
-    if classes["address"] == classes["contact_hash"] == DROP and any("@" in one for one in given):
-        raise SettingError(
-            "The dataset has neither addresses nor hashes (address=drop, contact_hash=drop): nobody"
-            " is found by an address. Give the contact's id; NP6 shows it."
-        )
+    if classes["address"] == classes["contact_hash"] == DROP:
+        addresses = [one for one in given if "@" in one]
+        given = [one for one in given if one not in addresses]
+        if not given:
+            raise SettingError(
+                "The dataset has neither addresses nor hashes (address=drop, contact_hash=drop):"
+                " nobody is found by an address. Give the contact's id, which NP6 shows, or"
+                " --ask-np6."
+            )
     ids: set[str] = set()
     comparable: set[tuple[str, str, str]] = set()
     unknown: set[str] = set()

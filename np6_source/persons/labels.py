@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,18 +67,29 @@ def forget_labels(source_state: Any, is_meant: Callable[[str, str], bool]) -> No
         source_state: dlt's state of the source; it is changed.
         is_meant: Whether a resource's label is to go.
     """
-    by_resource = [
-        (name, by_label)
-        for name, state in source_state.get("resources", {}).items()
-        for by_label in (
-            *(state.get(key, {}) for key in (PLACES, UNKNOWN_IDS)),
-            *state.get(BACKFILLS, {}).values(),
-        )
-    ]
-    by_resource += [*source_state.get(INTENT, {}).get("spans", {}).items()]
-    for name, by_label in by_resource:
+    for name, by_label in _by_resource(source_state):
         for key in [key for key in by_label if is_meant(name, of_scope_key(key)[0])]:
             del by_label[key]
     for name, state in source_state.get("resources", {}).items():
         if WITNESS in state and is_meant(name, state[WITNESS]["scope"]):
             del state[WITNESS]
+
+
+def labels_in(source_state: Any) -> Iterator[tuple[str, str]]:
+    """Resource and label of every id in a source's state."""
+    for name, by_label in _by_resource(source_state):
+        for key in by_label:
+            yield name, of_scope_key(key)[0]
+    for name, state in source_state.get("resources", {}).items():
+        if WITNESS in state:
+            yield name, state[WITNESS]["scope"]
+
+
+def _by_resource(source_state: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Everything in a source's state that is kept by ``scope_key``, with its resource."""
+    for name, state in source_state.get("resources", {}).items():
+        for key in (PLACES, UNKNOWN_IDS):
+            yield name, state.get(key, {})
+        for by_label in state.get(BACKFILLS, {}).values():
+            yield name, by_label
+    yield from source_state.get(INTENT, {}).get("spans", {}).items()

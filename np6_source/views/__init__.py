@@ -55,6 +55,7 @@ __all__ = [
     "make",
     "standing",
     "statements",
+    "statements_of_messages",
     "views",
 ]
 
@@ -211,6 +212,22 @@ def forget_messages(pipeline: dlt.Pipeline) -> None:
     with _place(pipeline) as place:
         if place is not None and REFRESHES in place.names.present:
             _execute(place, [messages_table.forgotten(place.names)])
+
+
+def statements_of_messages(pipeline: dlt.Pipeline) -> list[str]:
+    """Statements that make every row of ``messages`` anew; none where it is no table of ours.
+
+    Args:
+        pipeline: The pipeline.
+    """
+    capabilities = pipeline.destination.capabilities()
+    if capabilities.sqlglot_dialect not in messages_table.DIALECTS:
+        return []
+    with _place(pipeline) as place:
+        if place is None or REFRESHES not in place.names.present:
+            return []
+        there = place.catalog.relations([*texts(), messages_table.TABLE])
+        return list(messages_table.filled_anew(_messages(_key_of(there)), place.names))
 
 
 def after_load(

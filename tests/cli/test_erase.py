@@ -18,7 +18,9 @@ import pytest
 
 from np6_source import loading
 from np6_source.erasures import ErasedMeanwhile
-from np6_source.windows import SECOND
+from np6_source.parts import Part, load_part
+from np6_source.recheck import plan_recheck, recheck
+from np6_source.windows import SECOND, Window
 from tests.support import Warehouse, at, event
 
 KEY = {"SOURCES__NP6__PII_KEY": "a key of the company's, 32 bytes or more"}
@@ -120,6 +122,13 @@ def erase(command_line: Any, warehouse: Warehouse) -> Callable[..., Any]:
         )
 
     return call
+
+
+def beside(warehouse: Warehouse, name: str) -> Warehouse:
+    """Another pipeline of the machine into the same dataset."""
+    other = Warehouse(warehouse.folder, name=name, database=warehouse.database)
+    other.pipelines_dir = warehouse.pipelines_dir
+    return other
 
 
 def tables(warehouse: Warehouse) -> dict[str, list[dict[str, Any]]]:
@@ -244,6 +253,26 @@ class TestErased:
         secret = KEY["SOURCES__NP6__PII_KEY"]
         other.load(lambda: source_of(sandbox, ALL, "actions_reactivities", pii_key=secret))
         assert tables(warehouse) == erased
+        load_part(
+            Part("2024-03-01", "2024-03-02", resources=(ALL,)),
+            dlt.destinations.duckdb(str(warehouse.database)),
+            api_key=sandbox.key,
+            base_url=sandbox.url,
+            pii_key=secret,
+        )
+        assert tables(warehouse) == erased
+        plan = plan_recheck(
+            warehouse.pipeline,
+            source_of(sandbox, ALL, pii_key=secret),
+            span=Window(at("03-01"), at("03-02")),
+        )
+        again = recheck(
+            warehouse.pipeline,
+            lambda: source_of(sandbox, ALL, on_error="keep", pii_key=secret),
+            plan,
+        )
+        assert (again.failures, again.events, again.loaded) == ([], len(account()), 0)
+        assert tables(warehouse) == erased
         sandbox.now = at("03-02T07:00")
         report = warehouse.load(
             lambda: source_of(
@@ -347,6 +376,46 @@ class TestErased:
         assert lifted.returncode == 0, lifted.stderr
         load(start="2024-03-01", end="2024-03-02")
         assert tables(warehouse) == before
+
+
+class TestFilesElsewhere:
+    def test_files_that_are_known_of_are_named_and_the_copy_is_made_anew(
+        self,
+        erase: Any,
+        load: Any,
+        warehouse: Warehouse,
+        sandbox: Any,
+        source_of: Any,
+        tmp_path: Path,
+    ) -> None:
+        load()
+        backup = warehouse.database.with_name(f"{warehouse.database.stem}-backup.duckdb")
+        backup.write_bytes(warehouse.database.read_bytes())
+        published = tmp_path / "readers.duckdb"
+        published.write_bytes(warehouse.database.read_bytes())
+        other = beside(warehouse, "other_pipeline")
+        other.pipeline.extract(source_of(sandbox, ALL, pii_key=KEY["SOURCES__NP6__PII_KEY"]))
+        spool = tmp_path / "spool"
+        left = spool / "np6_spool" / "spool-of-a-kill"
+        left.mkdir(parents=True)
+        (left / "in-use.lock").touch()
+        (left / "response.json").write_text(MARIE)
+
+        ended = erase(
+            *("--contact", "M1", "--yes", "--json"),
+            SOURCES__NP6__PUBLISH=str(published),
+            SOURCES__NP6__SPOOL_DIR=str(spool),
+        )
+
+        assert ended.returncode == 3, ended.stderr
+        copies = json.loads(ended.stdout)["result"]["copies"]
+        assert copies[0] == f"the DuckDB file {backup}"
+        kept = "load packages that are not loaded (1) of pipeline other_pipeline in"
+        assert copies[1].startswith(kept)
+        assert len(copies) == 2
+        assert MARIE.encode() in backup.read_bytes()
+        assert MARIE.encode() not in published.read_bytes()
+        assert not left.exists()
 
 
 class TestWho:

@@ -23,9 +23,10 @@ def sandbox(serve: Any) -> Any:
 
 @pytest.fixture
 def person(command_line: Any, warehouse: Warehouse) -> Callable[..., Any]:
-    def call(*options: str, **environment: str) -> Any:
+    def call(*options: str, stdin: str | None = None, **environment: str) -> Any:
         return command_line.run(
             *("-m np6_source", "person", *command_line.where(warehouse), *options),
+            stdin=stdin,
             **(KEY | environment),
         )
 
@@ -131,3 +132,26 @@ def test_where_no_address_is_kept_the_id_is_asked_for(
     assert by_address.returncode == 2
     assert "Give the contact's id" in by_address.stderr
     assert len(json.loads(by_id.stdout)["result"]["events"]) == 6
+
+
+def test_np6_is_asked_for_the_id_where_that_is_wanted(
+    person: Any, warehouse: Warehouse, sandbox: Any, source_of: Any
+) -> None:
+    warehouse.load(lambda: source_of(sandbox, ALL, pii="strict", pii_key=SECRET))
+    environment = {
+        "SOURCES__NP6__PII": "strict",
+        "SOURCES__NP6__API_KEY": sandbox.key,
+        "SOURCES__NP6__BASE_URL": sandbox.url,
+    }
+    sandbox.requests.clear()
+
+    asked = person("--contact", "-", "--ask-np6", "--json", stdin=MARIE, **environment)
+    unknown = person("--contact", "nobody@lab.example", "--ask-np6", **environment)
+
+    assert asked.returncode == 0, asked.stderr
+    assert len(json.loads(asked.stdout)["result"]["events"]) == 6
+    assert [r.path for r in sandbox.requests] == ["/targets", "/targets"]
+    assert unknown.returncode == 2
+    assert "NP6 knows no contact sha256:" in unknown.stderr
+    assert MARIE not in asked.stderr
+    assert "nobody@lab" not in unknown.stderr

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import dlt
 import pytest
 
-from np6_source import loading
+from np6_source import SettingError, loading, np6_source
 from np6_source.settings import Retention
 from np6_source.windows import DAY, SECOND, iso, to_datetime
 from tests.support import Warehouse, event
@@ -178,8 +178,8 @@ class TestCommands:
             "gaps", "--start", day(48), "--end", day(35), **{"SOURCES__NP6__RETENTION": "30 days"}
         )
 
-        assert without.returncode == 3
-        for one in (kept, filled):
+        # The dataset remembers the cutoff that was applied.
+        for one in (without, kept, filled):
             assert one.returncode == 0, one.stderr
             assert f"Before {iso(CUTOFF)}: removed by retention" in one.stdout
             assert "Nothing is missing." in one.stdout
@@ -213,42 +213,42 @@ class TestCommands:
         assert call("retain", "--yes", SOURCES__NP6__RETENTION="30 days").returncode == 0
         kept = warehouse.ids()
         assert kept == ids(20, 5, 3)
-        # With the span configured still, and with a longer one, which brings nothing back.
-        for environment in ({"SOURCES__NP6__RETENTION": "30 days"}, {}):
-            sandbox.requests.clear()
-            status = call("status", "--json", **environment)
-            assert status.returncode == 0, status.stderr
-            result = json.loads(status.stdout)["result"]
-            (resource,) = result["resources"]
-            assert (resource["start"], resource["gaps"]) == (iso(CUTOFF), 0)
-            assert result["removed_before"] == iso(CUTOFF)
-            said = call("status", **environment).stdout
-            assert f"before {iso(CUTOFF)[:10]}: removed by retention" in said
-            gaps = call("gaps", "--start", day(48), "--end", day(2), **environment)
-            assert "Nothing is missing." in gaps.stdout
-            assert f"Before {iso(CUTOFF)}: removed by retention" in gaps.stdout
-            span = ("--start", day(48), "--end", day(2))
-            again = call("recheck", *span, "--resources", ALL, **environment)
-            assert again.returncode == 0, again.stderr
-            compared = call(
-                *("reconcile", *span, "--without-reactivities", "--fill"), **environment
-            )
-            assert compared.returncode == 0, compared.stdout + compared.stderr
-            assert f"Before {iso(CUTOFF)}: removed by retention, not compared" in compared.stdout
-            asked = [r.query["start"] for r in sandbox.requests if "start" in r.query]
-            assert min(asked) == iso(CUTOFF)
-            assert warehouse.ids() == kept
-            before = ("--start", day(48), "--end", day(35))
-            for refused in (
-                call("recheck", *before, "--resources", ALL, **environment),
-                call("recheck", "--days", "40", "--dry-run", **environment),
-                call("reconcile", *before, **environment),
-            ):
-                assert refused.returncode == 2, refused.stdout + refused.stderr
-                assert "removed by retention" in refused.stderr
-        longer = call("load", SOURCES__NP6__RETENTION="30 days", SOURCES__NP6__RECHECK="40d")
-        assert longer.returncode == 2
-        assert "recheck='40d': days of before" in longer.stderr
+        # With no span configured any more, which brings nothing back.
+        sandbox.requests.clear()
+        status = call("status", "--json")
+        assert status.returncode == 0, status.stderr
+        result = json.loads(status.stdout)["result"]
+        (resource,) = result["resources"]
+        assert (resource["start"], resource["gaps"]) == (iso(CUTOFF), 0)
+        assert result["removed_before"] == iso(CUTOFF)
+        said = call("status", SOURCES__NP6__RETENTION="10 days").stdout
+        later = iso(Retention.parse("10 days").cutoff(NOW))[:10]
+        assert f"before {later}: removed by retention" in said
+        span = ("--start", day(48), "--end", day(2))
+        gaps = call("gaps", *span, "--fill")
+        assert "Nothing is missing." in gaps.stdout
+        assert f"Before {iso(CUTOFF)}: removed by retention" in gaps.stdout
+        again = call("recheck", *span, "--resources", ALL)
+        assert again.returncode == 0, again.stderr
+        compared = call("reconcile", *span, "--without-reactivities", "--fill")
+        assert compared.returncode == 0, compared.stdout + compared.stderr
+        assert f"Before {iso(CUTOFF)}: removed by retention, not compared" in compared.stdout
+        asked = [r.query["start"] for r in sandbox.requests if "start" in r.query]
+        assert min(asked) == iso(CUTOFF)
+        assert warehouse.ids() == kept
+        before = ("--start", day(48), "--end", day(35))
+        for refused in (
+            call("recheck", *before, "--resources", ALL),
+            call("recheck", "--days", "40", "--dry-run"),
+            call("reconcile", *before),
+        ):
+            assert refused.returncode == 2, refused.stdout + refused.stderr
+            assert "removed by retention" in refused.stderr
+
+    def test_a_recheck_of_more_days_than_are_kept_is_refused(self) -> None:
+        np6_source("an-api-key", retention="30 days", recheck="30d")
+        with pytest.raises(SettingError, match="recheck='40d': days of before"):
+            np6_source("an-api-key", retention="30 days", recheck="40d")
 
     def test_the_views_know_it(self, warehouse: Warehouse, serve: Any, source_of: Any) -> None:
         old, new = moment(31), moment(28)

@@ -28,6 +28,7 @@ DOCUMENT = {
     "rejected_events": int,
     "pending_packages": list,
     "views": str,
+    "removed_before": type(None),
     "recheck": dict,
 }
 RESOURCE = {
