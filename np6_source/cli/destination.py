@@ -153,6 +153,7 @@ def looking(
             later.
 
     Raises:
+        NothingLoaded: The DuckDB file is not there; it is not made by looking.
         DatasetBusy: Others kept it for too long.
     """
     given = argparse.Namespace(**vars(options))
@@ -160,8 +161,9 @@ def looking(
         given.pipelines_dir = folder
         pipeline = open_pipeline(given, reads_only=reads_only)
         file = duckdb_file(pipeline)
-        is_there = file is not None and file.exists()
-        with to_read(pipeline) if waits and is_there else nullcontext():
+        if file is not None and not file.exists():
+            check_there(pipeline)
+        with to_read(pipeline) if waits and file is not None else nullcontext():
             yield pipeline
 
 
