@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dlt
+from dlt.common.configuration.providers.toml import CONFIG_TOML, SECRETS_TOML
 
 from .. import np6_source
 from ..dataset_lock import WAITS
@@ -182,10 +183,9 @@ def _in_no_section() -> Iterator[UnreadName]:
         if matched and not variable.startswith(_PREFIX):
             name = matched[1].lower()
             yield UnreadName(name, variable, name_in_environment(name))
-    for provider, file in ((dlt.config, "config.toml"), (dlt.secrets, "secrets.toml")):
-        for section in _NEAR_SECTIONS:
-            for name in provider.get(section, dict) or {}:
-                yield UnreadName(name, f"{name} in [{section}] of {file}", f"[{SECTION}]")
+    for section in _NEAR_SECTIONS:
+        for name, file in _in_files(section):
+            yield UnreadName(name, f"{name} in [{section}] of {file}", f"[{SECTION}]")
 
 
 def _names() -> Iterator[tuple[str, str]]:
@@ -194,6 +194,18 @@ def _names() -> Iterator[tuple[str, str]]:
         if variable.startswith(_PREFIX):
             name = variable.removeprefix(_PREFIX).split("__")[0].lower()
             yield name, name_in_environment(name)
-    for provider, file in ((dlt.config, "config.toml"), (dlt.secrets, "secrets.toml")):
-        for name in provider.get(SECTION, dict) or {}:
-            yield name, f"{name} in [{SECTION}] of {file}"
+    for name, file in _in_files(SECTION):
+        yield name, f"{name} in [{SECTION}] of {file}"
+
+
+def _in_files(section: str) -> Iterator[tuple[str, str]]:
+    """Names in a section of ``config.toml`` and ``secrets.toml``, each with the file it is in.
+
+    ``dlt.config.get`` looks into both and does not say which had it.
+    """
+    *outer, last = section.split(".")
+    for provider in dlt.config.config_providers:
+        if provider.name in (CONFIG_TOML, SECRETS_TOML):
+            found, _ = provider.get_value(last, dict, "", *outer)
+            for name in found or {}:
+                yield name, provider.name

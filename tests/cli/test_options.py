@@ -154,6 +154,10 @@ CASES = {
         ("actions_ids in [sources.np6] of config.toml", "did you mean action_ids?"),
         files={".dlt/config.toml": '[sources.np6]\nactions_ids = ["000PE4"]\n'},
     ),
+    "misspelt key of secrets": Case(
+        ("api_kee in [sources.np6] of secrets.toml is read by nobody: did you mean api_key?",),
+        files={".dlt/secrets.toml": '[sources.np6]\napi_kee = "one"\n'},
+    ),
     "number that is none": Case(
         ("window='wide'", "SOURCES__NP6__WINDOW"), variables={"SOURCES__NP6__WINDOW": "wide"}
     ),
