@@ -153,7 +153,6 @@ def looking(
             later.
 
     Raises:
-        NothingLoaded: The DuckDB file is not there; it is not made by looking.
         DatasetBusy: Others kept it for too long.
     """
     given = argparse.Namespace(**vars(options))
@@ -161,9 +160,8 @@ def looking(
         given.pipelines_dir = folder
         pipeline = open_pipeline(given, reads_only=reads_only)
         file = duckdb_file(pipeline)
-        if file is not None and not file.exists():
-            check_there(pipeline)
-        with to_read(pipeline) if waits and file is not None else nullcontext():
+        is_there = file is not None and file.exists()
+        with to_read(pipeline) if waits and is_there else nullcontext():
             yield pipeline
 
 
@@ -181,15 +179,24 @@ def check_speaks_sql(pipeline: dlt.Pipeline, command: str) -> None:
         )
 
 
+def check_file_is_there(pipeline: dlt.Pipeline) -> None:
+    """Makes sure that a DuckDB file is there, without opening it: that would make it.
+
+    Raises:
+        NothingLoaded: It is not.
+    """
+    file = duckdb_file(pipeline)
+    if file is not None and not file.exists():
+        raise NothingLoaded(f"Nothing was ever loaded here: there is no file {file}.")
+
+
 def check_there(pipeline: dlt.Pipeline) -> None:
     """Makes sure that a dataset is there; makes no file by looking.
 
     Raises:
         NothingLoaded: The file, or the dataset, is not there; the nearest name of a dataset is.
     """
-    file = duckdb_file(pipeline)
-    if file is not None and not file.exists():
-        raise NothingLoaded(f"Nothing was ever loaded here: there is no file {file}.")
+    check_file_is_there(pipeline)
     with pipeline.sql_client() as client:
         if not client.has_dataset():
             near = did_you_mean(str(pipeline.dataset_name), _datasets(client))

@@ -18,7 +18,7 @@ from ..settings import moment_ms
 from ..windows import SECOND, Window, iso
 from . import report as reports
 from .configuration import check_names
-from .destination import check_speaks_sql, looking, pipelines_dir
+from .destination import check_file_is_there, check_speaks_sql, looking, pipelines_dir
 from .document import print_document
 from .gaps import coverage_of
 from .options import (
@@ -110,6 +110,7 @@ def run(options: argparse.Namespace) -> int:
         looking(options, waits=False, reads_only=False) as pipeline,
     ):
         check_speaks_sql(pipeline, "recheck")
+        check_file_is_there(pipeline)
         first = source()
         with to_read(pipeline):
             coverage_of(pipeline)

@@ -27,7 +27,7 @@ from ..settings import moment_ms
 from ..windows import DAY, SECOND, Window, iso
 from . import report as reports
 from .configuration import check_names
-from .destination import check_speaks_sql, looking, pipelines_dir
+from .destination import check_file_is_there, check_speaks_sql, looking, pipelines_dir
 from .document import Problem, print_document
 from .gaps import coverage_of
 from .options import (
@@ -97,6 +97,7 @@ def run(options: argparse.Namespace) -> int:
         looking(options, waits=False, reads_only=False) as pipeline,
     ):
         check_speaks_sql(pipeline, "reconcile")
+        check_file_is_there(pipeline)
         first = source()
         with to_read(pipeline):
             covered = coverage_of(pipeline)
