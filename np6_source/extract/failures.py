@@ -74,13 +74,20 @@ class RunFailures:
         logger.log(logging.ERROR if is_new else logging.DEBUG, "%s", failure, extra=IN_METRICS)
         self._failures.append(failure_metrics(failure))
 
-    def note_earlier_start(self, failure: RequestFailed) -> None:
+    def note_earlier_start(self, failure: RequestFailed, is_repairable: bool) -> None:
         """Takes note of a start that was never loaded.
 
-        A run that raises goes on: it would never load anything again.
+        Args:
+            failure: The range that is missing.
+            is_repairable: The destination has a ledger, which proves the range once it is loaded.
+                Without one a run that raises goes on: it would never load anything again.
+
+        Raises:
+            EarlierStart: The settings say that it ends the run.
         """
-        if self._raises:
+        if self._raises and not is_repairable:
             logger.warning("%s", failure)
+            self._failures.append(failure_metrics(failure))
         else:
             self.note(failure)
 

@@ -228,7 +228,7 @@ class ScopePlan:
             start: The cursor's value before any run.
 
         Raises:
-            SettingError: There is none yet, and the run would end before it begins.
+            SettingError: The run would end before its first moment.
         """
         cutoff = self.session.settings.cutoff
         progress = kept(self.saved.of(key), cutoff)
@@ -241,17 +241,17 @@ class ScopePlan:
         progress = self._proven(progress, key)
         if progress is not None and self.starts_over:
             progress = Progress(progress.start, progress.start)
-        if progress is not None:
-            self._check_earlier_start(progress, key)
-            return progress
         last = self.session.settings.end
-        if last is not None and last <= start:
+        begins = start if progress is None else progress.start
+        if last is not None and last <= begins:
             raise SettingError(
-                f"{self.endpoint.name}: end={iso(last)} lies before {iso(start)}, the first moment"
+                f"{self.endpoint.name}: end={iso(last)} lies before {iso(begins)}, the first moment"
                 " to load, so nothing would be loaded. Give start as well; it is 30 days ago where"
                 " nothing says otherwise."
             )
-        return None
+        if progress is not None:
+            self._check_earlier_start(progress, key)
+        return progress
 
     def _proven(self, progress: Progress | None, key: str) -> Progress | None:
         """The progress as far as the ledger proves it, where the destination has one."""
@@ -281,7 +281,7 @@ class ScopePlan:
         windows = (self._windows(key) or []) if is_there else None
         failure = earlier_start(asked, progress, windows, self.endpoint.name, key)
         if failure is not None:
-            self.failures.note_earlier_start(failure)
+            self.failures.note_earlier_start(failure, is_repairable=is_there)
 
 
 def new_coverage(

@@ -19,6 +19,8 @@ LONG = "SELECT count(*) FROM range(10000000000) a, range(1000) b WHERE hash(a.ra
 
 def ask_for_long(_: Any = None) -> int:
     """Asks DuckDB for something long, and sends this process a Ctrl-C meanwhile."""
+    # A process that was started in the background may ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     try:
@@ -26,6 +28,7 @@ def ask_for_long(_: Any = None) -> int:
             return len(connection.sql(LONG).fetchall())
     finally:
         timer.join()
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("json", [False, True])

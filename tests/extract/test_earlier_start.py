@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dlt
 import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
 
+from np6_source import raise_if_incomplete
+from np6_source.errors import Incomplete
 from np6_source.sandbox import Sandbox
 from np6_source.windows import SECOND
 from tests.support import at, event
@@ -42,12 +47,36 @@ def test_it_is_a_failure_until_the_range_is_loaded(
     assert load("03-01") == [], "the ledger proves it now, and the schedule may keep its start"
 
 
-def test_a_run_that_raises_warns_and_loads_what_is_new(
-    warehouse: Warehouse, api: Sandbox, source_of: Any, caplog: pytest.LogCaptureFixture
+def test_a_run_that_raises_ends_until_the_range_is_loaded(
+    warehouse: Warehouse, api: Sandbox, source_of: Any
 ) -> None:
     api.now = at("03-02T12:00")
     warehouse.run(source_of(api, ALL, start=at("03-02")))
     api.now = at("03-03")
+    with pytest.raises(PipelineStepFailed, match="lies before the first load's start"):
+        warehouse.run(source_of(api, ALL, start=at("03-01")))
+    warehouse.run(source_of(api, ALL, start=at("03-01"), end=at("03-02")))
     warehouse.run(source_of(api, ALL, start=at("03-01")))
+    assert len(warehouse.ids()) == 48
+
+
+def test_where_no_ledger_could_prove_the_range_a_run_that_raises_goes_on_and_says_so(
+    api: Sandbox, source_of: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = dlt.destinations.filesystem(str(tmp_path / "files"))
+    pipeline = dlt.pipeline("files", pipelines_dir=str(tmp_path / "p"), destination=files)
+    api.now = at("03-02T12:00")
+    pipeline.run(source_of(api, ALL, start=at("03-02")))
+    api.now = at("03-03")
+    pipeline.run(source_of(api, ALL, start=at("03-01")))
     assert "lies before the first load's start" in caplog.text
-    assert len(warehouse.ids()) == 24
+    with pytest.raises(Incomplete, match="lies before the first load's start"):
+        raise_if_incomplete(pipeline)
+
+
+def test_an_end_before_all_that_is_loaded_is_refused(
+    warehouse: Warehouse, api: Sandbox, source_of: Any
+) -> None:
+    warehouse.run(source_of(api, ALL, start=at("03-02")))
+    with pytest.raises(PipelineStepFailed, match="lies before 2024-03-02"):
+        warehouse.run(source_of(api, ALL, start=None, end=at("03-01T12:00")))

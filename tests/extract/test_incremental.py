@@ -142,20 +142,19 @@ class TestRunsInARow:
         source_of: TMake,
         event: TMake,
         at: TAt,
-        caplog: pytest.LogCaptureFixture,
     ) -> None:
         sandbox = serve([event(1, at("02-10")), event(2, at("03-01"))], now=at("03-02"))
         warehouse.run(source_of(sandbox, ALL))
         sandbox.now = at("03-03")
-        with caplog.at_level(logging.WARNING, "np6_source"):
+        backfill = "start=2024-02-01T00:00:00Z and end=2024-03-01T00:00:00Z"
+        with pytest.raises(PipelineStepFailed, match=backfill):
             warehouse.run(source_of(sandbox, ALL, start="2024-02-01"))
-        (warning,) = [r.getMessage() for r in caplog.records if "first load" in r.getMessage()]
-        assert "start=2024-02-01T00:00:00Z and end=2024-03-01T00:00:00Z" in warning
         assert warehouse.ids() == ["event-00002"]
         warehouse.run(
             source_of(sandbox, ALL, start="2024-02-01T00:00:00Z", end="2024-03-01T00:00:00Z")
         )
         assert warehouse.ids() == ["event-00001", "event-00002"]
+        warehouse.run(source_of(sandbox, ALL, start="2024-02-01"))
         assert gaps(Window(at("02-01"), at("03-02")), warehouse.windows(ALL)) == []
 
 
