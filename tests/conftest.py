@@ -36,17 +36,19 @@ from tests.support import (
 EPOCH_2024 = datetime(2024, 3, 1, tzinfo=timezone.utc)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keeps the tests that share a fixture of their module in one process, in order.
 
-    All others are dealt out one by one to the processes that share the tests.
+    All others are dealt out one by one to the processes that share the tests. It runs before
+    pytest-xdist reads the marks.
     """
     shares: dict[Path, bool] = {}
     for item in items:
         if item.path not in shares:
             shares[item.path] = 'scope="module"' in item.path.read_text("utf-8")
         if shares[item.path]:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+            item.add_marker(pytest.mark.xdist_group(item.location[0]))
 
 
 @pytest.fixture(scope="session", autouse=True)
