@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import dlt
-from dlt.common.configuration.providers.toml import CONFIG_TOML, SECRETS_TOML
 
 from .. import np6_source
 from ..dataset_lock import WAITS
@@ -205,7 +204,7 @@ def _in_files(section: str) -> Iterator[tuple[str, str]]:
     """
     *outer, last = section.split(".")
     for provider in dlt.config.config_providers:
-        if provider.name in (CONFIG_TOML, SECRETS_TOML):
+        if provider.name in ("config.toml", "secrets.toml"):
             found, _ = provider.get_value(last, dict, "", *outer)
             for name in found or {}:
                 yield name, provider.name
