@@ -444,18 +444,21 @@ class TestReload:
         ]
         ids = ["000AA1", "000AA2", "000AA3"]
 
-        def make_of(api: Sandbox) -> Callable[[], Any]:
-            # One after the other: what was requested in the same millisecond is kept as well.
-            return lambda: source_of(api, *names, action_ids=ids, on_error="keep", concurrency=1)
+        def make_of(api: Sandbox, *names: str) -> Callable[[], Any]:
+            # What was requested in the same millisecond is kept as well.
+            apart = {"concurrency": 1, "requests_per_minute": 3000}
+            return lambda: source_of(api, *names, action_ids=ids, on_error="keep", **apart)
 
         warehouse = new_warehouse()
-        warehouse.load(make_of(serve(days, now=at("03-03"))))
+        before = serve(days, now=at("03-03"))
+        for name in names:
+            warehouse.load(make_of(before, name))
         assert warehouse.ids() == EVERY_ID
         progress = warehouse.places(BY_ID)["places"]["000AA3"]
         # Action 000AA3 is deleted, and an event of 000AA1 as well.
         left = [one for number, one in enumerate(days) if number % 3 < 2 and number != 6]
         after = serve(left, now=at("03-03T01:00"))
-        report = warehouse.load(make_of(after), reload=True)
+        report = warehouse.load(make_of(after, *names), reload=True)
         assert {(one["kind"], one["id"]) for one in report.failures} == {("NotFound", "000AA3")}
         assert warehouse.ids() == [one for one in EVERY_ID if one != "event-00006"]
         assert f"{BY_ID} id 000AA3 (NP6 does not know it)" in caplog.text
@@ -465,7 +468,7 @@ class TestReload:
         assert (kept["start"], kept["until"]) == (progress["start"], progress["until"])
         # A reload once more, without the id, changes nothing.
         ids.remove("000AA3")
-        assert warehouse.load(make_of(after), reload=True).failures == []
+        assert warehouse.load(make_of(after, *names), reload=True).failures == []
         assert warehouse.ids() == [one for one in EVERY_ID if one != "event-00006"]
 
     def test_one_that_is_stopped_goes_on_with_the_next_call(
