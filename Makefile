@@ -12,8 +12,8 @@ MATRICES := tests/sandbox tests/dialects tests/views/test_dialects.py tests/view
 	tests/events/test_unmapped.py tests/events/test_drift.py
 # Whole stories: host projects, destinations, workers side by side, faults, erasure.
 STORIES := tests/adversary tests/destinations tests/faults tests/guest tests/scale \
-	tests/cli/test_erase.py tests/cli/test_mask.py tests/cli/test_retain.py tests/cli/test_robots.py \
-	tests/extract/test_robots.py
+	tests/cli/test_erase.py tests/cli/test_mask.py tests/cli/test_person.py tests/cli/test_retain.py \
+	tests/cli/test_robots.py tests/extract/test_robots.py
 # What another DuckDB could break: parsing, merges and kills within them, locks and errors.
 QUICK := tests/events/test_reader.py tests/events/test_rows.py tests/test_loading.py \
 	tests/cli/test_gaps.py tests/cli/test_open_file.py
