@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import dlt
@@ -12,6 +13,21 @@ from ..extract.spool import spool_folder
 from ..persons.copies import SPOOL
 from ..views.publishing import publish
 from .for_analysts import SECTION
+
+
+def add_forgetting_options(group: argparse._ArgumentGroup) -> None:
+    """Adds the options for what is left of values that went: old blocks, and the readers' copy."""
+    group.add_argument(
+        "--rewrite",
+        action="store_true",
+        help="PostgreSQL: VACUUM FULL the tables, which locks each. DuckDB's file is always written"
+        " anew",
+    )
+    group.add_argument(
+        "--publish",
+        metavar="FILE",
+        help="then copy the DuckDB file to FILE, for readers; default: as configured",
+    )
 
 
 def forget_files(pipeline: dlt.Pipeline) -> None:

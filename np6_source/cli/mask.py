@@ -32,7 +32,7 @@ from .configuration import check_names, configured_ids, configured_privacy
 from .destination import open_pipeline
 from .document import Problem, print_document
 from .for_analysts import for_analysts
-from .forgetting import forget_files, published_again
+from .forgetting import add_forgetting_options, forget_files, published_again
 from .gaps import coverage_of
 from .options import (
     add_id_options,
@@ -63,17 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     how = parser.add_argument_group("how")
     how.add_argument("--yes", action="store_true", help="do it")
-    how.add_argument(
-        "--rewrite",
-        action="store_true",
-        help="PostgreSQL: VACUUM FULL the tables, which locks each. DuckDB's file is always written"
-        " anew",
-    )
-    how.add_argument(
-        "--publish",
-        metavar="FILE",
-        help="then copy the DuckDB file to FILE, for readers; default: as configured",
-    )
+    add_forgetting_options(how)
     add_id_options(
         parser,
         KINDS,
