@@ -1,15 +1,16 @@
-"""``np6-source``, also ``python -m np6_source``: the commands."""
+"""``np6-source``, also ``python -m np6_source``: the commands.
+
+What takes long to import is imported within ``_ending_cleanly``: a Ctrl-C in the first second is
+one line as well.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
-
-from .cli.document import installed_version
-from .cli.options import Parser
-from .cli.outcome import run
 
 COMMANDS = {
     "load": "load what is new, incrementally",
@@ -33,10 +34,15 @@ COMMANDS = {
 """What each command does. Its module in ``cli`` has ``add_options`` and ``run``."""
 INTERNAL = ("documentation",)
 """Commands that only this repository has a use for; the help does not list them."""
+INTERRUPTED = 130
+"""The exit status of a process that Ctrl-C ended, as in ``cli.outcome``."""
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's options, with the command's ``run``."""
+    from .cli.document import installed_version
+    from .cli.options import Parser
+
     given = sys.argv[1:] if arguments is None else arguments
     parser = Parser(COMMANDS, prog="np6-source", description="NP6 events into tables.")
     parser.add_argument("--version", action="version", version=installed_version())
@@ -59,8 +65,38 @@ def _add_options(name: str, command: argparse.ArgumentParser, given: list[str]) 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns the exit status."""
+    return _ending_cleanly(lambda: _main(arguments))
+
+
+def load(arguments: list[str] | None = None) -> int:
+    """Runs ``load`` for a script of its own, whose options are those of ``load``.
+
+    Returns:
+        The exit status.
+    """
+    return _ending_cleanly(lambda: _load(arguments))
+
+
+def _main(arguments: list[str] | None) -> int:
+    from .cli.outcome import run
+
     options = parse(arguments)
     return run(options.run, options)
+
+
+def _load(arguments: list[str] | None) -> int:
+    from .cli.load import main as run_load
+
+    return run_load(arguments)
+
+
+def _ending_cleanly(run: Callable[[], int]) -> int:
+    """Runs a command, and ends in one line where Ctrl-C comes before it has begun."""
+    try:
+        return run()
+    except KeyboardInterrupt:
+        print("Ended by Ctrl-C before anything began; nothing was changed.", file=sys.stderr)
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

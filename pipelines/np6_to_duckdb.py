@@ -5,7 +5,7 @@ The same as ``np6-source load``, whose ``--help`` lists the options and exit sta
 
 import sys
 
-from np6_source.cli.load import main
+from np6_source.__main__ import load
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(load())

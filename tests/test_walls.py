@@ -16,7 +16,7 @@ FACTS = {"schema", "windows", "errors", "endpoints", "dimensions", "destinations
 """Modules at the top that only state facts: every folder may know them."""
 
 MAY_KNOW_DLT = {
-    *("__init__", "__main__", "cli", "tables", "extract", "views", "dlt_internals"),
+    *("source", "__main__", "cli", "tables", "extract", "views", "dlt_internals"),
     *(
         "loading",
         "status",
