@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,10 +19,12 @@ from .api.credentials import (
     refuse_foreign_key,
 )
 from .dimensions import DIMENSIONS, wanted_dimensions
+from .dlt_internals.configuration import current_source
 from .dlt_internals.pipelines import active_pipeline
 from .endpoints import ENDPOINTS, ID_ARGUMENTS, Endpoint, default_items_events
 from .errors import SettingError
 from .extract.chosen_actions import ChosenActions
+from .extract.configured_names import check_names
 from .extract.dimension import make_dimension
 from .extract.policy import check_ids_can_be_hidden, privacy_of
 from .extract.resource import make_resource
@@ -205,12 +208,14 @@ def np6_source(
         A dlt source.
 
     Raises:
-        SettingError: A parameter cannot be used.
+        SettingError: A parameter cannot be used, or a name in the source's section of dlt's
+            configuration is read by nobody and resembles a parameter.
     """
     # The frames of an error show it as stars.
     api_key = MaskedKey(api_key) if isinstance(api_key, str) else api_key
     pii_key = MaskedKey(pii_key) if isinstance(pii_key, str) else pii_key
     refuse_foreign_key(api_key)
+    check_names(*current_source(), inspect.signature(np6_source).parameters)
     own_concurrency = max(
         1, at_least_one(concurrency, "concurrency") // at_least_one(workers, "workers")
     )

@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 import inspect
-import logging
-import os
-import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import dlt
 
 from .. import np6_source
-from ..dataset_lock import WAITS
-from ..endpoints import ENDPOINTS
-from ..errors import SettingError, nearest
 from ..events.digests import DigestKey
 from ..events.privacy import PRESETS, Privacy
+from ..extract import configured_names
+from ..extract.configured_names import UnreadName
 from ..extract.policy import key_of, privacy_of
 from ..settings import CHOICES, Retention, one_of
 from ..windows import SECOND
 from .for_analysts import SECTION, SETTINGS
 
-logger = logging.getLogger(__name__)
-
-_PREFIX = "SOURCES__NP6__"
-CONTROLLER = "privacy"
-"""What ``person`` shows of the section ``sources.np6.privacy``: purpose, recipients, contact."""
-_NEAR_SECTIONS = ("source.np6", "source.np_6", "sources.np_6", "sources.NP6")
-"""What is written where ``sources.np6`` is meant."""
-_NEAR_PREFIX = re.compile(r"SOURCES?_+NP_?6_+(.+)", re.IGNORECASE)
-"""The same in the environment, with one underscore for two, for example."""
-_OF_DLT = ("max_table_nesting", "root_key", "schema", "schema_contract", "name", "section")
-"""What dlt itself reads in a source's section."""
+NAME = "np6"
+"""The source's name and section: the commands have no other."""
 
 
 def check_names() -> None:
@@ -48,10 +33,7 @@ def check_names() -> None:
     Raises:
         SettingError: Names what is there and what was probably meant.
     """
-    for name in unread_names():
-        if name.meant is not None:
-            raise SettingError(str(name))
-        logger.warning("%s", name)
+    configured_names.check_names(NAME, NAME, inspect.signature(np6_source).parameters)
     check_values()
 
 
@@ -71,41 +53,9 @@ def check_values() -> None:
         one_of(pii, "pii", tuple(PRESETS))
 
 
-@dataclass(frozen=True)
-class UnreadName:
-    """A name that is configured and that nothing reads.
-
-    Attributes:
-        name: The name.
-        where: It, with where it was found.
-        meant: How the parameter is written that it resembles; None: it resembles none.
-    """
-
-    name: str
-    where: str
-    meant: str | None
-
-    def __str__(self) -> str:
-        if self.meant is not None:
-            return f"{self.where} is read by nobody: did you mean {self.meant}?"
-        return f"{self.where} is read by nobody: np6_source has no parameter {self.name}"
-
-
 def unread_names() -> list[UnreadName]:
-    """Every such name."""
-    settings = [*inspect.signature(np6_source).parameters, *WAITS, *SETTINGS]
-    known = [*settings, *_OF_DLT, CONTROLLER]
-    resources = {endpoint.name for endpoint in ENDPOINTS}
-    found = []
-    for name, where in _names():
-        if name in known or name in resources or name == "np6":
-            continue
-        meant = nearest(name, known)
-        if meant is not None and where == name_in_environment(name):
-            meant = _PREFIX + meant.upper()
-        found.append(UnreadName(name, where, meant))
-    found += [one for one in _in_no_section() if one.name in settings]
-    return found
+    """Every name that is configured and that nothing reads."""
+    return configured_names.unread_names(NAME, NAME, inspect.signature(np6_source).parameters)
 
 
 def configured_key() -> DigestKey | None:
@@ -168,43 +118,3 @@ def configured_ids(kind: str) -> list[str]:
     """
     found: Any = dlt.config.get(f"{SECTION}.{kind}", list)
     return [str(one) for one in found or ()]
-
-
-def name_in_environment(name: str) -> str:
-    """The variable that gives a parameter."""
-    return _PREFIX + name.upper()
-
-
-def _in_no_section() -> Iterator[UnreadName]:
-    """Names that are configured in a section, or behind a prefix, which nothing reads."""
-    for variable in os.environ:
-        matched = _NEAR_PREFIX.fullmatch(variable)
-        if matched and not variable.startswith(_PREFIX):
-            name = matched[1].lower()
-            yield UnreadName(name, variable, name_in_environment(name))
-    for section in _NEAR_SECTIONS:
-        for name, file in _in_files(section):
-            yield UnreadName(name, f"{name} in [{section}] of {file}", f"[{SECTION}]")
-
-
-def _names() -> Iterator[tuple[str, str]]:
-    """Names that are configured, each with where it is."""
-    for variable in os.environ:
-        if variable.startswith(_PREFIX):
-            name = variable.removeprefix(_PREFIX).split("__")[0].lower()
-            yield name, name_in_environment(name)
-    for name, file in _in_files(SECTION):
-        yield name, f"{name} in [{SECTION}] of {file}"
-
-
-def _in_files(section: str) -> Iterator[tuple[str, str]]:
-    """Names in a section of ``config.toml`` and ``secrets.toml``, each with the file it is in.
-
-    ``dlt.config.get`` looks into both and does not say which had it.
-    """
-    *outer, last = section.split(".")
-    for provider in dlt.config.config_providers:
-        if provider.name in ("config.toml", "secrets.toml"):
-            found, _ = provider.get_value(last, dict, "", *outer)
-            for name in found or {}:
-                yield name, provider.name

@@ -13,6 +13,7 @@ import dlt
 from ..dataset_lock import duckdb_file
 from ..dlt_internals.packages import pending_packages
 from ..errors import SettingError
+from ..extract.configured_names import CONTROLLER
 from ..persons.access import all_about
 from ..persons.copies import known_copies
 from ..persons.dataset import check_destination, opened
@@ -20,7 +21,7 @@ from ..persons.erasing import LEFT
 from ..persons.finding import find
 from .asking import add_asking_options, with_ids
 from .checks.pending import working_dir
-from .configuration import CONTROLLER, check_names, configured_privacy
+from .configuration import check_names, configured_privacy
 from .destination import looking, pipelines_dir
 from .document import document_of, print_document
 from .for_analysts import SECTION, for_analysts

@@ -9,6 +9,7 @@ import dlt
 from dlt.common.configuration import configspec, known_sections, resolve_configuration
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs import BaseConfiguration
+from dlt.common.configuration.specs.config_section_context import ConfigSectionContext
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.destination.reference import AnyDestination
 from dlt.common.pipeline import PipelineContext, get_dlt_pipelines_dir
@@ -56,6 +57,15 @@ def working_folder(pipeline_name: str) -> Path:
     sections = (known_sections.PIPELINES, pipeline_name)
     found = resolve_configuration(_WorkingFolder(), sections=sections).pipelines_dir
     return Path(found or get_dlt_pipelines_dir())
+
+
+def current_source() -> tuple[str, str]:
+    """Section and name of the source whose function is running, as its host has named it.
+
+    dlt looks below ``sources``, the section and the name, then one shorter each time (dlt 1.31).
+    """
+    context = Container()[ConfigSectionContext]
+    return context.source_section(), context.source_name()
 
 
 def configuration_files() -> list[str]:
