@@ -9,6 +9,7 @@ from typing import Any
 
 import dlt
 
+from ..dlt_internals.destinations import has_sql
 from ..errors import SettingError
 from ..upgrading import fill_all_columns
 from ..views import drop, make, statements
@@ -18,6 +19,7 @@ from .configuration import check_names
 from .destination import alone, open_pipeline
 from .document import print_document
 from .for_analysts import ForAnalysts, add_analysts_options, for_analysts, message_key_of
+from .gaps import coverage_of
 from .options import add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, Output
 
@@ -85,7 +87,11 @@ def run(options: argparse.Namespace) -> int:
     pipeline = open_pipeline(options)
     analysts.check(pipeline)
     with alone(pipeline):
-        pipeline.sync_destination()
+        if has_sql(pipeline.destination):
+            # Views of nothing would answer every question with 0.
+            coverage_of(pipeline, still_there=False)
+        else:
+            pipeline.sync_destination()
         result = _dropped(pipeline, console) if options.drop else _made(pipeline, analysts, console)
         if analysts.make_copy(pipeline):
             console.print(f"Published as {analysts.publish}.")
