@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .endpoints import TIdParameter
-from .errors import SettingError
+from .errors import SettingError, did_you_mean
 from .schema import REQUESTED_AT, Column, Path, Table, flag, moment, number, text
 
 KEY = "\0key"
@@ -465,7 +465,10 @@ def wanted_dimensions(
     names = frozenset(asked or ())
     known = {row.name: row for row in DIMENSIONS}
     if unknown := sorted(names - known.keys()):
-        raise SettingError(f"dimensions: no {', '.join(unknown)}; there are {', '.join(known)}")
+        meant = "".join(did_you_mean(name, known) for name in unknown)
+        raise SettingError(
+            f"dimensions: no {', '.join(unknown)}{meant}; there are {', '.join(known)}"
+        )
     for name in sorted(names):
         argument = known[name].ids
         if argument and not given_ids.get(argument):

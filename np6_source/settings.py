@@ -283,6 +283,25 @@ def kept_from(start: int | None, end: int | None, cutoff: int | None) -> int | N
     return None if start is None else max(start, cutoff)
 
 
+def check_end(end: int | None, begins: int, resource: str) -> None:
+    """Refuses a run that would end before its first moment.
+
+    Args:
+        end: Where it was asked to stop, milliseconds since the epoch; None: nowhere.
+        begins: Its first moment, likewise.
+        resource: Name of the resource, for the message.
+
+    Raises:
+        SettingError: It would.
+    """
+    if end is not None and end <= begins:
+        raise SettingError(
+            f"{resource}: end={iso(end)} lies before {iso(begins)}, the first moment to load, so"
+            " nothing would be loaded. Give start as well, on the command line --start; it is 30"
+            " days ago where nothing says otherwise."
+        )
+
+
 def moment_ms(value: TMoment, name: str) -> int:
     """Milliseconds since the epoch of a moment in any of the types of ``TMoment``.
 

@@ -19,13 +19,14 @@ from typing import Any
 import dlt
 from dlt.extract import DltSource
 
-from ..dataset_lock import DatasetBusy, in_database_or_file, patience, to_read
-from ..endpoints import ENDPOINTS
+from ..dataset_lock import DatasetBusy, duckdb_file, in_database_or_file, patience, to_read
+from ..endpoints import ENDPOINTS, Endpoint
 from ..errors import SettingError
-from ..extract.selection import account_of, session_of
+from ..extract.selection import account_of, selected_operations, session_of
+from ..known_starts import known_start
 from ..loading import load
 from ..reloading import Reload, plan_reload
-from ..settings import at_least_one, moment_ms
+from ..settings import at_least_one, check_end, moment_ms
 from ..windows import SECOND
 from . import progress, report
 from .alarms_of_load import FAIL_ON, alarms_of_load, problem_of
@@ -196,6 +197,8 @@ def run(options: argparse.Namespace) -> int:
             return _nothing_to_do(options, f"start={options.start} lies in the future")
         pipeline = open_pipeline(options, progress_bar)
         analysts.check(pipeline)
+        if (file := duckdb_file(pipeline)) is not None and not file.exists():
+            _check_end_of_first_load(make_source(options.resources, **arguments), pipeline)
         before = report.rows_now(pipeline)
         if options.reload and not options.yes:
             in_turn = partial(in_database_or_file, wait=patience(signal_received))
@@ -272,6 +275,21 @@ def _warn_of_classification(source: DltSource) -> None:
             configured,
             ", ".join(sorted(takes_it)),
         )
+
+
+def _check_end_of_first_load(source: DltSource, pipeline: dlt.Pipeline) -> None:
+    """Refuses an end before the first moment, before a DuckDB file is made.
+
+    Raises:
+        SettingError: See ``settings.check_end``, which extraction asks of any other load.
+    """
+    settings = session_of(source).settings
+    events = [one.row.name for one in selected_operations(source) if isinstance(one.row, Endpoint)]
+    if settings.is_backfill or not events:
+        return
+    begins = settings.beginning(_now_ms())
+    before = known_start(pipeline, source.name) if settings.start is None else None
+    check_end(settings.end, begins if before is None else min(begins, before), events[0])
 
 
 def _now_ms() -> int:

@@ -29,10 +29,13 @@ from dlt.common.configuration.exceptions import (
     ConfigValueCannotBeCoercedException,
     LookupTrace,
     LookupTraces,
+    ValueNotSecretException,
 )
 from dlt.common.exceptions import DltException, MissingDependencyException
 from dlt.pipeline.exceptions import PipelineStepFailed
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from ..dataset_lock import holder_named_by
 from ..errors import Np6Error, SettingError, TryAgainLater
@@ -88,6 +91,14 @@ class Output(Console):
         super().__init__(soft_wrap=True, highlight=False, **options)
         if not self.is_terminal and "COLUMNS" not in os.environ:
             self.width = WIDE
+
+    def print_table(self, table: Table) -> None:
+        """Prints a table; no line of it ends with the spaces that fill the last column."""
+        with self.capture() as captured:
+            self.print(table)
+        for line in Text.from_ansi(captured.get()).split():
+            line.rstrip()
+            self.print(line)
 
     def on_broken_pipe(self) -> None:
         """Writes to nowhere from here on; rich would exit with 1."""
@@ -175,6 +186,14 @@ def _outcome_of_one(error: BaseException) -> Outcome | None:
             f"{name}={error.field_value!r} is configured, and cannot be used as {name}: look in the"
             f" environment (SOURCES__NP6__{name.upper()}) and in [sources.np6] of config.toml and"
             " secrets.toml.",
+        )
+    if isinstance(error, ValueNotSecretException):
+        variable = error.key.replace(".", "__").upper()
+        return Outcome(
+            UNUSABLE,
+            f"{error.key} is in {error.provider_name}, where dlt takes no secrets: move it to"
+            " .dlt/secrets.toml, into the same section, or give it in the environment as"
+            f" {variable}.",
         )
     if isinstance(error, ConfigurationException):
         return Outcome(UNUSABLE, _first_sentence(error))

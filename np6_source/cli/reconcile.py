@@ -264,7 +264,7 @@ def _print(found: Reconciliation) -> None:
         f"{found.equal_events:,}",
         "equal",
     )
-    console.print(table)
+    console.print_table(table)
     if len(found.differences) > SHOWN:
         console.print(f"and {len(found.differences) - SHOWN:,} more differences: --json has all")
     if found.of_robots:

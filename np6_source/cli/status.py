@@ -156,7 +156,7 @@ def _print(found: Status, now: int) -> None:
             f"{came.events_of_week:,}" if came else "",
             _ids(one),
         )
-    console.print(table)
+    console.print_table(table)
     for name, text in _lines(found):
         console.print(f"{name:<12}{text}", markup=False)
 

@@ -15,7 +15,8 @@ from ..errors import RUN_ENDING, RequestFailed, SettingError, Stopped
 from ..ledger import of_scope_key, scope_key
 from ..reloading import rename_scopes
 from ..schema import TABLES
-from ..windows import Window, iso, merged
+from ..settings import check_end
+from ..windows import Window, merged
 from .action_list import ids_of
 from .chosen_actions import ChosenActions, TScopeIds
 from .failures import RunFailures
@@ -241,14 +242,8 @@ class ScopePlan:
         progress = self._proven(progress, key)
         if progress is not None and self.starts_over:
             progress = Progress(progress.start, progress.start)
-        last = self.session.settings.end
         begins = start if progress is None else progress.start
-        if last is not None and last <= begins:
-            raise SettingError(
-                f"{self.endpoint.name}: end={iso(last)} lies before {iso(begins)}, the first moment"
-                " to load, so nothing would be loaded. Give start as well; it is 30 days ago where"
-                " nothing says otherwise."
-            )
+        check_end(self.session.settings.end, begins, self.endpoint.name)
         if progress is not None:
             self._check_earlier_start(progress, key)
         return progress

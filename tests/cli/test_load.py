@@ -95,12 +95,13 @@ class TestLoad:
         assert ended.stdout.startswith("Nothing to do: what was asked for is loaded.")
 
     def test_an_end_before_the_beginning_of_a_first_load_is_refused(
-        self, call: TMake, sandbox: Sandbox
+        self, call: TMake, sandbox: Sandbox, warehouse: Any
     ) -> None:
         ended = call("--end", "2020-01-01")
         assert (ended.returncode, ended.stdout) == (2, "")
         assert f"{ALL}: end=2020-01-01T00:00:00Z lies before" in ended.stderr
-        assert "Give start as well" in ended.stderr
+        assert "Give start as well, on the command line --start" in ended.stderr
+        assert not warehouse.database.exists()
 
     def test_a_reader_that_has_gone_is_no_failure(
         self, call: TMake, command_line: Any, warehouse: Any, sandbox: Sandbox

@@ -6,7 +6,6 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from np6_source.cli.options import ids_of
 from np6_source.endpoints import ENDPOINTS
 from np6_source.errors import SettingError
 from np6_source.sandbox import Sandbox, account_from_events
+from tests.cli.forked import forks
 from tests.support import CommandLine
 
 
@@ -158,6 +158,26 @@ CASES = {
         ("api_kee in [sources.np6] of secrets.toml is read by nobody: did you mean api_key?",),
         files={".dlt/secrets.toml": '[sources.np6]\napi_kee = "one"\n'},
     ),
+    "a key that is no secret": Case(
+        (
+            "sources.np6.api_key is in config.toml, where dlt takes no secrets: move it to"
+            " .dlt/secrets.toml",
+            "SOURCES__NP6__API_KEY.",
+        ),
+        variables={"SOURCES__NP6__API_KEY": ""},
+        files={".dlt/config.toml": '[sources.np6]\napi_key = "someone-elses"\n'},
+    ),
+    "misspelt dimension": Case(
+        ("dimensions: no campagins (did you mean campaigns?); there are",),
+        ("--dimensions", "campagins"),
+    ),
+    "an end before the first load's start": Case(
+        (
+            "actions_events: end=2020-01-01T00:00:00Z lies before",
+            "on the command line --start",
+        ),
+        ("--end", "2020-01-01"),
+    ),
     "number that is none": Case(
         ("window='wide'", "SOURCES__NP6__WINDOW"), variables={"SOURCES__NP6__WINDOW": "wide"}
     ),
@@ -170,13 +190,16 @@ CASES = {
 }
 
 
+ALONE = ("no key", "unknown option", "a configuration file that is no TOML")
+"""Cases that run as the shell would run them; all others are forks of one process."""
+
+
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """All cases, two processes at a time, in folders of their own."""
-    with Sandbox(account_from_events([])) as sandbox, ThreadPoolExecutor(2) as pool:
-
-        def run(name: str) -> Any:
-            case = CASES[name]
+    """All cases, in folders of their own."""
+    found: dict[str, Any] = {}
+    with Sandbox(account_from_events([])) as sandbox, forks() as process:
+        for name, case in CASES.items():
             folder = tmp_path_factory.mktemp("options")
             (folder / ".dlt").mkdir()
             for file, contents in case.files.items():
@@ -187,17 +210,20 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
                 "SOURCES__NP6__BASE_URL": sandbox.url,
                 "DLT_DATA_DIR": str(folder / "dlt-data"),
             } | case.variables
-            return folder, CommandLine(folder).run(
-                "np6_to_duckdb",
-                *case.options,
-                **{name: value for name, value in variables.items() if value},
-            )
-
-        yield dict(zip(CASES, pool.map(run, CASES), strict=True))
+            given = {name: value for name, value in variables.items() if value}
+            command_line = CommandLine(folder)
+            if name in ALONE:
+                found[name] = folder, command_line.run("np6_to_duckdb", *case.options, **given)
+            else:
+                environment = command_line.environment | given
+                found[name] = (
+                    folder,
+                    process.run("np6_to_duckdb", case.options, folder, environment),
+                )
+        yield found
         assert sandbox.requests == []
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_refused(ended: dict[str, Any], name: str) -> None:
     folder, process = ended[name]
@@ -207,7 +233,7 @@ def test_it_is_refused(ended: dict[str, Any], name: str) -> None:
     assert "Usage" not in process.stderr
     assert "someone-elses" not in process.stderr
     assert (process.returncode, process.stdout) == (2, "")
-    assert list(folder.glob("*.duckdb")) == []
+    assert list(folder.glob("*.duckdb*")) == []
 
 
 def test_each_refusal_is_one_line_but_for_the_key(ended: dict[str, Any]) -> None:

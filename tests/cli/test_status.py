@@ -120,6 +120,7 @@ def files(folder: Path) -> dict[str, tuple[int, bytes]]:
 def test_it_says_how_far_every_resource_has_got(status: TMake) -> None:
     ended = status("--fail-on", "never")
     assert ended.returncode == 0, ended.stderr
+    assert [line for line in ended.stdout.splitlines() if line != line.rstrip()] == []
     rows = [re.split(r"  +", line.strip()) for line in ended.stdout.splitlines()]
     of_all, of_ids = (next(row for row in rows if row[0] == name) for name in (ALL, BY_ID))
     assert to_ms(datetime.fromisoformat(of_all[1].replace("Z", ""))) > two_days_ago() + 47 * HOUR
