@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
+import pytest
+
 from tests.printed.project import ROOT, runnable
 
 MODULES = sorted(
@@ -18,6 +20,13 @@ def test_every_page_with_something_to_run_has_a_module() -> None:
     tested = {importlib.import_module(name).PAGE for name in MODULES}
     pages = ["README.md", *(f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md"))]
     assert {page for page in pages if runnable(page)} <= tested
+
+
+@pytest.mark.parametrize("index", ["README.md", "llms.txt"])
+def test_every_page_is_named_where_readers_look_for_it(index: str) -> None:
+    text = (ROOT / index).read_text("utf-8")
+    pages = {f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md")}
+    assert {page for page in pages if f"({page})" not in text} == set()
 
 
 def test_every_exception_is_about_a_printed_block() -> None:
