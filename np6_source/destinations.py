@@ -30,7 +30,7 @@ not known (Databricks, Redshift).
 see ``tables.merge``.
 
 ``by itself``: the destination has no delete-insert (dlt 1.31). Delta and Iceberg tables are merged
-by key, see ``lake``; plain files are appended to.
+by key, see ``open_tables``; plain files are appended to.
 """
 
 CLOCK_NOISE = "INTERVAL '5 seconds'"

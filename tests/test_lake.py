@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from np6_source import lake
-from np6_source.lake import each_key_once, filesystem
+from np6_source.lake import filesystem
+from np6_source.open_tables import iceberg
+from np6_source.open_tables.merge import Merge, each_key_once
 from np6_source.sandbox import Sandbox
 
 ALL = "actions_events"
@@ -126,8 +127,8 @@ class TestWhatIcebergRemembers:
     ) -> None:
         from pyiceberg.table import StaticTable
 
-        monkeypatch.setattr(lake, "SNAPSHOTS_KEPT", 3)
-        monkeypatch.setitem(lake.KEPT_SMALL, "write.metadata.previous-versions-max", "3")
+        monkeypatch.setattr(iceberg, "SNAPSHOTS_KEPT", 3)
+        monkeypatch.setitem(iceberg.KEPT_SMALL, "write.metadata.previous-versions-max", "3")
         sandbox = serve((event(n, at("03-01") + n) for n in range(20)), now=at("03-05"))
         span = {"start": at("03-01"), "end": at("03-02"), "table_format": "iceberg"}
         sizes = []
@@ -162,7 +163,7 @@ class TestWhatIcebergRemembers:
         file = tmp_path / "rows.parquet"
         newer = moment + timedelta(minutes=1)
         pq.write_table(pa.table({"id": ["b", "c"], "requested_at": [newer, newer]}), file)
-        lake.replace_rows(table, [str(file)], lake.Merge(["id"], None, "requested_at"))
+        iceberg.replace_rows(table, [str(file)], Merge(["id"], None, "requested_at"))
         rows = catalog.load_table("np6.events").scan().to_arrow().sort_by("id").to_pylist()
         assert [(row["id"], row["requested_at"], row["later"]) for row in rows] == [
             ("a", moment, "one"),

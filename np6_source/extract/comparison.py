@@ -22,7 +22,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
 from ..dataset_lock import to_read
-from ..lake import without_tombstones
+from ..open_tables.merge import without_tombstones
 from ..schema import (
     EVENT_TABLES,
     EVENTS,

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..endpoints import Endpoint
-from ..lake import without_tombstones
 from ..ledger import scope_key
+from ..open_tables.merge import without_tombstones
 from ..schema import EXECUTION_DATA_TABLE, LOAD_WINDOWS, ROBOTS, TOMBSTONE
 from .ledger_row import ledger_rows
 from .metrics import RunMetrics

@@ -31,8 +31,8 @@ from ..errors import (
     failure_metrics,
 )
 from ..events.lateness import NONE, delay_bucket
-from ..lake import without_tombstones
 from ..ledger import scope_key
+from ..open_tables.merge import without_tombstones
 from ..schema import EVENT_TABLES, EVENTS, LATENESS, LOAD_WINDOWS, REJECTED_EVENTS, TIMESTAMP
 from ..tables.declaration import declare_tables
 from ..windows import DAY, Pace, Window, to_datetime

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import destinations
 from ..destinations import Destination
-from ..lake import FILLED, REPLACED_BY
+from ..open_tables.merge import FILLED, REPLACED_BY
 from ..schema import EVENTS, REQUESTED_AT, Column, Table
 from .merge import MERGE, TName, destination_scope, filled_columns, how_rows_are_replaced
 

@@ -1,0 +1,1 @@
+"""Delta and Iceberg tables: how a load's files are merged into them."""

@@ -1,0 +1,266 @@
+"""The jobs that merge a load's files into Delta and Iceberg tables, each key once.
+
+dlt 1.31 takes a load's rows as they come: an event that two operations return in one load would be
+in a Delta table twice, and make pyiceberg fail.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.common.schema.utils import get_columns_names_with_prop, get_dedup_sort_tuple
+from dlt.destinations.impl.filesystem.filesystem import (
+    DeltaLoadFilesystemJob,
+    FilesystemClient,
+    IcebergLoadFilesystemJob,
+    ReferenceFollowupJob,
+    TableFormatLoadFilesystemJob,
+)
+
+from ..dataset_lock import holding, patience
+from ..destinations import CLOCK_NOISE
+from ..dlt_internals.pipelines import is_stop_requested
+from ..schema import TIMESTAMP
+from .iceberg import bound_metadata, replace_rows
+from .merge import (
+    FILLED,
+    REPLACED_BY,
+    ROWS_AT_ONCE,
+    Merge,
+    each_key_once,
+    says_more,
+    without_tombstones,
+)
+
+if TYPE_CHECKING:
+    from dlt.common.destination.typing import PreparedTableSchema
+    from dlt.common.schema.typing import TTableSchema
+
+GONE, NEWEST = "np6_gone", "np6_newest"
+"""Columns that a merge into a Delta table adds to its source, and writes nowhere."""
+
+
+class LakeClient(FilesystemClient):
+    """dlt's client, with jobs of its own for open table formats."""
+
+    @staticmethod
+    def get_reference_followup_job_class(
+        table: PreparedTableSchema,
+    ) -> type[ReferenceFollowupJob] | None:
+        """The job that merges a load's files into a table."""
+        job = FilesystemClient.get_reference_followup_job_class(table)
+        if job is DeltaLoadFilesystemJob:
+            return DeltaJob
+        return IcebergJob if job is IcebergLoadFilesystemJob else job
+
+
+class _EachKeyOnce(TableFormatLoadFilesystemJob):
+    """Hands on each key of a load once."""
+
+    def run(self) -> None:
+        """Loads the files."""
+        table: dict[str, Any] = cast("Any", self._load_table)
+        key = get_columns_names_with_prop(cast("TTableSchema", table), "primary_key")
+        sort = get_dedup_sort_tuple(cast("TTableSchema", table))
+        if table["write_disposition"] != "merge" or not key or sort is None:
+            super().run()
+            return
+        with tempfile.TemporaryDirectory(prefix="np6_lake_") as folder:
+            given = self.file_paths
+            filled = [name for name in table.get(FILLED, ()) if name in table["columns"]]
+            self.file_paths = each_key_once(given, key, " ".join(sort), Path(folder), filled)
+            try:
+                self.merge(Merge(key, table.get(REPLACED_BY), sort[0], filled))
+            finally:
+                self.file_paths = given
+
+    def merge(self, merge: Merge) -> None:
+        """Merges the files, which hold each key once."""
+        raise NotImplementedError
+
+
+class DeltaJob(_EachKeyOnce, DeltaLoadFilesystemJob):
+    """Loads into a Delta table, which it makes first where there is none.
+
+    dlt 1.31 appends to a table that it did not find: of two processes that make it at once, the
+    second would put in again what the first put in. It replaces newer rows by older ones, and
+    leaves keys that a newer version of their event lacks.
+    """
+
+    def merge(self, merge: Merge) -> None:
+        """Merges the files, in one commit."""
+        from dlt.common.libs.deltalake import evolve_delta_table_schema
+
+        try:
+            table = self._job_client.load_open_table("delta", self.load_table_name)
+        except DestinationUndefinedEntity:
+            self._make_table()
+            table = self._job_client.load_open_table("delta", self.load_table_name)
+        evolve_delta_table_schema(table, self.arrow_dataset.schema)
+        if merge.replaced_by is None:
+            self._update(table, merge)
+            return
+        rows = self.arrow_dataset.to_table()
+        if not rows.num_rows:
+            return
+        wanted = pa.schema([rows.schema.field(name) for name in (*merge.key, merge.requested_at)])
+        replaced = pc.unique(rows[merge.replaced_by])
+        # Not as the scan's filter: deltalake 1.6 writes texts as string_view, which pyarrow 26
+        # cannot compare with one.
+        old = pa.Table.from_batches(
+            [
+                batch.filter(pc.is_in(batch[merge.replaced_by], replaced))
+                for scanned in table.to_pyarrow_dataset().to_batches(columns=wanted.names)
+                for batch in [scanned.cast(wanted)]
+            ],
+            wanted,
+        )
+        rows, gone = merge.outcome(rows, old)
+        rows = without_tombstones(rows)
+        gone = gone.join(rows.select(merge.key), keys=list(merge.key), join_type="left anti")
+        deleted = {
+            name: gone[name].cast(rows.schema.field(name).type)
+            if name in merge.key
+            else pa.nulls(gone.num_rows, rows.schema.field(name).type)
+            for name in rows.column_names
+        }
+        nullable = pa.schema([field.with_nullable(True) for field in rows.schema])
+        source = pa.concat_tables([rows.cast(nullable), pa.table(deleted, schema=nullable)])
+        flags = pa.array([False] * rows.num_rows + [True] * gone.num_rows, pa.bool_())
+        source = source.append_column(GONE, flags)
+        if source.num_rows:
+            self._matched(table, source, merge).when_matched_delete(
+                predicate=f"source.{GONE}"
+            ).when_matched_update_all(except_cols=[GONE]).when_not_matched_insert_all(
+                predicate=f"NOT source.{GONE}", except_cols=[GONE]
+            ).execute()
+
+    def _update(self, table: Any, merge: Merge) -> None:
+        """Merges row by row; the rows stay in their files until Delta takes them."""
+        time = f'"{merge.requested_at}"'
+        with duckdb.connect(config={"memory_limit": "300MB"}) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            # As a column: deltalake 1.6 cannot write a predicate with an interval down.
+            source = connection.sql(
+                f"SELECT *, {time} + {CLOCK_NOISE} AS {NEWEST}"
+                " FROM read_parquet($files, union_by_name = true)",
+                params={"files": list(self.file_paths)},
+            )
+            # DuckDB 1.4 has the older name.
+            read = getattr(source, "to_arrow_reader", None) or source.fetch_arrow_reader
+            there = {field.name for field in table.schema().fields}
+            filled = [c for c in merge.filled if c in source.columns and c in there]
+            same = f'source."{TIMESTAMP.name}" = target."{TIMESTAMP.name}"'
+            merging = self._matched(table, read(ROWS_AT_ONCE), merge)
+            if filled:
+                merging = merging.when_matched_update(
+                    {
+                        name: f'CASE WHEN {same} THEN coalesce(source."{name}", target."{name}")'
+                        f' ELSE source."{name}" END'
+                        if name in filled
+                        else f'source."{name}"'
+                        for name in source.columns
+                        if name != NEWEST
+                    },
+                    predicate=f"source.{NEWEST} >= target.{time}",
+                ).when_matched_update(
+                    {name: f'coalesce(target."{name}", source."{name}")' for name in filled},
+                    predicate=f"{same} AND ({says_more(filled, 'source', 'target')})",
+                )
+            else:
+                merging = merging.when_matched_update_all(
+                    predicate=f"source.{NEWEST} >= target.{time}", except_cols=[NEWEST]
+                )
+            merging.when_not_matched_insert_all(except_cols=[NEWEST]).execute()
+
+    def _matched(self, table: Any, source: Any, merge: Merge) -> Any:
+        from dlt.common.libs.deltalake import ensure_delta_compatible_arrow_data
+
+        return table.merge(
+            source=ensure_delta_compatible_arrow_data(source, self._partition_columns),
+            predicate=" AND ".join(f'target."{name}" = source."{name}"' for name in merge.key),
+            source_alias="source",
+            target_alias="target",
+            streamed_exec=self._job_client.config.deltalake_streamed_exec,
+        )
+
+    def _make_table(self) -> None:
+        from deltalake import DeltaTable
+        from dlt.common.libs.deltalake import (
+            deltalake_storage_options,
+            ensure_delta_compatible_arrow_schema,
+        )
+
+        config = self._job_client.config
+        partition_by = self._partition_columns
+        DeltaTable.create(
+            self._job_client.get_open_table_location("delta", self.load_table_name),
+            ensure_delta_compatible_arrow_schema(self.arrow_dataset.schema, partition_by),
+            mode="ignore",
+            partition_by=partition_by,
+            configuration=config.deltalake_configuration,
+            storage_options=deltalake_storage_options(
+                config.credentials, config.deltalake_storage_options
+            ),
+        )
+
+
+class IcebergJob(_EachKeyOnce, IcebergLoadFilesystemJob):
+    """Loads into an Iceberg table, one process after the other where it lies in a local folder.
+
+    dlt 1.31 merges in batches of 1,000 rows, each a commit that reads the table anew. Its catalog
+    is each process's own: of two commits at once one is lost.
+    """
+
+    def run(self) -> None:
+        """Loads the files, and bounds what the table's metadata keeps."""
+        with self._alone():
+            super().run()
+            with suppress(DestinationUndefinedEntity):
+                bound_metadata(self._job_client.load_open_table("iceberg", self.load_table_name))
+
+    def merge(self, merge: Merge) -> None:
+        """Merges the files, or creates the table from them."""
+        try:
+            table = self._job_client.load_open_table(
+                "iceberg", self.load_table_name, schema=self.arrow_dataset.schema
+            )
+        except DestinationUndefinedEntity:
+            self._make_table()
+            table = self._job_client.load_open_table("iceberg", self.load_table_name)
+        replace_rows(table, self.file_paths, merge)
+
+    def _make_table(self) -> None:
+        """Creates the table by dlt's own way, from no rows."""
+        given = self.file_paths
+        with tempfile.TemporaryDirectory(prefix="np6_lake_") as folder:
+            empty = Path(folder) / "empty.parquet"
+            pq.write_table(self.arrow_dataset.schema.empty_table(), empty)
+            self.file_paths = [str(empty)]
+            declared = self._load_table
+            self._load_table = cast("Any", {**declared, "write_disposition": "append"})
+            try:
+                IcebergLoadFilesystemJob.run(self)
+            finally:
+                self.file_paths, self._load_table = given, declared
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps other processes from the table, where it lies in a folder of this machine."""
+        location = self._job_client.get_open_table_location("iceberg", self.load_table_name)
+        folder = location.removeprefix("file://")
+        if "://" in folder:
+            yield
+            return
+        name = f"table {self.load_table_name}"
+        with holding(Path(f"{folder.rstrip('/')}.np6.lock"), name, patience(is_stop_requested)):
+            yield
