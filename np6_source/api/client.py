@@ -27,8 +27,9 @@ from ..errors import (
 from ..redaction import keep_ids_out_of_logs
 from ..settings import ClientSettings, TTimestampFormat
 from ..windows import SECOND, Window, iso
-from .body import CHUNK, BodySink, CountedBytes, in_utf8, inflated
+from .body import BodySink
 from .credentials import KeyHeader, NoCookies, checked_base_url, checked_key, is_loopback
+from .decoding import CHUNK, CountedBytes, in_utf8, inflated
 from .http_errors import not_received, not_sent
 from .responses import (
     Refusal,

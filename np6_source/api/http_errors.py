@@ -19,7 +19,7 @@ from urllib3.exceptions import (
 )
 
 from ..errors import BadAnswer, ExchangeFailed, RequestContext, Unreachable
-from .body import BodyTooLarge
+from .decoding import BodyTooLarge
 from .responses import NOTHING_LOADED, Refusal, too_large, unreadable
 
 

@@ -9,8 +9,9 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..api.body import BodyInPieces, Piece, join
+from ..api.body import BodyInPieces
 from ..api.client import ResponseFacts, WindowRequest
+from ..api.pieces import Piece, join
 from ..api.responses import fewer_than_announced, unreadable
 from ..errors import (
     BadAnswer,

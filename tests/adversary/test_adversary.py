@@ -10,7 +10,7 @@ from typing import Any
 import dlt
 import pytest
 
-from np6_source.api import body
+from np6_source.api import pieces
 from np6_source.duck import duckdb as without_staging
 from np6_source.extract import known_pieces, spool
 from tests.adversary.driver import FOREIGN, KEYS, Driver
@@ -80,8 +80,8 @@ def test_neither_do_files_of_tables_and_known_pieces(
     monkeypatch.setattr(spool, "IN_MEMORY", 0)
     monkeypatch.setattr(spool, "FEWEST_IMPORTED", 1)
     monkeypatch.setattr(known_pieces, "FEWEST", 1)
-    monkeypatch.setattr(body, "SMALLEST_BY_CONTENT", 2_000)
-    monkeypatch.setattr(body, "EVENTS_BY_CONTENT", 4)
+    monkeypatch.setattr(pieces, "SMALLEST_BY_CONTENT", 2_000)
+    monkeypatch.setattr(pieces, "EVENTS_BY_CONTENT", 4)
     # Killed are scripts, with the sizes of their own.
     driver = play(seed, tmp_path, steps=STEPS, kills=True, destination=destination)
     assert used["files"] > 0

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from np6_source.api import watch
-from np6_source.api.body import CHUNK, BodyInMemory, BodyInPieces, Piece
+from np6_source.api.body import BodyInMemory, BodyInPieces
 from np6_source.api.client import Client, ResponseFacts, WindowRequest
+from np6_source.api.decoding import CHUNK
+from np6_source.api.pieces import Piece
 from np6_source.api.server_clock import ServerClock
 from np6_source.endpoints import Endpoint
 from np6_source.errors import (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from np6_source.api import body
+from np6_source.api import pieces
 from np6_source.extract import known_pieces
 from np6_source.sandbox import EventRow, Sandbox
 from np6_source.windows import SECOND, Window
@@ -24,8 +24,8 @@ TAt = Callable[[str], int]
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cut at about every eighth event."""
-    monkeypatch.setattr(body, "SMALLEST_BY_CONTENT", 600)
-    monkeypatch.setattr(body, "EVENTS_BY_CONTENT", 8)
+    monkeypatch.setattr(pieces, "SMALLEST_BY_CONTENT", 600)
+    monkeypatch.setattr(pieces, "EVENTS_BY_CONTENT", 8)
     monkeypatch.setattr(known_pieces, "FEWEST", 1)
 
 
@@ -100,7 +100,7 @@ def test_the_tables_and_the_ledger_are_as_without(
     for _ in range(3):
         assert runs.run()
         with monkeypatch.context() as patch:
-            patch.setattr(body, "SMALLEST_BY_CONTENT", 10**9)
+            patch.setattr(pieces, "SMALLEST_BY_CONTENT", 10**9)
             assert others.run()["known"] == 0
         runs.later(2)
     assert runs.warehouse.contents() == others.warehouse.contents()

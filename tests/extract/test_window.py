@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from np6_source.api import body
+from np6_source.api import pieces
 from np6_source.events import reader
 from np6_source.extract import spool
 from np6_source.sandbox import Fault
@@ -25,8 +25,8 @@ TAt = Callable[[str], int]
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dozens of pieces for a hundred events, in files before they are handed on."""
-    monkeypatch.setattr(body, "SMALLEST", 1_500)
-    monkeypatch.setattr(body, "LARGEST", 4_000)
+    monkeypatch.setattr(pieces, "SMALLEST", 1_500)
+    monkeypatch.setattr(pieces, "LARGEST", 4_000)
     monkeypatch.setattr(spool, "IN_MEMORY", 10_000)
 
 
@@ -84,7 +84,7 @@ def test_an_event_that_looks_like_several_is_read_as_one(
     api = serve(account)
     assert len(loaded(warehouse, source_of, api)) == 200
     assert any("whole" in name for name in pieces_read) == misleads
-    monkeypatch.setattr(body, "SMALLEST", 10_000_000)
+    monkeypatch.setattr(pieces, "SMALLEST", 10_000_000)
     other = new_warehouse("in_one_piece")
     loaded(other, source_of, api)
     assert warehouse.contents() == other.contents()

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from np6_source.api import body
-from np6_source.api.body import Piece, PieceWriter, join
+from np6_source.api import pieces
+from np6_source.api.pieces import Piece, PieceWriter, join
 from np6_source.events.json_file import UnreadableResponse
 from np6_source.events.reader import EventReader, ResponseContents
 from np6_source.events.rows import Origin
@@ -26,8 +26,8 @@ NAMES = count()
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of some hundred bytes, so that short bodies have many."""
-    monkeypatch.setattr(body, "SMALLEST", 300)
-    monkeypatch.setattr(body, "LARGEST", 600)
+    monkeypatch.setattr(pieces, "SMALLEST", 300)
+    monkeypatch.setattr(pieces, "LARGEST", 600)
 
 
 @pytest.fixture(scope="module")
@@ -190,9 +190,9 @@ class TestByContent:
 
     @pytest.fixture(autouse=True)
     def small_pieces(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(body, "LARGEST", 100_000)
-        monkeypatch.setattr(body, "SMALLEST_BY_CONTENT", 400)
-        monkeypatch.setattr(body, "EVENTS_BY_CONTENT", 8)
+        monkeypatch.setattr(pieces, "LARGEST", 100_000)
+        monkeypatch.setattr(pieces, "SMALLEST_BY_CONTENT", 400)
+        monkeypatch.setattr(pieces, "EVENTS_BY_CONTENT", 8)
 
     @pytest.mark.parametrize("chunk", [5_000, 100_000])
     def test_nearly_all_pieces_of_a_later_body_are_those_of_an_earlier(
