@@ -7,21 +7,19 @@
 
 from __future__ import annotations
 
-from .account import (
-    SAMPLE_CAMPAIGN_ID,
-    Account,
-    EventRow,
-    StoredAccount,
-    account_from_events,
-    documented_dimensions,
-    documented_samples,
-    sample_account,
-)
+from .account import Account, StoredAccount, account_from_events
+from .event_row import EventRow
 from .faults import Fault, FaultRules
 from .limits import RateLimit
 from .made_up.generate import generated_account
 from .made_up.mass_mailing import mass_mailing_account
 from .query import EventQuery, RecordedRequest
+from .samples import (
+    SAMPLE_CAMPAIGN_ID,
+    documented_dimensions,
+    documented_samples,
+    sample_account,
+)
 from .server import Sandbox, SandboxUnavailable
 from .variants import Variants
 

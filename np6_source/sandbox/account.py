@@ -10,31 +10,26 @@ import json
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from importlib import resources
+from dataclasses import replace
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from .event_row import (
+    COLUMNS,
+    EventRow,
+    TEvent,
+    index_columns,
+    is_64_bit,
+    row_and_payload,
+    value_at,
+)
 from .query import ID_COLUMNS, EventQuery, literal
 
 ROWS_PER_CHUNK = 8192
 ROWS_PER_BATCH = 1024
 
-COLUMNS = (
-    ("event_id", "VARCHAR"),
-    ("timestamp", "BIGINT"),
-    ("visible_at", "BIGINT"),
-    ("activation_timestamp", "BIGINT"),
-    ("type", "VARCHAR"),
-    ("subtype", "VARCHAR"),
-    ("channel", "VARCHAR"),
-    *((column, "VARCHAR") for column in ID_COLUMNS),
-    ("robot", "VARCHAR"),
-    ("payload", "BLOB"),
-)
-"""What an account knows of an event: the columns requests filter by, and the payload's JSON."""
 
 DESCRIBED_IDS = {
     "actions": "action_id",
@@ -42,58 +37,6 @@ DESCRIBED_IDS = {
     "notifications": "notification_id",
 }
 """Index columns of the ids that descriptions make known, by resource."""
-
-SAMPLE_CAMPAIGN_ID = "5d0c8d2e-2f0b-4f6a-9d55-2f6f2c1d0e4a"
-"""The campaign that ``sample_account`` puts the documented samples in. The reference's campaign
-sample does not show its id."""
-
-
-@dataclass(frozen=True)
-class EventRow:
-    """An event with its index columns given explicitly.
-
-    For payloads whose shape says too little: a broken timestamp, an unknown channel, JSON text that
-    must reach the client byte by byte. What is None is derived from the payload where its shape is
-    understood.
-
-    Attributes:
-        payload: The event: a dict, or JSON as text or bytes, which is served as it is.
-        event_id: The event's uuid.
-        timestamp: Publication time, milliseconds since the epoch, UTC.
-        visible_at: When the event becomes readable, in the same unit. None: at its timestamp.
-        activation_timestamp: Timestamp of the activation the event belongs to.
-        type: Event type.
-        subtype: Of a hit the link type, of a bounce the verdict, of a cancellation its type.
-        channel: email, sms, notification or display.
-        action_id: Action of an e-mail or SMS event.
-        campaign_id: Campaign of the action.
-        contact_id: Contact's id.
-        contact_unicity: Contact's unicity.
-        contact_hash: Contact's hash.
-        notification_id: Notification of a push event, as text.
-        display_content_id: Content of a display event.
-        robot: Robot class of a hit that a robot made.
-    """
-
-    payload: Mapping[str, Any] | str | bytes
-    event_id: str | None = None
-    timestamp: int | None = None
-    visible_at: int | None = None
-    activation_timestamp: int | None = None
-    type: str | None = None
-    subtype: str | None = None
-    channel: str | None = None
-    action_id: str | None = None
-    campaign_id: str | None = None
-    contact_id: str | None = None
-    contact_unicity: str | None = None
-    contact_hash: str | None = None
-    notification_id: str | None = None
-    display_content_id: str | None = None
-    robot: str | None = None
-
-
-TEvent = Mapping[str, Any] | str | bytes | EventRow
 
 
 class EventStream:
@@ -340,7 +283,7 @@ class StoredAccount(Account):
 
     def add_events(self, events: Iterable[TEvent]) -> None:
         """See ``Account.add_events``."""
-        parsed = [_parsed(event) for event in events]
+        parsed = [row_and_payload(event) for event in events]
         for row, payload in parsed:
             self._note_activation(row, payload)
         rows = [self._indexed(row, payload) for row, payload in parsed]
@@ -360,16 +303,16 @@ class StoredAccount(Account):
         cursor.close()
 
     def _note_activation(self, row: EventRow, payload: dict[str, Any]) -> None:
-        stamp = _at(payload, "source", "detail", "activation", "stamp", "id")
+        stamp = value_at(payload, "source", "detail", "activation", "stamp", "id")
         timestamp: Any = payload.get("timestamp") if row.timestamp is None else row.timestamp
-        if (row.type or payload.get("type")) == "activation" and _fits(timestamp):
+        if (row.type or payload.get("type")) == "activation" and is_64_bit(timestamp):
             self._activations[str(stamp)] = timestamp
 
     def _indexed(self, row: EventRow, payload: dict[str, Any]) -> EventRow:
         """Completes the index columns from the payload where its shape is understood."""
-        found = _derived(payload)
+        found = index_columns(payload)
         # The stamp joins an event to its activation; without that, the stamp's own time is close.
-        stamp = str(_at(payload, "source", "detail", "activation", "stamp", "id"))
+        stamp = str(value_at(payload, "source", "detail", "activation", "stamp", "id"))
         if stamp in self._activations:
             found["activation_timestamp"] = self._activations[stamp]
         names = [name for name, _ in COLUMNS if name != "payload"]
@@ -458,36 +401,6 @@ class ServedEvents:
         self._cursor.close()
 
 
-def sample_account() -> StoredAccount:
-    """The documented samples, events in one campaign and elements of the second catalogue.
-
-    The samples are those of the NP6 reference 8.1.0: action ``000PE4``, contact ``000R4M0T``, and
-    two bounces that name their contact by id only. The campaign's id is ``SAMPLE_CAMPAIGN_ID``.
-    """
-    account = account_from_events(
-        documented_samples().values(), campaigns={SAMPLE_CAMPAIGN_ID: ["000PE4"]}
-    )
-    for resource, elements in documented_dimensions().items():
-        account.describe(resource, elements)
-    return account
-
-
-def documented_samples() -> dict[str, dict[str, Any]]:
-    """The nine complete event samples of the NP6 reference 8.1.0, by type and subtype."""
-    samples: dict[str, dict[str, Any]] = _json_file("samples.json")
-    return samples
-
-
-def documented_dimensions() -> dict[str, list[dict[str, Any]]]:
-    """The complete samples of the second catalogue's operations, by resource."""
-    samples: dict[str, list[dict[str, Any]]] = _json_file("dimension_samples.json")
-    return samples
-
-
-def _json_file(name: str) -> Any:
-    return json.loads(resources.files("np6_source.sandbox").joinpath(name).read_text("utf-8"))
-
-
 def account_from_events(
     events: Iterable[TEvent],
     *,
@@ -513,76 +426,6 @@ def account_from_events(
     return account
 
 
-def _parsed(event: TEvent) -> tuple[EventRow, dict[str, Any]]:
-    """The event with its payload as bytes, and the payload read, empty where it cannot be."""
-    row = event if isinstance(event, EventRow) else EventRow(event)
-    if isinstance(row.payload, bytes):
-        raw = row.payload
-    elif isinstance(row.payload, str):
-        # A lone surrogate in the text itself becomes the invalid bytes a careless server sends.
-        raw = row.payload.encode("utf-8", "surrogatepass")
-    else:
-        raw = json.dumps(row.payload, separators=(",", ":")).encode()
-    try:
-        payload = json.loads(raw)
-    except (ValueError, RecursionError):
-        payload = None
-    return replace(row, payload=raw), payload if isinstance(payload, dict) else {}
-
-
-def _derived(payload: dict[str, Any]) -> dict[str, Any]:
-    """The index columns that a documented payload shows."""
-    channel = _text(_at(payload, "source", "type"))
-    detail = _at(payload, "source", "detail") or {}
-    activation = _at(detail, "activation")
-    send = activation or _at(detail, "execution")
-    person = _at(activation, "receiver") or _at(_at(detail, "execution"), "recipient")
-    if _at(person, "type") == "contact":
-        person = _at(person, "value")
-    by_value = _at(person, "type") if _at(person, "type") in ("id", "unicity", "hash") else None
-    subtype = (
-        _at(detail, "link", "type")
-        or _at(detail, "bounce", "analysis", "verdict")
-        or _at(detail, "cancellation", "type")
-    )
-    kinds = {"cancellation": "cancellation", "bounce": "bounce", "link": "hit"}
-    kinds |= {"activation": "activation", "execution": "execution"}
-    kind = payload.get("type") or next((kinds[key] for key in kinds if _at(detail, key)), None)
-    timestamp = payload.get("timestamp")
-    activated_at = _at(activation, "stamp", "time")
-    source_id = _text(_at(send, "id"))
-    found: dict[str, Any] = {
-        "event_id": _text(payload.get("id")),
-        "timestamp": timestamp if _fits(timestamp) else None,
-        "activation_timestamp": activated_at if _fits(activated_at) else None,
-        "type": _text(kind),
-        "subtype": _text(subtype),
-        "channel": channel,
-        "contact_id": _text(_at(person, "value" if by_value == "id" else "id")),
-        "contact_unicity": _text(_at(person, "value" if by_value == "unicity" else "unicity")),
-        "contact_hash": _text(_at(person, "value" if by_value == "hash" else "hash")),
-    }
-    id_column = {"notification": "notification_id", "display": "display_content_id"}
-    found[id_column.get(channel or "", "action_id")] = source_id
-    return {name: value for name, value in found.items() if value is not None}
-
-
 def _only(result: duckdb.DuckDBPyConnection) -> Any:
     row = result.fetchone()
     return row[0] if row else None
-
-
-def _at(value: Any, *keys: str) -> Any:
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def _text(value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        return None
-    return str(value).encode("utf-8", "replace").decode("utf-8")
-
-
-def _fits(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63

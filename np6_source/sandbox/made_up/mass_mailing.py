@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..account import COLUMNS, Account, StoredAccount
+from ..account import Account, StoredAccount
 from ..clock import HOUR, TMoment
+from ..event_row import COLUMNS
 from ..query import EventQuery, literal
 from .agents import AGENTS
 from .chance import base_36, digest, uuid_of

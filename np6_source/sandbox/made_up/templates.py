@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from ..account import COLUMNS
+from ..event_row import COLUMNS
 from ..query import literal
 
 LINKS = (
