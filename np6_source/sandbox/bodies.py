@@ -132,3 +132,20 @@ def bomb(megabytes: float) -> Iterator[TPiece]:
         if packed := compressor.compress(blank):
             yield packed
     yield compressor.compress(b"]") + compressor.flush()
+
+
+def plain_body(
+    batches: Iterable[pa.Array], struck: Mapping[str, Fault], now: int, default_type: str | None
+) -> Iterator[TPiece]:
+    """The uncompressed body of a response, spoiled as the faults say."""
+    if not struck.keys().isdisjoint(EDITING):
+        batches = edited(batches, struck, now, default_type)
+    if "cut_event" in struck:
+        return cut_after(batches, int(struck["cut_event"].number), inside=True)
+    if "cut_comma" in struck:
+        return cut_after(batches, int(struck["cut_comma"].number), inside=False)
+    pieces = json_array(batches)
+    for kind in ("cut_byte", "abort_body"):
+        if kind in struck:
+            return cut_at(pieces, int(struck[kind].number))
+    return pieces

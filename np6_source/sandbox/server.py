@@ -150,7 +150,7 @@ class Sandbox:
     def variants(self, variants: Variants) -> None:
         self._variants = variants
         if self._application is not None:
-            self._application.variants = variants
+            self._application.responder.variants = variants
 
     def statistics(self) -> dict[str, Any]:
         """What ``GET /sandbox/statistics`` gives.
@@ -175,6 +175,7 @@ class Sandbox:
             ValueError: An endpoint cannot be served.
         """
         from .application import Application
+        from .responder import Responder
 
         if self._thread is not None:
             raise RuntimeError("The sandbox is running already")
@@ -184,12 +185,14 @@ class Sandbox:
             endpoints=self._endpoints,
             dimensions=self._dimensions,
             rules=self.faults,
-            clock=self._clock,
-            meter=RequestMeter(self._limit) if self._limit else None,
             latency=self._latency,
-            gzip=self._gzip,
-            variants=self._variants,
-            requests=self.requests,
+            responder=Responder(
+                clock=self._clock,
+                meter=RequestMeter(self._limit) if self._limit else None,
+                gzip=self._gzip,
+                variants=self._variants,
+                requests=self.requests,
+            ),
         )
         listening = threading.Event()
         failures: list[BaseException] = []
@@ -259,7 +262,7 @@ class Sandbox:
             site = web.TCPSite(runner, self._host, self._port)
             await site.start()
             self._port = runner.addresses[0][1]
-            application.port = self._port
+            application.responder.port = self._port
             listening.set()
             await self._stopping.wait()
         finally:
