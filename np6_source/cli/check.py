@@ -14,17 +14,12 @@ from dlt.extract import DltSource
 from ..endpoints import ID_ARGUMENTS
 from ..extract.selection import selected_operations, session_of
 from ..settings import at_least_one
-from .checks.api import (
-    Budget,
-    answers,
-    check_api,
-    check_resources,
-    clock_difference_s,
-    rate_limit_of,
-)
+from .budget import Budget
+from .checks.api import answers, check_api, clock_difference_s, rate_limit_of
 from .checks.configured import check_configuration, check_key, check_versions
 from .checks.findings import Finding, Report, ResourceCheck, Step, skipped
 from .checks.pending import check_packages, check_privacy, check_progress
+from .checks.resources import check_resources
 from .checks.writable import check_destination, finding_of
 from .configuration import check_values
 from .document import print_document

@@ -32,8 +32,9 @@ from ..volume.estimate import (
 from ..volume.history import found_back_to
 from ..volume.sample import SENDS, Sample, SampledEvent, sampled_event
 from ..windows import DAY, SECOND, Window, iso
-from .checks.api import Budget, Response, ids_of
+from .budget import Budget, Response
 from .checks.findings import Finding
+from .checks.resources import ids_of
 from .configuration import check_names
 from .document import Problem, print_document
 from .options import (

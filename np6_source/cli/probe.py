@@ -36,7 +36,7 @@ from ..errors import (
 from ..extract.selection import session_of
 from ..settings import TTimestampFormat, at_least_one, long_span_ms
 from ..windows import SECOND
-from .checks.api import Budget
+from .budget import Budget
 from .configuration import check_names
 from .document import Problem, installed_version, print_document
 from .options import (

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from np6_source.__main__ import main
-from np6_source.cli.checks.api import READ_AT_MOST, elements_of
+from np6_source.cli.budget import READ_AT_MOST, elements_of
 from np6_source.cli.checks.pending import compare
 from np6_source.extract.progress import Progress
 from np6_source.sandbox import Fault, Sandbox
