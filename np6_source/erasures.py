@@ -17,7 +17,6 @@ import dlt
 from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.common.exceptions import MissingDependencyException
 from dlt.common.schema import Schema
-from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
@@ -25,22 +24,8 @@ from . import maskings
 from .errors import AlreadyRunning, SettingError
 from .events.digests import DigestKey
 from .events.suppression import NOBODY, Suppression, suppression
+from .own_tables import ERASURES
 from .windows import to_ms
-
-TABLE = "_np6_erasures"
-
-COLUMNS = {
-    "erasure_id": "VARCHAR(32)",
-    "kind": "VARCHAR(16)",
-    "digest": "VARCHAR(32)",
-    "before": "TIMESTAMP WITH TIME ZONE",
-    "erased_at": "TIMESTAMP WITH TIME ZONE",
-    "key_id": "VARCHAR(8)",
-    "row_counts": "VARCHAR",
-    "rewritten_at": "TIMESTAMP WITH TIME ZONE",
-}
-"""The table's columns with their types in SQL. ``before``: events published before it count, NULL:
-all. ``rewritten_at``: when the values were gone from the database's files too."""
 
 
 class ExtractedBefore(AlreadyRunning):
@@ -81,22 +66,6 @@ class Erasure:
     is_rewritten: bool
 
 
-def qualified(client: SqlClientBase[Any], schema: Schema) -> str:
-    """The table's name in SQL."""
-    return client.make_qualified_table_name(schema.naming.normalize_tables_path(TABLE))
-
-
-def column(name: str, client: SqlClientBase[Any], schema: Schema) -> str:
-    """A column's name in SQL."""
-    return client.escape_column_name(schema.naming.normalize_path(name))
-
-
-def created(client: SqlClientBase[Any], schema: Schema) -> str:
-    """The statement that makes the table where it is not there."""
-    columns = ", ".join(f"{column(name, client, schema)} {kind}" for name, kind in COLUMNS.items())
-    return f"CREATE TABLE IF NOT EXISTS {qualified(client, schema)} ({columns})"
-
-
 def listed(client: SqlClientBase[Any], schema: Schema) -> tuple[Erasure, ...]:
     """The rows of the table; none where it is not there.
 
@@ -105,15 +74,13 @@ def listed(client: SqlClientBase[Any], schema: Schema) -> tuple[Erasure, ...]:
         schema: The source's schema.
     """
     names = ", ".join(
-        column(name, client, schema) for name in COLUMNS if name not in ("row_counts",)
+        ERASURES.column(name, client, schema) for name in ERASURES.columns if name != "row_counts"
     )
-    try:
-        rows = client.execute_sql(f"SELECT {names} FROM {qualified(client, schema)}") or []
-    except DatabaseUndefinedRelation:
-        return ()
     return tuple(
         Erasure(erasure_id, kind, digest, before, erased_at, key_id, rewritten_at is not None)
-        for erasure_id, kind, digest, before, erased_at, key_id, rewritten_at in rows
+        for erasure_id, kind, digest, before, erased_at, key_id, rewritten_at in ERASURES.rows(
+            client, schema, names
+        )
     )
 
 

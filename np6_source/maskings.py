@@ -11,22 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from dlt.common.schema import Schema
-from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.sql_client import SqlClientBase
 
-TABLE = "_np6_maskings"
-
-COLUMNS = {
-    "masking_id": "VARCHAR(32)",
-    "policy_before": "VARCHAR",
-    "policy": "VARCHAR",
-    "masked_at": "TIMESTAMP WITH TIME ZONE",
-    "row_counts": "VARCHAR",
-    "rewritten_at": "TIMESTAMP WITH TIME ZONE",
-}
-"""The table's columns with their types in SQL. The policies are as ``load_windows.policy``, empty
-where everything was kept. ``rewritten_at``: when the former values were gone from the database's
-files too."""
+from .own_tables import MASKINGS
 
 
 @dataclass(frozen=True)
@@ -44,16 +31,6 @@ class Masking:
     masked_at: datetime
 
 
-def created(table: str) -> str:
-    """The statement that makes the table where it is not there.
-
-    Args:
-        table: Its name in SQL.
-    """
-    columns = ", ".join(f'"{name}" {kind}' for name, kind in COLUMNS.items())
-    return f"CREATE TABLE IF NOT EXISTS {table} ({columns})"
-
-
 def listed(client: SqlClientBase[Any], schema: Schema) -> tuple[Masking, ...]:
     """The rows of the table, the earliest first; none where it is not there.
 
@@ -61,12 +38,9 @@ def listed(client: SqlClientBase[Any], schema: Schema) -> tuple[Masking, ...]:
         client: A connection to the dataset, open.
         schema: The source's schema.
     """
-    table = client.make_qualified_table_name(schema.naming.normalize_tables_path(TABLE))
-    query = f'SELECT "policy_before", "policy", "masked_at" FROM {table} ORDER BY "masked_at"'
-    try:
-        return tuple(Masking(*row) for row in client.execute_sql(query) or ())
-    except DatabaseUndefinedRelation:
-        return ()
+    selected = '"policy_before", "policy", "masked_at"'
+    found = MASKINGS.rows(client, schema, selected, order='"masked_at"')
+    return tuple(Masking(*row) for row in found)
 
 
 def present_policies(recorded: Iterable[str], maskings: Sequence[Masking]) -> frozenset[str]:

@@ -24,17 +24,15 @@ from .dataset_lock import TTurn, duckdb_file, in_database_or_file
 from .destinations import kind_of_destination
 from .errors import SettingError
 from .ledger import loaded_schema
+from .own_tables import REMOVALS
 from .persons.duckdb_file import rewrite
 from .persons.erasing import make_messages_anew
-from .row_counts import REMOVALS
 from .schema import EVENT_TABLES, REJECTED_EVENTS
 from .tables.naming import name_of
 from .views import forget_messages
 from .windows import to_datetime, to_ms
 
 logger = logging.getLogger(__name__)
-
-TABLE = REMOVALS
 
 OUT_OF_REACH: Mapping[str, str] = {
     "duckdb": "copies and backups of the DuckDB file",
@@ -126,17 +124,17 @@ def _remove(client: SqlClientBase[Any], schema: Schema, removal: Removal) -> Non
     has_transactions = supports or client.capabilities.supports_transactions
     transaction: Any = client.begin_transaction() if has_transactions else nullcontext()
     with transaction:
-        client.execute_sql(_created(client, schema))
+        client.execute_sql(REMOVALS.created(client, schema))
         for table, column in _dated():
             if table.name in removal.rows:
                 path = client.make_qualified_table_name(name_of(table, schema))
                 name = client.escape_column_name(schema.naming.normalize_path(column))
                 client.execute_sql(f"DELETE FROM {path} WHERE {name} < %s", before)
         columns = ", ".join(
-            _column(n, client, schema) for n in ("cutoff", "removed_at", "row_counts")
+            REMOVALS.column(n, client, schema) for n in ("cutoff", "removed_at", "row_counts")
         )
         client.execute_sql(
-            f"INSERT INTO {_path(client, schema)} ({columns}) VALUES (%s, %s, %s)",
+            f"INSERT INTO {REMOVALS.path(client, schema)} ({columns}) VALUES (%s, %s, %s)",
             *(before, datetime.now(timezone.utc), json.dumps(removal.rows, sort_keys=True)),
         )
 
@@ -144,17 +142,15 @@ def _remove(client: SqlClientBase[Any], schema: Schema, removal: Removal) -> Non
 def _finish(pipeline: dlt.Pipeline, schema: Schema, names: list[str]) -> None:
     """Has the old values leave the files too, as far as the destination lets it; last of all."""
     with _sql(pipeline, *names) as client:
-        rewritten = _column("rewritten_at", client, schema)
-        path = client.make_qualified_table_name_path(
-            schema.naming.normalize_tables_path(TABLE), quote=True
-        )
+        rewritten = REMOVALS.column("rewritten_at", client, schema)
+        path = REMOVALS.path_in_copy(client, schema)
         done = f"SET {rewritten} = %s WHERE {rewritten} IS NULL"
         now = datetime.now(timezone.utc)
         if duckdb_file(pipeline) is None:
-            client.execute_sql(f"UPDATE {_path(client, schema)} {done}", now)
+            client.execute_sql(f"UPDATE {REMOVALS.path(client, schema)} {done}", now)
             return
     moment = f"TIMESTAMPTZ '{now.isoformat()}'"
-    rewrite(pipeline, [f"UPDATE {{}}.{'.'.join(path[-2:])} {done.replace('%s', moment)}"])
+    rewrite(pipeline, [f"UPDATE {{}}.{path} {done.replace('%s', moment)}"])
 
 
 def out_of_reach(pipeline: dlt.Pipeline) -> str:
@@ -169,32 +165,13 @@ def _dated() -> list[tuple[Any, str]]:
 
 def _last(client: SqlClientBase[Any], schema: Schema) -> tuple[int | None, bool]:
     """The latest cutoff that was applied, and whether all are gone from the files."""
-    cutoff, rewritten = (_column(name, client, schema) for name in ("cutoff", "rewritten_at"))
-    query = f"SELECT max({cutoff}), count(*) - count({rewritten}) FROM {_path(client, schema)}"
-    try:
-        ((latest, waiting),) = client.execute_sql(query) or []
-    except DatabaseUndefinedRelation:
-        return None, True
-    return (None if latest is None else to_ms(latest)), not waiting
-
-
-def _created(client: SqlClientBase[Any], schema: Schema) -> str:
-    kinds = {
-        "cutoff": "TIMESTAMP WITH TIME ZONE",
-        "removed_at": "TIMESTAMP WITH TIME ZONE",
-        "row_counts": "VARCHAR(2000)",
-        "rewritten_at": "TIMESTAMP WITH TIME ZONE",
-    }
-    columns = ", ".join(f"{_column(name, client, schema)} {kind}" for name, kind in kinds.items())
-    return f"CREATE TABLE IF NOT EXISTS {_path(client, schema)} ({columns})"
-
-
-def _path(client: SqlClientBase[Any], schema: Schema) -> str:
-    return client.make_qualified_table_name(schema.naming.normalize_tables_path(TABLE))
-
-
-def _column(name: str, client: SqlClientBase[Any], schema: Schema) -> str:
-    return client.escape_column_name(schema.naming.normalize_path(name))
+    cutoff, rewritten = (
+        REMOVALS.column(name, client, schema) for name in ("cutoff", "rewritten_at")
+    )
+    selected = f"max({cutoff}), count(*) - count({rewritten})"
+    for latest, waiting in REMOVALS.rows(client, schema, selected):
+        return (None if latest is None else to_ms(latest)), not waiting
+    return None, True
 
 
 def _sql(pipeline: dlt.Pipeline, *names: str) -> Any:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlt.common.schema import Schema
-from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.sql_client import SqlClientBase
 
+from .own_tables import REMOVALS
 from .schema import (
     CAMPAIGNS,
     EVENT_TABLES,
@@ -32,9 +32,6 @@ from .tables.naming import filled, name_of
 from .windows import DAY, Window, iso, to_datetime, to_ms
 
 logger = logging.getLogger(__name__)
-
-REMOVALS = "_np6_removals"
-"""The table that says what was removed by age, see ``removals``."""
 
 ROW_COUNTS = "row_counts"
 """Key of the source's state: when the tables were examined last, and what was missing then."""
@@ -247,13 +244,10 @@ def _is_there(table: Table, schema: Schema) -> bool:
 
 def removed_before(client: SqlClientBase[Any], schema: Schema) -> int:
     """Up to when rows were removed by age, milliseconds since the epoch; 0: none were."""
-    table = client.make_qualified_table_name(schema.naming.normalize_tables_path(REMOVALS))
-    try:
-        query = f"SELECT MAX({_quoted(client, schema, 'cutoff')}) FROM {table}"
-        ((cutoff,),) = client.execute_sql(query) or []
-    except DatabaseUndefinedRelation:
-        return 0
-    return to_ms(cutoff) if cutoff is not None else 0
+    selected = f"MAX({REMOVALS.column('cutoff', client, schema)})"
+    for (cutoff,) in REMOVALS.rows(client, schema, selected):
+        return to_ms(cutoff) if cutoff is not None else 0
+    return 0
 
 
 def _row_counts(

@@ -35,7 +35,7 @@ MAY_KNOW_DLT = {
         "known_starts",
     ),
     *("destinations", "reloading", "robots", "runs", "upgrading", "erasures", "persons"),
-    *("maskings", "masking", "moved_events", "removals"),
+    *("maskings", "masking", "moved_events", "own_tables", "removals"),
     "indexes",
 }
 """Folders and modules that may import dlt."""
@@ -53,11 +53,11 @@ FOLDERS: dict[str, set[str]] = {
     },
     "masking": {
         *(*FACTS, "dlt_internals", "events", "extract", "ledger", "maskings", "persons"),
-        *("reloading", "views"),
+        *("own_tables", "reloading", "views"),
     },
     "persons": {
         *(*FACTS, "dlt_internals", "dataset_lock", "erasures", "events", "extract", "ledger"),
-        *("maskings", "reloading", "views"),
+        *("maskings", "own_tables", "reloading", "views"),
     },
     "views": {*FACTS, "deduplication"},
     "volume": {"windows"},

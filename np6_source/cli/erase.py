@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import dlt
 
-from ..dataset_lock import duckdb_file, in_database_or_file
+from ..dataset_lock import in_database_or_file
 from ..errors import SettingError
 from ..events.privacy import Privacy
 from ..loading import abandon, only_one
@@ -28,12 +28,18 @@ from ..persons.finding import find
 from .asking import add_asking_options, with_ids
 from .configuration import check_names, configured_privacy
 from .destination import open_pipeline
-from .document import Problem, print_document
+from .document import print_document
 from .for_analysts import for_analysts
-from .forgetting import add_forgetting_options, forget_files, published_again
+from .forgetting import (
+    NOTHING_LEFT,
+    Remainder,
+    add_forgetting_options,
+    forget_files,
+    published_again,
+)
 from .gaps import coverage_of
 from .options import add_output_options, add_pipeline_options, configure_logging, ids_of
-from .outcome import DONE, FAILED, FOUND, Output
+from .outcome import DONE, FOUND, Output
 
 EPILOG = (
     f"Exit status {DONE}: nothing of the contact is in the tables. 1: it could not be done. 2: an"
@@ -112,7 +118,8 @@ def run(options: argparse.Namespace) -> int:
         published = published_again(pipeline, analysts.publish)
     copies = known_copies(pipeline, published)
     is_rewritten = is_rewritten or options.rewrite
-    return _say(pipeline, options, erasing, erasure_id, is_rewritten, still, copies)
+    remainder = Remainder(still, copies, left(pipeline, is_rewritten))
+    return _say(pipeline, options, erasing, erasure_id, is_rewritten, remainder)
 
 
 def _plan(
@@ -145,32 +152,22 @@ def _say(
     erasing: Erasing,
     erasure_id: str | None = None,
     is_rewritten: bool = False,
-    still: Sequence[str] = (),
-    copies: Sequence[str] = (),
+    remainder: Remainder = NOTHING_LEFT,
 ) -> int:
     """Says what was or would be changed; returns the exit status."""
-    out_of_reach = left(pipeline, is_rewritten) if erasure_id else ()
     if erasure_id is None:
         status = DONE if erasing.is_nothing else FOUND
-    elif still:
-        status = FAILED
     else:
-        # A DuckDB file that was written anew has nothing of hers any more.
-        status = FOUND if copies or duckdb_file(pipeline) is None else DONE
+        status = remainder.exit_status(pipeline)
     if options.json:
         result = {
             "erasure_id": erasure_id,
             "contacts": sorted(erasing.person.ids),
             "rows": dict(erasing.counts),
             "rewritten": is_rewritten,
-            "found_afterwards": list(still),
-            "copies": list(copies),
-            "out_of_reach": list(out_of_reach),
+            **remainder.as_json(),
         }
-        problems = [Problem("error", "found_afterwards", name) for name in still]
-        problems += [Problem("warning", "copies", what) for what in copies]
-        problems += [Problem("warning", "out_of_reach", what) for what in out_of_reach]
-        print_document("erase", status, pipeline, result, problems)
+        print_document("erase", status, pipeline, result, remainder.problems())
         return status
     console = Output(quiet=options.quiet)
     for span in erasing.spans:
@@ -189,10 +186,6 @@ def _say(
         f"Erasure {erasure_id}: what is loaded from now on has nothing of this contact."
         f" End it with --lift {erasure_id}."
     )
-    for name in still:
-        console.print(f"Still found: {name}")
-    for what in copies:
-        console.print(f"The contact may still be in {what}")
-    for what in out_of_reach:
-        console.print(f"Out of reach: {what}")
+    for line in remainder.lines("Still found:", "The contact may still be in"):
+        console.print(line)
     return status

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import dlt
 
+from ..dataset_lock import duckdb_file
 from ..dlt_internals.packages import forget_package
 from ..dlt_internals.pipelines import forget_trace
 from ..extract.spool import spool_folder
 from ..persons.copies import SPOOL
 from ..views.publishing import publish
+from .document import Problem
 from .for_analysts import SECTION
+from .outcome import DONE, FAILED, FOUND
 
 
 def add_forgetting_options(group: argparse._ArgumentGroup) -> None:
@@ -51,3 +56,57 @@ def published_again(pipeline: dlt.Pipeline, target: Path | None) -> Path | None:
     if target is not None:
         publish(pipeline, target)
     return target
+
+
+@dataclass(frozen=True)
+class Remainder:
+    """Where values that went may still be.
+
+    Attributes:
+        found_afterwards: Columns of the tables in which they still are.
+        copies: Copies of the dataset that were made earlier.
+        out_of_reach: What the destination keeps by itself, in words.
+    """
+
+    found_afterwards: Sequence[str] = ()
+    copies: Sequence[str] = ()
+    out_of_reach: Sequence[str] = ()
+
+    def exit_status(self, pipeline: dlt.Pipeline) -> int:
+        """The exit status of a command after which this is left."""
+        if self.found_afterwards:
+            return FAILED
+        # A DuckDB file that was written anew has nothing of them any more.
+        return FOUND if self.copies or duckdb_file(pipeline) is None else DONE
+
+    def as_json(self) -> dict[str, list[str]]:
+        """Its keys in the result of a command."""
+        return {
+            "found_afterwards": list(self.found_afterwards),
+            "copies": list(self.copies),
+            "out_of_reach": list(self.out_of_reach),
+        }
+
+    def problems(self) -> list[Problem]:
+        """What a command has to object to."""
+        return [
+            Problem("error" if rule == "found_afterwards" else "warning", rule, what)
+            for rule, found in self.as_json().items()
+            for what in found
+        ]
+
+    def lines(self, found: str, copy: str) -> list[str]:
+        """Lines for people.
+
+        Args:
+            found: What to say before a column in which they still are.
+            copy: What to say before a copy.
+        """
+        return [
+            *(f"{found} {name}" for name in self.found_afterwards),
+            *(f"{copy} {what}" for what in self.copies),
+            *(f"Out of reach: {what}" for what in self.out_of_reach),
+        ]
+
+
+NOTHING_LEFT = Remainder()

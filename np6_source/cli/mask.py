@@ -30,9 +30,15 @@ from ..persons.duckdb_file import rewrite
 from ..persons.erasing import finish, left, vacuum
 from .configuration import check_names, configured_ids, configured_privacy
 from .destination import open_pipeline
-from .document import Problem, print_document
+from .document import print_document
 from .for_analysts import for_analysts
-from .forgetting import add_forgetting_options, forget_files, published_again
+from .forgetting import (
+    NOTHING_LEFT,
+    Remainder,
+    add_forgetting_options,
+    forget_files,
+    published_again,
+)
 from .gaps import coverage_of
 from .options import (
     add_id_options,
@@ -41,7 +47,7 @@ from .options import (
     configure_logging,
     given_ids,
 )
-from .outcome import DONE, FAILED, FOUND, Output
+from .outcome import DONE, FOUND, Output
 
 KINDS = ("target_unicities", "target_hashes")
 """The kinds of ids of which the ledger has digests, where it has no key."""
@@ -110,7 +116,8 @@ def run(options: argparse.Namespace) -> int:
         published = published_again(pipeline, analysts.publish)
     copies = known_copies(pipeline, published)
     is_rewritten = options.rewrite or duckdb_file(pipeline) is not None
-    return _say(pipeline, options, masking, (*left(pipeline, is_rewritten),), copies, still)
+    remainder = Remainder(still, copies, left(pipeline, is_rewritten))
+    return _say(pipeline, options, masking, remainder)
 
 
 def _mask(pipeline: dlt.Pipeline, after: Privacy, given: Sequence[str]) -> Masking:
@@ -150,19 +157,12 @@ def _say(
     pipeline: dlt.Pipeline,
     options: argparse.Namespace,
     masking: Masking,
-    out_of_reach: Sequence[str] = (),
-    copies: Sequence[str] = (),
-    still: Sequence[str] = (),
+    remainder: Remainder = NOTHING_LEFT,
 ) -> int:
     """Says what was or would be changed; returns the exit status."""
     is_done = bool(options.yes)
-    if still:
-        status = FAILED
-    elif not is_done:
-        status = DONE if masking.is_nothing else FOUND
-    else:
-        # A DuckDB file that was written anew has nothing of it any more.
-        status = FOUND if copies or duckdb_file(pipeline) is None else DONE
+    to_do = DONE if masking.is_nothing else FOUND
+    status = remainder.exit_status(pipeline) if is_done else to_do
     if options.json:
         result = {
             "masked": is_done,
@@ -172,24 +172,15 @@ def _say(
             "values": dict(masking.counts),
             "ids_renamed": masking.labels.renamed,
             "ids_forgotten": masking.labels.forgotten,
-            "found_afterwards": list(still),
-            "copies": list(copies),
-            "out_of_reach": list(out_of_reach),
+            **remainder.as_json(),
         }
-        problems = [Problem("error", "found_afterwards", name) for name in still]
-        problems += [Problem("warning", "copies", what) for what in copies]
-        problems += [Problem("warning", "out_of_reach", what) for what in out_of_reach]
-        print_document("mask", status, pipeline, result, problems)
+        print_document("mask", status, pipeline, result, remainder.problems())
         return status
     console = Output(quiet=options.quiet)
     for line in _lines(masking, is_done):
         console.print(line)
-    for name in still:
-        console.print(f"Not masked: {name}")
-    for what in copies:
-        console.print(f"Values as before are in {what}")
-    for what in out_of_reach:
-        console.print(f"Out of reach: {what}")
+    for line in remainder.lines("Not masked:", "Values as before are in"):
+        console.print(line)
     return status
 
 

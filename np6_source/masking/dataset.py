@@ -16,7 +16,7 @@ from ..errors import SettingError
 from ..events.digests import DIGITS
 from ..events.privacy import DROP, HMAC, KEEP, TRUNCATE, Privacy
 from ..extract.policy import KEY_ADVICE
-from ..maskings import TABLE, created
+from ..own_tables import MASKINGS
 from ..persons.dataset import Dataset
 from ..persons.duckdb_file import TCopy
 from ..reloading import INTENT
@@ -213,10 +213,7 @@ def _values(data: Dataset) -> Iterator[str]:
 
 def _noted(data: Dataset, masking: Masking, is_rewritten: bool) -> Sequence[str]:
     """Statements that note what was done; names have two parts."""
-    path = data.client.make_qualified_table_name_path(
-        data.schema.naming.normalize_tables_path(TABLE), quote=True
-    )
-    table = ".".join(path[-2:])
+    table = MASKINGS.path_in_copy(data.client, data.schema)
     now = datetime.now(timezone.utc).isoformat()
     texts = (
         uuid.uuid4().hex,
@@ -229,6 +226,6 @@ def _noted(data: Dataset, masking: Masking, is_rewritten: bool) -> Sequence[str]
     rewritten = f"'{now}'" if is_rewritten else "NULL"
     columns = '"masking_id", "policy_before", "policy", "masked_at", "row_counts", "rewritten_at"'
     return [
-        created(table),
+        MASKINGS.created(data.client, data.schema, table),
         f"INSERT INTO {table} ({columns}) VALUES ({values}, {rewritten})",
     ]

@@ -23,9 +23,9 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from ..dataset_lock import TTurn, duckdb_file, in_database_or_file
 from ..destinations import kind_of_destination
 from ..dlt_internals.pipelines import changed_state
-from ..erasures import TABLE, column, created, listed, qualified
+from ..erasures import listed
 from ..events.suppression import personal_columns
-from ..maskings import TABLE as MASKINGS
+from ..own_tables import ERASURES, MASKINGS
 from ..schema import (
     EVENT_TABLES,
     EVENTS,
@@ -228,9 +228,9 @@ def _list(data: Dataset, erasing: Erasing, erasure_id: str) -> None:
     latest = [span.last_at for span in erasing.spans]
     # An event may be dated ahead of the clock.
     before = max([now, *(moment + timedelta(milliseconds=1) for moment in latest)])
-    data.execute(created(client, schema))
+    data.execute(ERASURES.created(client, schema))
     names = ("erasure_id", "kind", "digest", "before", "erased_at", "key_id", "row_counts")
-    columns = ", ".join(column(name, client, schema) for name in names)
+    columns = ", ".join(ERASURES.column(name, client, schema) for name in names)
     counts = json.dumps(erasing.counts, sort_keys=True)
     rows: list[tuple[str, str, datetime | None]] = [
         ("contact", digest, None) for digest in sorted(person.contacts)
@@ -238,7 +238,7 @@ def _list(data: Dataset, erasing: Erasing, erasure_id: str) -> None:
     rows += [("address", digest, before) for digest in sorted(person.addresses)]
     for kind, digest, until in rows:
         data.execute(
-            f"INSERT INTO {qualified(client, schema)} ({columns})"
+            f"INSERT INTO {ERASURES.path(client, schema)} ({columns})"
             f" VALUES ({', '.join(['%s'] * len(names))})",
             *(erasure_id, kind, digest, until, now, data.key.id, counts),
         )
@@ -252,9 +252,9 @@ def lift(data: Dataset, erasure_id: str) -> int:
     """
     there = [one for one in listed(data.client, data.schema) if one.erasure_id == erasure_id]
     if there:
-        name = column("erasure_id", data.client, data.schema)
+        name = ERASURES.column("erasure_id", data.client, data.schema)
         data.execute(
-            f"DELETE FROM {qualified(data.client, data.schema)} WHERE {name} = %s", erasure_id
+            f"DELETE FROM {ERASURES.path(data.client, data.schema)} WHERE {name} = %s", erasure_id
         )
     return len(there)
 
@@ -281,17 +281,12 @@ def finish(pipeline: dlt.Pipeline, turn: TTurn = in_database_or_file) -> bool:
             waiting = [one for one in listed(client, schema) if not one.is_rewritten]
             if not waiting:
                 return False
-            path = client.make_qualified_table_name_path(
-                schema.naming.normalize_tables_path(TABLE), quote=True
-            )
+            path = ERASURES.path_in_copy(client, schema)
         logger.info("The DuckDB file is written anew, for what was erased.")
         make_messages_anew(pipeline)
         rewrite(
             pipeline,
-            [
-                f"UPDATE {{}}.{'.'.join(path[-2:])} SET rewritten_at = now()"
-                " WHERE rewritten_at IS NULL"
-            ],
+            [f"UPDATE {{}}.{path} SET rewritten_at = now() WHERE rewritten_at IS NULL"],
         )
     return True
 
@@ -312,9 +307,10 @@ def vacuum(data: Dataset, is_full: bool) -> None:
     if is_full:
         data.execute(f"VACUUM FULL {data.name(data.schema.state_table_name)}")
         when = data.column("rewritten_at")
-        for name in (TABLE, MASKINGS):
+        for own in (ERASURES, MASKINGS):
+            name = data.name(own.name)
             with suppress(DatabaseUndefinedRelation):  # Nobody was erased, or nothing masked.
-                data.execute(f"UPDATE {data.name(name)} SET {when} = now() WHERE {when} IS NULL")
+                data.execute(f"UPDATE {name} SET {when} = now() WHERE {when} IS NULL")
 
 
 def left(pipeline: dlt.Pipeline, is_rewritten: bool) -> tuple[str, ...]:
