@@ -17,11 +17,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec
 
 import dlt
 
@@ -30,6 +30,8 @@ from ..extract.account import ACCOUNT
 DEFAULT_DESTINATION = "duckdb"
 
 TSeverity = Literal["error", "warning"]
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -75,24 +77,6 @@ def account_in_state(pipeline: dlt.Pipeline) -> str | None:
     return None
 
 
-def print_document(
-    command: str,
-    exit_status: int,
-    pipeline: dlt.Pipeline | argparse.Namespace | None = None,
-    result: Mapping[str, Any] | None = None,
-    problems: Iterable[Problem] = (),
-    requests: int = 0,
-    byte_count: int = 0,
-    account: str | None = None,
-) -> None:
-    """Prints the object to standard output; for the arguments see ``document_of``."""
-    document = document_of(
-        command, exit_status, pipeline, result, problems, requests, byte_count, account
-    )
-    json.dump(document, sys.stdout, indent=2)
-    sys.stdout.write("\n")
-
-
 def document_of(
     command: str,
     exit_status: int,
@@ -130,6 +114,20 @@ def document_of(
         "problems": [asdict(problem) for problem in problems],
         "result": result,
     }
+
+
+def _printed(make: Callable[P, dict[str, Any]]) -> Callable[P, None]:
+    """A function that prints what another returns, and takes the same arguments."""
+
+    def print_it(*arguments: P.args, **named: P.kwargs) -> None:
+        json.dump(make(*arguments, **named), sys.stdout, indent=2)
+        sys.stdout.write("\n")
+
+    return print_it
+
+
+print_document = _printed(document_of)
+"""Prints the object to standard output; for the arguments see ``document_of``."""
 
 
 def _where(
