@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from dlt.common.configuration.container import Container
@@ -27,6 +28,7 @@ from tests import support
 from tests.support import (
     ANY_DIFFERENCE,
     CommandLine,
+    PostgresDataset,
     RawServer,
     Warehouse,
     http_answer,
@@ -99,6 +101,18 @@ def postgres_socket() -> Iterator[str]:
             yield server.get_uri().partition("?host=")[2]
         finally:
             server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_socket: str) -> str:
+    """The address of its database."""
+    return f"postgresql://postgres:none@{quote(postgres_socket, safe='')}/postgres"
+
+
+@pytest.fixture
+def postgres_dataset(postgres_url: str, tmp_path: Path) -> Callable[[str], PostgresDataset]:
+    """Names datasets of the test in PostgreSQL; each name is used by one test."""
+    return lambda name: PostgresDataset(postgres_url, name, tmp_path / "pipelines")
 
 
 @pytest.fixture

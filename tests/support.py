@@ -237,6 +237,49 @@ def http_answer(
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
+@dataclass(frozen=True)
+class PostgresDataset:
+    """A dataset of a test in PostgreSQL, and how the program is told of it.
+
+    Attributes:
+        url: The database's.
+        name: Of the dataset and of its pipeline.
+        folder: Folder for the pipeline's files.
+    """
+
+    url: str
+    name: str
+    folder: Path
+
+    @property
+    def pipeline(self) -> dlt.Pipeline:
+        """A new pipeline object, as a new process would have it."""
+        return dlt.pipeline(
+            self.name,
+            destination=dlt.destinations.postgres(self.url),
+            dataset_name=self.name,
+            pipelines_dir=str(self.folder),
+        )
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query; tables without a schema are the dataset's."""
+        with self.pipeline.sql_client() as client:
+            return [tuple(row) for row in client.execute_sql(sql) or ()]
+
+    @property
+    def options(self) -> list[str]:
+        """The options that name it."""
+        return [
+            *("--pipeline", self.name, "--dataset", self.name, "--destination", "postgres"),
+            *("--pipelines-dir", str(self.folder)),
+        ]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variable that has its address."""
+        return {"DESTINATION__POSTGRES__CREDENTIALS": self.url}
+
+
 class CommandLine:
     """Runs the project's scripts in a folder of their own, against a sandbox."""
 

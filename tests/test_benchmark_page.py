@@ -20,29 +20,28 @@ def benchmark_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
 
 
-def test_the_page_is_made_from_the_kept_results(tmp_path: Path) -> None:
-    page = tmp_path / "speed.md"
+def made_anew(folder: Path, script: str, results: str) -> str:
+    """The page after a benchmark has written what was kept of it; seen to be as it was."""
+    page = folder / "speed.md"
     printed = (ROOT / "docs" / "speed.md").read_text("utf-8")
     page.write_text(printed, "utf-8")
-    command = [sys.executable, str(BENCHMARKS / "throughput.py")]
-    command += ["--json", str(BENCHMARKS / "results.json"), "--page", str(page)]
-    subprocess.run(command, check=True, cwd=tmp_path)
+    command = [sys.executable, str(BENCHMARKS / script)]
+    command += ["--json", str(BENCHMARKS / results), "--page", str(page)]
+    subprocess.run(command, check=True, cwd=folder)
     assert page.read_text("utf-8") == printed
+    return printed
+
+
+def test_the_page_is_made_from_the_kept_results(tmp_path: Path) -> None:
+    printed = made_anew(tmp_path, "throughput.py", "results.json")
     assert "| **np6_source** |" in printed
     assert "times as fast as ingestr_1" in printed
 
 
 def test_growth_is_made_from_the_kept_results_with_its_picture(tmp_path: Path) -> None:
-    page = tmp_path / "speed.md"
-    printed = (ROOT / "docs" / "speed.md").read_text("utf-8")
-    page.write_text(printed, "utf-8")
-    command = [sys.executable, str(BENCHMARKS / "growth.py")]
-    command += ["--json", str(BENCHMARKS / "growth.json"), "--page", str(page)]
-    subprocess.run(command, check=True, cwd=tmp_path)
-    assert page.read_text("utf-8") == printed
+    assert "(growth.svg)" in made_anew(tmp_path, "growth.py", "growth.json")
     picture = (ROOT / "docs" / "growth.svg").read_text("utf-8")
     assert (tmp_path / "growth.svg").read_text("utf-8") == picture
-    assert "(growth.svg)" in printed
 
 
 @pytest.mark.usefixtures("benchmark_modules")

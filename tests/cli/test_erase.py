@@ -21,7 +21,7 @@ from np6_source.erasures import ErasedMeanwhile
 from np6_source.parts import Part, load_part
 from np6_source.recheck import plan_recheck, recheck
 from np6_source.windows import SECOND, Window
-from tests.support import Warehouse, at, event
+from tests.support import PostgresDataset, Warehouse, at, event
 
 KEY = {"SOURCES__NP6__PII_KEY": "a key of the company's, 32 bytes or more"}
 ALL = "actions_events"
@@ -563,41 +563,24 @@ class TestPostgres:
     def test_her_values_go_and_what_is_out_of_reach_is_said(
         self,
         command_line: Any,
-        postgres_socket: str,
-        tmp_path: Path,
+        postgres_dataset: Callable[[str], PostgresDataset],
         sandbox: Any,
         source_of: Any,
     ) -> None:
-        url = f"postgresql://postgres:x@{quote(postgres_socket, safe='')}/postgres"
-        pipelines = tmp_path / "pipelines"
-        secret = KEY["SOURCES__NP6__PII_KEY"]
-
-        def pipeline() -> dlt.Pipeline:
-            return dlt.pipeline(
-                "np6_erased",
-                destination=dlt.destinations.postgres(url),
-                dataset_name="np6_erased",
-                pipelines_dir=str(pipelines),
-            )
-
-        def query(sql: str) -> list[tuple[Any, ...]]:
-            with pipeline().sql_client() as client:
-                return [tuple(row) for row in client.execute_sql(sql) or ()]
+        dataset, secret = postgres_dataset("np6_erased"), KEY["SOURCES__NP6__PII_KEY"]
 
         def run(*options: str) -> Any:
             return command_line.run(
-                *("-m np6_source", "erase", "--pipeline", "np6_erased", "--dataset", "np6_erased"),
-                *("--destination", "postgres", "--pipelines-dir", str(pipelines), *options),
-                **KEY,
-                DESTINATION__POSTGRES__CREDENTIALS=url,
+                *("-m np6_source", "erase", *dataset.options, *options),
+                **(KEY | dataset.environment),
             )
 
         columns = "id, type, contact_id, contact_unicity, recipient, unmapped"
-        all_rows = f"SELECT {columns} FROM np6_erased.events ORDER BY id"
+        all_rows = f"SELECT {columns} FROM events ORDER BY id"
 
         def load_again(**options: Any) -> None:
             loading.load(
-                pipeline(),
+                dataset.pipeline,
                 lambda: source_of(sandbox, ALL, on_error="keep", pii_key=secret, **options),
                 materialize=True,
             )
@@ -611,20 +594,20 @@ class TestPostgres:
 
         assert ended.returncode == 3, ended.stderr
         assert "Out of reach: the tables' dead rows" in ended.stdout
-        erased = query(all_rows)
+        erased = dataset.query(all_rows)
         assert len(erased) == len(account())
         assert MARIE not in str(erased).lower()
         hers = {f"event-{n:05d}" for n in HERS}
         assert {row[2:] for row in erased if row[0] in hers} == {(None, None, None, None)}
         assert {row[2] for row in erased if row[0] not in hers} == {"P1"}
-        messages = query("SELECT contact_id, recipient FROM np6_erased.messages_table")
+        messages = dataset.query("SELECT contact_id, recipient FROM messages_table")
         assert {contact for contact, _ in messages} == {None, "P1"}
         assert MARIE not in str(messages)
         load_again(start="2024-03-01", end="2024-03-02")
-        assert query(all_rows) == erased
+        assert dataset.query(all_rows) == erased
         vacuumed = run("--contact", "M1", "--yes", "--rewrite")
         assert "dead rows" not in vacuumed.stdout
-        ((waiting,),) = query(
-            "SELECT count(*) FROM np6_erased._np6_erasures WHERE rewritten_at IS NULL"
+        ((waiting,),) = dataset.query(
+            "SELECT count(*) FROM _np6_erasures WHERE rewritten_at IS NULL"
         )
         assert waiting == 0

@@ -9,9 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import dlt
 import duckdb
 import pytest
 
@@ -20,7 +18,7 @@ from np6_source.erasures import MaskedMeanwhile
 from np6_source.events.digests import DigestKey
 from np6_source.extract.progress import PLACES
 from tests.cli.test_erase import beside
-from tests.support import Warehouse, at
+from tests.support import PostgresDataset, Warehouse, at
 from tests.test_clear_values import (
     ADDRESS,
     CLEAR,
@@ -312,33 +310,20 @@ def test_other_destinations_are_refused_with_the_reason(
 
 def test_postgresql_is_masked_in_one_transaction(
     command_line: Any,
-    postgres_socket: str,
-    tmp_path: Path,
+    postgres_dataset: Callable[[str], PostgresDataset],
     sandbox: Any,
     source_of: Any,
 ) -> None:
-    url = f"postgresql://postgres:x@{quote(postgres_socket, safe='')}/postgres"
+    to_mask, masked = postgres_dataset("np6_to_mask"), postgres_dataset("np6_masked")
 
-    def pipeline(name: str) -> dlt.Pipeline:
-        return dlt.pipeline(
-            name,
-            destination=dlt.destinations.postgres(url),
-            dataset_name=name,
-            pipelines_dir=str(tmp_path / "pipelines"),
-        )
-
-    def query(name: str, sql: str) -> list[tuple[Any, ...]]:
-        with pipeline(name).sql_client() as client:
-            return [tuple(row) for row in client.execute_sql(sql) or ()]
-
-    def load_into(name: str, **policy: Any) -> Any:
+    def load_into(dataset: PostgresDataset, **policy: Any) -> Any:
         return loading.load(
-            pipeline(name),
+            dataset.pipeline,
             lambda: source_of(sandbox, *RESOURCES, **SPAN, **IDS, **policy),
             materialize=True,
         )
 
-    def rows(name: str) -> str:
+    def rows(dataset: PostgresDataset) -> str:
         tables = {
             "events": "id, contact_id, contact_unicity, contact_hash, recipient, unmapped::text",
             "events__hits": "client_ip, user_agent, link_destination, link_label, link_type",
@@ -348,33 +333,30 @@ def test_postgresql_is_masked_in_one_transaction(
         }
         return str(
             [
-                sorted(query(name, f"SELECT {columns} FROM {name}.{table}"), key=str)
+                sorted(dataset.query(f"SELECT {columns} FROM {table}"), key=str)
                 for table, columns in tables.items()
             ]
         )
 
     def mask(*options: str) -> Any:
         return command_line.run(
-            *("-m np6_source", "mask", "--pipeline", "np6_to_mask", "--dataset", "np6_to_mask"),
-            *("--destination", "postgres", "--pipelines-dir", str(tmp_path / "pipelines")),
-            *options,
+            *("-m np6_source", "mask", *to_mask.options, *options),
             SOURCES__NP6__PII="pseudonyms",
-            DESTINATION__POSTGRES__CREDENTIALS=url,
-            **KEY,
+            **(KEY | to_mask.environment),
         )
 
-    load_into("np6_to_mask")
-    load_into("np6_masked", pii="pseudonyms", pii_key=SECRET)
+    load_into(to_mask)
+    load_into(masked, pii="pseudonyms", pii_key=SECRET)
 
     ended = mask("--yes")
 
     assert ended.returncode == 3, ended.stderr
     assert "Out of reach: the tables' dead rows" in ended.stdout
-    assert rows("np6_to_mask") == rows("np6_masked")
-    state = str(query("np6_to_mask", "SELECT state FROM np6_to_mask._dlt_pipeline_state"))
-    everything = rows("np6_to_mask") + state
+    assert rows(to_mask) == rows(masked)
+    state = str(to_mask.query("SELECT state FROM _dlt_pipeline_state"))
+    everything = rows(to_mask) + state
     assert places(iter([("tables", everything.encode())])) == set()
     sandbox.now = at("03-02T06:00")
-    report = load_into("np6_to_mask", pii="pseudonyms", pii_key=SECRET)
+    report = load_into(to_mask, pii="pseudonyms", pii_key=SECRET)
     assert report.failures == []
     assert mask("--yes", "--rewrite").returncode == 3

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import dlt
 import pytest
 
 from np6_source import SettingError, loading, np6_source
 from np6_source.settings import Retention
 from np6_source.windows import DAY, SECOND, iso, to_datetime
-from tests.support import Warehouse, event
+from tests.support import PostgresDataset, Warehouse, event
 
 ALL = "actions_events"
 NOW = int(time.time() * SECOND)
@@ -277,30 +274,20 @@ class TestCommands:
     def test_rows_are_removed_from_postgresql(
         self,
         command_line: Any,
-        postgres_socket: str,
-        tmp_path: Path,
+        postgres_dataset: Callable[[str], PostgresDataset],
         sandbox: Any,
         source_of: Any,
     ) -> None:
-        url = f"postgresql://postgres:x@{quote(postgres_socket, safe='')}/postgres"
-
-        def pipeline() -> dlt.Pipeline:
-            return dlt.pipeline(
-                "np6_retained",
-                destination=dlt.destinations.postgres(url),
-                dataset_name="np6_retained",
-                pipelines_dir=str(tmp_path / "pipelines"),
-            )
+        dataset = postgres_dataset("np6_retained")
 
         def there(table: str, column: str = "id") -> list[str]:
-            with pipeline().sql_client() as client:
-                query = f"SELECT {column} FROM np6_retained.{table} ORDER BY {column}"
-                return [row[0] for row in client.execute_sql(query) or ()]
+            query = f"SELECT {column} FROM {table} ORDER BY {column}"
+            return [value for (value,) in dataset.query(query)]
 
         def load_again(**options: Any) -> Any:
             given = {"start": moment(50), "on_error": "keep", **options}
             make = lambda: source_of(sandbox, ALL, **given)  # noqa: E731
-            return loading.load(pipeline(), make, materialize=True)
+            return loading.load(dataset.pipeline, make, materialize=True)
 
         load_again()
         assert there("events") == ids(*AGES)
@@ -311,11 +298,9 @@ class TestCommands:
         assert there("events") == ids(20, 5, 3)
         assert there("messages_table", "message_id") == sorted(f"stamp-{n}" for n in (20, 5, 3))
         assert load_again(retention="30 days").removed == {}
-        where = ("--pipeline", "np6_retained", "--dataset", "np6_retained")
         planned = command_line.run(
-            *("-m np6_source", "retain", *where, "--destination", "postgres", "--yes"),
-            *("--pipelines-dir", str(tmp_path / "pipelines"), "--retention", "10 days"),
-            DESTINATION__POSTGRES__CREDENTIALS=url,
+            *("-m np6_source", "retain", *dataset.options, "--yes", "--retention", "10 days"),
+            **dataset.environment,
         )
         assert planned.returncode == 0, planned.stderr
         assert "Out of reach: dead rows until VACUUM FULL" in planned.stdout

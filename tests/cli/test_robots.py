@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 from uuid import uuid4
 
 import dlt
@@ -21,7 +20,7 @@ from np6_source.robots import CLASSES, OPERATION
 from np6_source.sandbox import Sandbox
 from np6_source.sandbox.faults import Fault
 from np6_source.sandbox.variants import Variants
-from tests.support import Warehouse, at
+from tests.support import PostgresDataset, Warehouse, at
 from tests.views.accounts import END, MIDDLE, START, robots_of, small
 
 ACCOUNT = small(events=800)
@@ -105,17 +104,12 @@ def dataset(
     options = ["--pipeline", warehouse.name, "--pipelines-dir", str(warehouse.pipelines_dir)]
     pipeline = warehouse.pipeline
     if request.param == "postgres":
-        socket = quote(request.getfixturevalue("postgres_socket"), safe="")
-        url = f"postgresql://postgres:x@{socket}/postgres"
-        name = f"np6_robots_{uuid4().hex[:8]}"
-        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
-        options += ["--destination", "postgres", "--dataset", name]
-        pipeline = dlt.pipeline(
-            warehouse.name,
-            destination=dlt.destinations.postgres(url),
-            dataset_name=name,
-            pipelines_dir=str(warehouse.pipelines_dir),
+        made: PostgresDataset = request.getfixturevalue("postgres_dataset")(
+            f"np6_robots_{uuid4().hex[:8]}"
         )
+        for variable, value in made.environment.items():
+            monkeypatch.setenv(variable, value)
+        options, pipeline = made.options, made.pipeline
     else:
         options += ["--duckdb-file", str(warehouse.database)]
     monkeypatch.setenv("SOURCES__NP6__API_KEY", sandbox.key)

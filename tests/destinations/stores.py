@@ -7,6 +7,10 @@ order of their key.
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +27,7 @@ from np6_source import duck
 from np6_source.deduplication import latest
 from np6_source.lake import filesystem
 from np6_source.schema import Table
+from tests.support import ROOT
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 DATASET = "np6"
@@ -119,6 +124,34 @@ class Store(ABC):
             destination=self.destination,
             dataset_name=DATASET,
             pipelines_dir=str(self.folder / "pipelines"),
+        )
+
+    def run(
+        self, script: str, options: Mapping[str, Any], package: Path = ROOT
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs Python text to its end, in a process of its own.
+
+        Args:
+            script: The text. Its argument is JSON: ``destination``, ``folder`` (of the pipelines),
+                and the options.
+            options: What it needs besides; they come before the two.
+            package: Folder with the version of the package that it imports.
+        """
+        is_files = self.script_name == "filesystem"
+        given = {
+            "destination": "np6_source.lake.filesystem" if is_files else self.script_name,
+            "folder": str(self.folder / "pipelines"),
+            **options,
+        }
+        environment = {"PYTHONPATH": str(package), "RUNTIME__DLTHUB_TELEMETRY": "false"}
+        return subprocess.run(
+            [sys.executable, "-c", script, json.dumps(given)],
+            cwd=self.folder,
+            env={**os.environ, **environment, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
         )
 
     def named(self, name: str) -> dlt.Pipeline:

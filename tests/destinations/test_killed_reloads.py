@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +11,7 @@ import pytest
 from np6_source.loading import load
 from np6_source.schema import EVENTS, HITS
 from tests.destinations.stores import Store
-from tests.support import ROOT, at, event
+from tests.support import at, event
 
 ALL = "actions_events"
 TMake = Callable[..., Any]
@@ -83,8 +79,6 @@ def test_a_killed_reload_is_a_reload_again(
     given = {
         "at": moment,
         "kind": kind,
-        "destination": store.script_name,
-        "folder": str(store.folder / "pipelines"),
         "source": {
             "api_key": sandbox.key,
             "base_url": sandbox.url,
@@ -93,20 +87,7 @@ def test_a_killed_reload_is_a_reload_again(
             "same_account": True,
         },
     }
-    finished = subprocess.run(
-        [sys.executable, "-c", RELOAD, json.dumps(given)],
-        cwd=store.folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "RUNTIME__DLTHUB_TELEMETRY": "false",
-            **store.environment,
-        },
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    finished = store.run(RELOAD, given)
     assert finished.returncode == -signal.SIGKILL, finished.stderr[-4000:]
     assert {f"event-{n:05d}" for n in range(50)} <= {row["id"] for row in store.rows(EVENTS)}
     # A different call: that of the schedule.

@@ -5,11 +5,7 @@ And of two versions of an event the newer one stays, in whatever order their pac
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +16,7 @@ from np6_source.loading import load
 from np6_source.sandbox import Sandbox
 from np6_source.schema import EVENTS, HITS
 from tests.destinations.stores import DuckDBStore, Store
-from tests.support import ROOT, at, event
+from tests.support import at, event
 
 ALL = "actions_events"
 FIFTY = [event(n, at("03-01T12:00") + n) for n in range(50)]
@@ -110,9 +106,6 @@ class TestStopped:
     def stop(self, store: Store, sandbox: Sandbox, options: dict[str, Any]) -> None:
         """A plain run of another pipeline that loads the same range and is killed in its merge."""
         given = {
-            "destination": "np6_source.lake.filesystem"
-            if store.script_name == "filesystem"
-            else store.script_name,
             "folder": str(store.folder / "stopped"),
             "source": {
                 "api_key": sandbox.key,
@@ -122,21 +115,7 @@ class TestStopped:
                 **options,
             },
         }
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "RUNTIME__DLTHUB_TELEMETRY": "false",
-            **store.environment,
-        }
-        finished = subprocess.run(
-            [sys.executable, "-c", STOPPED, json.dumps(given)],
-            cwd=store.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
+        finished = store.run(STOPPED, given)
         assert finished.returncode == -signal.SIGKILL, finished.stderr[-4000:]
 
     def test_a_column_dropped_by_hand_leaves_the_rows(

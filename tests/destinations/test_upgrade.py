@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from io import BytesIO
@@ -92,10 +89,7 @@ def database(request: pytest.FixtureRequest, make_store: Callable[[str], Store])
 
 
 def load_with(package: Path, store: Store, sandbox: Sandbox) -> None:
-    is_files = store.script_name == "filesystem"
     options = {
-        "destination": "np6_source.lake.filesystem" if is_files else store.script_name,
-        "folder": str(store.folder / "pipelines"),
         "source": {
             "api_key": sandbox.key,
             "base_url": sandbox.url,
@@ -103,20 +97,7 @@ def load_with(package: Path, store: Store, sandbox: Sandbox) -> None:
             **store.source_options,
         },
     }
-    finished = subprocess.run(
-        [sys.executable, "-c", RUN, json.dumps(options)],
-        cwd=store.folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(package),
-            "RUNTIME__DLTHUB_TELEMETRY": "false",
-            **store.environment,
-        },
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    finished = store.run(RUN, options, package)
     assert finished.returncode == 0, finished.stderr[-3000:]
 
 

@@ -8,11 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import dlt
 import duckdb
 import psycopg2
 import pytest
@@ -29,7 +26,7 @@ from np6_source.sandbox import (
     generated_account,
     sample_account,
 )
-from tests.support import Warehouse
+from tests.support import PostgresDataset, Warehouse
 
 LISTS = [row.name for row in DIMENSIONS if row.ids is None]
 
@@ -453,27 +450,22 @@ class TestReaders:
 
     @pytest.mark.parametrize("table", TABLES)
     def test_on_postgresql_through_a_view(
-        self, table: str, tmp_path: Path, postgres_socket: str, serve: Any, source_of: Any
+        self,
+        table: str,
+        postgres_dataset: Callable[[str], PostgresDataset],
+        serve: Any,
+        source_of: Any,
     ) -> None:
         account = account_from_events([])
         sandbox: Sandbox = serve(account)
-        url = f"postgresql://postgres:none@{quote(postgres_socket, safe='')}/postgres"
-        dataset = f"np6_{table}"
-
-        def pipeline() -> dlt.Pipeline:
-            return dlt.pipeline(
-                f"names_{table}",
-                destination=dlt.destinations.postgres(url),
-                dataset_name=dataset,
-                pipelines_dir=str(tmp_path / "pipelines"),
-            )
-
+        dataset = postgres_dataset(f"np6_{table}")
+        pipeline = lambda: dataset.pipeline  # noqa: E731
         self.load_again(account, lambda: source_of(sandbox, *self.TABLES), pipeline, 1)
-        with closing(psycopg2.connect(url)) as connection:
+        with closing(psycopg2.connect(dataset.url)) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                view = f"{dataset}.seen"
-                names = VERSIONS.format(table).replace("np6.", f"{dataset}.")
+                view = f"{dataset.name}.seen"
+                names = VERSIONS.format(table).replace("np6.", f"{dataset.name}.")
                 cursor.execute(f"CREATE VIEW {view} AS SELECT {STATE} FROM {names}")
 
                 def read() -> Any:

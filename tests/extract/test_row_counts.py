@@ -10,9 +10,7 @@ import logging
 import shutil
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import dlt
 import pyarrow.compute as pc
@@ -21,7 +19,7 @@ import pytest
 from np6_source.isolation import isolated_pipeline
 from np6_source.ledger import coverage
 from np6_source.windows import SECOND, Window, gaps
-from tests.support import Warehouse, at, event
+from tests.support import PostgresDataset, Warehouse, at, event
 
 ALL = "actions_events"
 BY_ID = "action_events_activations"
@@ -266,27 +264,24 @@ def test_ten_years_cost_a_moment(warehouse: Warehouse, sandbox: Any, source: Any
     ],
 )
 def test_the_same_holds_on_postgresql(
-    postgres_socket: str, tmp_path: Path, sandbox: Any, source: Callable[..., Any], statement: str
+    postgres_dataset: Callable[[str], PostgresDataset],
+    sandbox: Any,
+    source: Callable[..., Any],
+    statement: str,
 ) -> None:
-    url = f"postgresql://postgres:none@{quote(postgres_socket, safe='')}/postgres"
-    dataset = f"np6_{zlib.crc32(statement.encode())}"
+    dataset = postgres_dataset(f"np6_{zlib.crc32(statement.encode())}")
     sandbox.now = at("03-04T23:59")
     rows = []
     for step in range(3):
-        pipeline = dlt.pipeline(
-            "removal",
-            destination=dlt.destinations.postgres(url),
-            dataset_name=dataset,
-            pipelines_dir=str(tmp_path),
-        )
+        pipeline = dataset.pipeline
         with pipeline.sql_client() as client:
             if step == 2:
-                client.execute_sql(statement.replace("np6.", f"{dataset}."))
+                client.execute_sql(statement.replace("np6.", f"{dataset.name}."))
         pipeline.run(source())
         with pipeline.sql_client() as client:
             rows.append(
                 [
-                    client.execute_sql(f"SELECT {key} FROM {dataset}.{table} ORDER BY 1")
+                    client.execute_sql(f"SELECT {key} FROM {table} ORDER BY 1")
                     for table, key in (
                         ("events", "id"),
                         ("events__hits", "event_id"),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import dlt
 import pytest
@@ -14,21 +12,15 @@ from np6_source.recheck import plan_recheck, recheck
 from np6_source.reconcile import reconcile
 from np6_source.sandbox import generated_account
 from np6_source.windows import Window
-from tests.support import at, event
+from tests.support import PostgresDataset, at, event
 
 TMake = Callable[..., Any]
 BOTH = ("actions_events", "actions_reactivities")
 
 
 @pytest.fixture
-def pipeline(tmp_path: Path, postgres_socket: str) -> dlt.Pipeline:
-    url = f"postgresql://postgres:none@{quote(postgres_socket, safe='')}/postgres"
-    return dlt.pipeline(
-        "np6_test",
-        destination=dlt.destinations.postgres(url),
-        dataset_name="np6_recheck",
-        pipelines_dir=str(tmp_path),
-    )
+def pipeline(postgres_dataset: Callable[[str], PostgresDataset]) -> dlt.Pipeline:
+    return postgres_dataset("np6_recheck").pipeline
 
 
 def test_unchanged_rows_stay_and_missing_ones_arrive(

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import psycopg2
 import pytest
@@ -99,8 +98,8 @@ class PostgresServer:
 
 
 @pytest.fixture(scope="session")
-def postgres(postgres_socket: str) -> PostgresServer:
-    return PostgresServer(f"postgresql://postgres:none@{quote(postgres_socket, safe='')}/postgres")
+def postgres(postgres_url: str) -> PostgresServer:
+    return PostgresServer(postgres_url)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import dlt
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from np6_source import views
 from np6_source.loading import load
 from np6_source.sandbox import Sandbox
-from tests.support import CommandLine, Warehouse, at, event
+from tests.support import CommandLine, PostgresDataset, Warehouse, at, event
 
 ALL = "actions_events"
 NAMES = {view.name for view in views.views()}
@@ -38,13 +37,10 @@ def make(sandbox: Sandbox, source_of: TMake) -> TMake:
 def pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> dlt.Pipeline:
     if request.param == "duckdb":
         return Warehouse(tmp_path).pipeline
-    socket = quote(request.getfixturevalue("postgres_socket"), safe="")
-    return dlt.pipeline(
-        "np6_after",
-        destination=dlt.destinations.postgres(f"postgresql://postgres:x@{socket}/postgres"),
-        dataset_name=f"np6_after_{abs(hash(request.node.name)) % 10**8}",
-        pipelines_dir=str(tmp_path / "pipelines"),
+    dataset: PostgresDataset = request.getfixturevalue("postgres_dataset")(
+        f"np6_after_{abs(hash(request.node.name)) % 10**8}"
     )
+    return dataset.pipeline
 
 
 def query(pipeline: dlt.Pipeline, sql: str) -> list[tuple[Any, ...]]:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import dlt
 import duckdb
 import pytest
 import sqlglot
@@ -17,6 +14,7 @@ from sqlglot.errors import ErrorLevel
 
 from np6_source.views import statements, views
 from np6_source.views.translation import FUNCTIONS, Names, plain_names, translated
+from tests.support import PostgresDataset
 from tests.views.accounts import STORIES
 from tests.views.reading import compared, load
 
@@ -91,19 +89,12 @@ def test_the_three_performance_views_share_their_formulas() -> None:
     ],
 )
 def test_postgresql_gives_the_same_cells(
-    postgres_socket: str,
-    tmp_path: Path,
+    postgres_dataset: Callable[[str], PostgresDataset],
     name: str,
     record_property: Callable[[str, object], None],
 ) -> None:
     story = STORIES[name]()
-    folder = quote(postgres_socket, safe="")
-    pipeline = dlt.pipeline(
-        "np6_figures",
-        destination=dlt.destinations.postgres(f"postgresql://postgres:x@{folder}/postgres"),
-        dataset_name=f"np6_figures_{abs(hash(name)) % 10**8}",
-        pipelines_dir=str(tmp_path),
-    )
+    pipeline = postgres_dataset(f"np6_figures_{abs(hash(name)) % 10**8}").pipeline
     load(pipeline, story)
 
     cells = compared(pipeline, story, record=record_property)

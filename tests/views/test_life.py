@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import dlt
 import duckdb
@@ -17,7 +16,7 @@ from np6_source.ledger import coverage, missing, scope_key
 from np6_source.sandbox import Sandbox, generated_account
 from np6_source.schema import EVENTS, HITS, LOAD_WINDOWS
 from np6_source.windows import Window, to_ms
-from tests.support import Warehouse, at, event
+from tests.support import PostgresDataset, Warehouse, at, event
 
 NAMES = {view.name for view in views.views()}
 TMake = Callable[..., Any]
@@ -33,15 +32,10 @@ def pipeline(
     """A pipeline that has loaded two events, into DuckDB or PostgreSQL."""
     made = Warehouse(tmp_path).pipeline
     if request.param == "postgres":
-        socket = request.getfixturevalue("postgres_socket")
-        made = dlt.pipeline(
-            "np6_views",
-            destination=dlt.destinations.postgres(
-                f"postgresql://postgres:x@{quote(socket, safe='')}/postgres"
-            ),
-            dataset_name=f"np6_{abs(hash(request.node.name)) % 10**8}",
-            pipelines_dir=str(tmp_path / "pipelines"),
+        dataset: PostgresDataset = request.getfixturevalue("postgres_dataset")(
+            f"np6_{abs(hash(request.node.name)) % 10**8}"
         )
+        made = dataset.pipeline
     sandbox: Sandbox = serve(
         [event(1, at("03-01T10:00")), event(2, at("03-01T11:00"))],
         now=at("03-02"),

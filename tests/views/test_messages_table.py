@@ -12,7 +12,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import dlt
 import pytest
@@ -22,7 +21,7 @@ from np6_source.loading import load
 from np6_source.views import base_tables, messages_table
 from np6_source.views.message_keys import with_key
 from np6_source.views.translation import translated
-from tests.support import ROOT, Warehouse, at
+from tests.support import ROOT, PostgresDataset, Warehouse, at
 from tests.views.accounts import robots_of, small
 from tests.views.reading import mark
 
@@ -36,13 +35,10 @@ WAITING = "SELECT count_packages_not_in_messages FROM freshness"
 def pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> dlt.Pipeline:
     if request.param == "duckdb":
         return Warehouse(tmp_path).pipeline
-    socket = quote(request.getfixturevalue("postgres_socket"), safe="")
-    return dlt.pipeline(
-        "np6_table",
-        destination=dlt.destinations.postgres(f"postgresql://postgres:x@{socket}/postgres"),
-        dataset_name=f"np6_table_{abs(hash(request.node.name)) % 10**8}",
-        pipelines_dir=str(tmp_path / "pipelines"),
+    dataset: PostgresDataset = request.getfixturevalue("postgres_dataset")(
+        f"np6_table_{abs(hash(request.node.name)) % 10**8}"
     )
+    return dataset.pipeline
 
 
 def query(pipeline: dlt.Pipeline, sql: str) -> list[tuple[Any, ...]]:
