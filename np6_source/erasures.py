@@ -1,8 +1,8 @@
 """Who was erased from a dataset: the table ``_np6_erasures``, and what it means for a load.
 
-A backfill, a reload or a part would bring an erased person back for as long as NP6 has her. So
-every extraction reads the table first, and blanks what is about her before it is stored. The table
-has digests with the secret key only.
+A backfill, a reload or a part would bring an erased person back for as long as NP6 has the
+contact. So every extraction reads the table first, and blanks what is about the person before it is
+stored. The table has digests with the secret key only.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _copies(pipeline: dlt.Pipeline, options: argparse.Namespace) -> dict[str, Any]:
-    """Where else her values may be, as far as can be told from here."""
+    """Where else the values may be, as far as can be told from here."""
     kind = pipeline.destination.to_name(pipeline.destination.destination_type)
     file = duckdb_file(pipeline)
     return {

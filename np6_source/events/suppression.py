@@ -122,10 +122,10 @@ class Suppression:
         result = dict(tables)
         if EVENTS.name in tables:
             events = tables[EVENTS.name]
-            is_hers = self._is_hers(events)
-            hers = events["id"].filter(is_hers)
+            is_about = self._is_about(events)
+            erased = events["id"].filter(is_about)
             for name in _OF_EVENTS & tables.keys():
-                result[name] = self._of_table(_BY_NAME[name], tables[name], hers)
+                result[name] = self._of_table(_BY_NAME[name], tables[name], erased)
         if REJECTED_EVENTS.name in tables:
             rows = tables[REJECTED_EVENTS.name]
             result[REJECTED_EVENTS.name] = self._without_quotes(
@@ -140,17 +140,17 @@ class Suppression:
         addresses = [name for name, personal in classes.items() if personal in ADDRESS_CLASSES]
         if self.is_empty or not (ids or addresses):
             return rows
-        is_hers = _none_of(rows)
+        is_about = _none_of(rows)
         has_id = _none_of(rows)
         for name in ids:
-            is_hers = pc.or_(is_hers, self._matches(rows[name], self.is_contact))
+            is_about = pc.or_(is_about, self._matches(rows[name], self.is_contact))
             has_id = pc.or_(has_id, pc.is_valid(rows[name]))
         for name in addresses:
             by_address = self._matches(rows[name], self.is_address)
-            is_hers = pc.or_(is_hers, pc.and_(pc.invert(has_id), by_address))
-        return rows.filter(pc.invert(is_hers))
+            is_about = pc.or_(is_about, pc.and_(pc.invert(has_id), by_address))
+        return rows.filter(pc.invert(is_about))
 
-    def _is_hers(self, events: pa.Table) -> pa.ChunkedArray:
+    def _is_about(self, events: pa.Table) -> pa.ChunkedArray:
         """Which events are about a contact who was erased."""
         by_id = self._matches(events["contact_id"], self.is_contact)
         is_early = self._published_before(events)
@@ -176,19 +176,19 @@ class Suppression:
         assert self.key is not None
         return self.addresses.get(self.key.of(value, "address"))
 
-    def _of_table(self, table: Table, rows: pa.Table, hers: pa.ChunkedArray) -> pa.Table:
+    def _of_table(self, table: Table, rows: pa.Table, erased: pa.ChunkedArray) -> pa.Table:
         key = "id" if table is EVENTS else "event_id"
-        is_hers = pc.is_in(rows[key], value_set=hers)
+        is_about = pc.is_in(rows[key], value_set=erased)
         rows = self._without_quotes(table, rows, "timestamp")
         if table is EXECUTION_DATA_TABLE:
-            # Its rows that quote an address are gone; here go those of her own events.
-            is_hers = pc.is_in(rows[key], value_set=hers)
-            return rows.filter(pc.invert(is_hers))
+            # Its rows that quote an address are gone; here go those of the erased person's events.
+            is_about = pc.is_in(rows[key], value_set=erased)
+            return rows.filter(pc.invert(is_about))
         if table is EVENTS:
             is_listed = self._published_before(rows)(rows["recipient"])
             rows = _blanked(rows, "recipient", is_listed)
         for column in personal_columns(table):
-            rows = _blanked(rows, column.name, is_hers)
+            rows = _blanked(rows, column.name, is_about)
         return rows
 
     def _without_quotes(self, table: Table, rows: pa.Table, time: str) -> pa.Table:

@@ -20,14 +20,14 @@ TRow = dict[str, Any]
 def all_about(data: Dataset, person: Person) -> dict[str, Any]:
     """What the dataset has about a person, as JSON values; times are ISO 8601 in UTC.
 
-    No value of another contact is in it: of others' mail to her address, and of texts that quote
-    her, only the numbers.
+    No value of another contact is in it: of others' mail to this one's address, and of texts that
+    quote it, only the numbers.
 
     Args:
         data: The dataset.
         person: The person.
     """
-    hers, labels = person.is_hers(data), labels_of(data, person)
+    about, labels = person.is_about(data), labels_of(data, person)
     of_labels = labelled(data, labels)
     tables = {
         table.name: _rows(data, table, person.is_named(data, table))
@@ -39,10 +39,10 @@ def all_about(data: Dataset, person: Person) -> dict[str, Any]:
             tables[table.name] = _rows(data, table, of_labels)
     to_her = data.has(EVENTS, "recipient")
     return {
-        "identifiers": _identifiers(data, hers),
-        "events": _events(data, hers),
+        "identifiers": _identifiers(data, about),
+        "events": _events(data, about),
         "tables": {name: rows for name, rows in tables.items() if rows},
-        "others_at_address": data.count(EVENTS, person.went_to_her(data)) if to_her else 0,
+        "others_at_address": data.count(EVENTS, person.went_to_address(data)) if to_her else 0,
         "mentions_elsewhere": sum(1 for _ in mentions(data, person)),
         "policy": data.privacy.recorded or None,
         "holds_digests": sorted(name for name in data.privacy.masked if data.is_hashed(name)),
@@ -55,8 +55,8 @@ def all_about(data: Dataset, person: Person) -> dict[str, Any]:
     }
 
 
-def _identifiers(data: Dataset, hers: Condition) -> list[TRow]:
-    """The values by which her events name her, each with how many do so, and when."""
+def _identifiers(data: Dataset, about: Condition) -> list[TRow]:
+    """The values by which events name the person, each with how many do so, and when."""
     found = []
     time = data.column("timestamp")
     for name in (*(name for name, _ in PERSON), "recipient"):
@@ -64,9 +64,9 @@ def _identifiers(data: Dataset, hers: Condition) -> list[TRow]:
             column = data.column(name)
             query = (
                 f"SELECT {column}, count(*), min({time}), max({time}) FROM {data.name(EVENTS)}"
-                f" WHERE {column} IS NOT NULL AND {hers.sql} GROUP BY {column} ORDER BY {column}"
+                f" WHERE {column} IS NOT NULL AND {about.sql} GROUP BY {column} ORDER BY {column}"
             )
-            for value, count, first, last in data.execute(query, *hers.values):
+            for value, count, first, last in data.execute(query, *about.values):
                 found.append(
                     {
                         "kind": name,
@@ -79,15 +79,15 @@ def _identifiers(data: Dataset, hers: Condition) -> list[TRow]:
     return found
 
 
-def _events(data: Dataset, hers: Condition) -> list[TRow]:
-    """Her events in the order of time, each with its rows of the tables beside ``events``."""
-    events = _rows(data, EVENTS, hers, ("timestamp", "id"))
+def _events(data: Dataset, about: Condition) -> list[TRow]:
+    """The person's events in order of time, each with its rows of the tables beside ``events``."""
+    events = _rows(data, EVENTS, about, ("timestamp", "id"))
     by_id = {event["id"]: event for event in events}
-    selected = f"SELECT {data.column('id')} FROM {data.name(EVENTS)} WHERE {hers.sql}"
+    selected = f"SELECT {data.column('id')} FROM {data.name(EVENTS)} WHERE {about.sql}"
     for table in EVENT_TABLES:
         if table is EVENTS or table not in data.tables:
             continue
-        own = Condition(f"{data.column('event_id')} IN ({selected})", hers.values)
+        own = Condition(f"{data.column('event_id')} IN ({selected})", about.values)
         for row in _rows(data, table, own, table.key):
             by_id[row["event_id"]].setdefault(table.name, []).append(row)
     return events

@@ -1,8 +1,8 @@
-"""Erasing a contact: her values go, the rows stay, and nothing brings her back.
+"""Erasing a contact: the values go, the rows stay, and nothing brings the values back.
 
 All that is in tables goes in one transaction, with the row of ``_np6_erasures`` by which later
-loads know her. Then the tables made of others are made anew, and a DuckDB file is written anew;
-where a kill comes between, the next load or the next ``erase`` does it first.
+loads know the person. Then the tables made of others are made anew, and a DuckDB file is written
+anew; where a kill comes between, the next load or the next ``erase`` does it first.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ class Erasing:
 
     Attributes:
         person: The person.
-        spans: Her contacts in a few words.
-        labels: What the ledger calls her.
-        mentions: Texts of others that quote her.
+        spans: The contacts in a few words.
+        labels: What the ledger calls the person.
+        mentions: Texts of others that quote the person.
         counts: Rows by what happens to them, as ``events`` or ``events: recipient``.
     """
 
@@ -84,7 +84,7 @@ class Erasing:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether nothing of hers is there."""
+        """Whether nothing of the person is there."""
         return not any(self.counts.values())
 
 
@@ -92,12 +92,12 @@ def planned(data: Dataset, person: Person) -> Erasing:
     """What erasing a person would change; changes nothing."""
     labels, quoting = labels_of(data, person), tuple(mentions(data, person))
     counts: Counter[str] = Counter()
-    hers = person.is_hers(data) & has_values(data, EVENTS)
-    counts[EVENTS.name] = data.count(EVENTS, hers)
+    about = person.is_about(data) & has_values(data, EVENTS)
+    counts[EVENTS.name] = data.count(EVENTS, about)
     if data.has(EVENTS, "recipient"):
-        counts["events: recipient of others"] = data.count(EVENTS, person.went_to_her(data))
+        counts["events: recipient of others"] = data.count(EVENTS, person.went_to_address(data))
     for table in _children(data):
-        counts[table.name] = data.count(table, _of_her(data, person) & has_values(data, table))
+        counts[table.name] = data.count(table, _of_person(data, person) & has_values(data, table))
     for table in data.tables:
         if table not in EVENT_TABLES and table not in LABELLED:
             counts[table.name] = data.count(table, person.is_named(data, table))
@@ -120,10 +120,10 @@ def has_values(data: Dataset, table: Table) -> Condition:
 
 
 def erase(pipeline: dlt.Pipeline, data: Dataset, erasing: Erasing) -> str:
-    """Takes a person's values out of the tables, and lists her, in one transaction.
+    """Takes a person's values out of the tables, and lists the person, in one transaction.
 
     Args:
-        pipeline: The pipeline; its state forgets her as well.
+        pipeline: The pipeline; its state forgets the person as well.
         data: The dataset, whose lock this process has.
         erasing: What to change.
 
@@ -149,14 +149,14 @@ def _change_tables(data: Dataset, erasing: Erasing) -> None:
         else:
             _blank(data, mention.table, [mention.column], mention.row)
     for table in _children(data):
-        hers = _of_her(data, person)
+        about = _of_person(data, person)
         if table is EXECUTION_DATA_TABLE:
-            _remove(data, table, hers)
+            _remove(data, table, about)
         else:
-            _blank(data, table, [c.name for c in personal_columns(table)], hers)
+            _blank(data, table, [c.name for c in personal_columns(table)], about)
     if person.recipients and data.has(EVENTS, "recipient"):
-        _blank(data, EVENTS, ["recipient"], person.went_to_her(data))
-    _blank(data, EVENTS, [c.name for c in personal_columns(EVENTS)], person.is_hers(data))
+        _blank(data, EVENTS, ["recipient"], person.went_to_address(data))
+    _blank(data, EVENTS, [c.name for c in personal_columns(EVENTS)], person.is_about(data))
     for table in data.tables:
         if table in LABELLED:
             _remove(data, table, labelled(data, erasing.labels))
@@ -173,15 +173,15 @@ def _children(data: Dataset) -> list[Table]:
     ]
 
 
-def _of_her(data: Dataset, person: Person) -> Condition:
-    """A condition on a table beside ``events``: the row is of an event about her."""
-    hers = person.is_hers(data)
-    events = f"SELECT {data.column('id')} FROM {data.name(EVENTS)} WHERE {hers.sql}"
-    return Condition(f"{data.column('event_id')} IN ({events})", hers.values)
+def _of_person(data: Dataset, person: Person) -> Condition:
+    """A condition on a table beside ``events``: the row is of an event about the person."""
+    about = person.is_about(data)
+    events = f"SELECT {data.column('id')} FROM {data.name(EVENTS)} WHERE {about.sql}"
+    return Condition(f"{data.column('event_id')} IN ({events})", about.values)
 
 
 def labelled(data: Dataset, labels: Labels) -> Condition:
-    """A condition on the ledger: the row is of an id of hers."""
+    """A condition on the ledger: the row is of one of the person's ids."""
     scope, resource = data.column("scope_id"), data.column("resource")
     plain = is_one_of(scope, sorted(labels.plain)) & is_one_of(resource, sorted(OF_CONTACTS))
     return is_one_of(scope, sorted(labels.digests)) | plain
@@ -199,7 +199,7 @@ def _blank(data: Dataset, table: Table, names: Sequence[str], where: Condition) 
 
 
 def _change_states(data: Dataset, labels: Labels) -> None:
-    """Takes her labels out of all versions of the pipelines' states that the dataset keeps."""
+    """Takes a person's labels out of all the pipelines' states that the dataset keeps."""
     table = data.name(data.schema.state_table_name)
     state, digest = data.column("state"), data.column("version_hash")
     for (text,) in data.execute(f"SELECT DISTINCT {state} FROM {table}"):
@@ -222,7 +222,7 @@ def _forget(labels: Labels) -> Callable[[Any], None]:
 
 
 def _list(data: Dataset, erasing: Erasing, erasure_id: str) -> None:
-    """Lists her, so that nothing that is loaded later has her values."""
+    """Lists the person, so that nothing that is loaded later has the values."""
     client, schema, person = data.client, data.schema, erasing.person
     now = datetime.now(timezone.utc)
     latest = [span.last_at for span in erasing.spans]
@@ -321,7 +321,7 @@ def left(pipeline: dlt.Pipeline, is_rewritten: bool) -> tuple[str, ...]:
 
 
 def found_in_tables(data: Dataset, person: Person) -> list[str]:
-    """The columns of all the dataset's tables in which an address or a hash of hers still is."""
+    """The columns of all the dataset's tables in which an address or hash of the person still is."""
     clear = {one for one in person.given if "@" in one}
     if not data.is_hashed("address"):
         clear |= person.unicities | person.recipients

@@ -1,4 +1,4 @@
-"""Who a contact is in a dataset: from an id, an address or a hash to all that is hers alone.
+"""Who a contact is in a dataset: from an id, an address or a hash to all that is its own.
 
 The way never leads over ``recipient``: family and role addresses, and proofs that were sent to a
 colleague, would make one person of several.
@@ -81,7 +81,7 @@ class Person:
         recipients: The same addresses as ``events.recipient`` writes them.
         contacts: Digests of the ids.
         addresses: Digests of the addresses and hashes.
-        given: Values of hers in clear that the caller knows.
+        given: Values of the person in clear that the caller knows.
     """
 
     ids: frozenset[str]
@@ -93,12 +93,12 @@ class Person:
     given: frozenset[str]
 
     def listed(self, data: Dataset) -> Suppression:
-        """Her as a list of her own, for texts that may quote her."""
+        """The person as a list with one entry, for texts that may quote an address."""
         addresses = ((digest, FOR_EVER) for digest in self.addresses)
         return suppression(data.key, self.contacts, addresses)
 
-    def is_hers(self, data: Dataset) -> Condition:
-        """A condition on ``events``: the event is about her; the same as ``Suppression`` has."""
+    def is_about(self, data: Dataset) -> Condition:
+        """A condition on ``events``: the event is about the person; as ``Suppression`` has it."""
         present = data.columns[EVENTS.name]
 
         def has(name: str, values: Iterable[str]) -> Condition:
@@ -113,13 +113,13 @@ class Person:
         alone = empty("contact_unicity", "contact_hash") & has("recipient", self.recipients)
         return by_id | (empty("contact_id") & (by_address | alone))
 
-    def went_to_her(self, data: Dataset) -> Condition:
-        """A condition on ``events``: others' mail to her address."""
+    def went_to_address(self, data: Dataset) -> Condition:
+        """A condition on ``events``: others' mail to the person's address."""
         to_her = is_one_of(data.column("recipient"), sorted(self.recipients))
-        return to_her & ~self.is_hers(data)
+        return to_her & ~self.is_about(data)
 
     def is_named(self, data: Dataset, table: Table) -> Condition:
-        """A condition on a table of names: the row is about her."""
+        """A condition on a table of names: the row is about the person."""
         condition = NEVER
         has_id: list[str] = []
         for column in table.columns:
@@ -196,7 +196,7 @@ def find(data: Dataset, values: Iterable[str], all_of_address: bool = False) -> 
 
 
 def spans_of(data: Dataset, person: Person) -> list[Span]:
-    """Her contacts' events in a few words."""
+    """The events of a person's contacts in a few words."""
     return _spans(data, person.ids)
 
 
@@ -272,7 +272,7 @@ def _addresses_of(data: Dataset, ids: set[str]) -> set[tuple[str, str, str]]:
 def _writings(
     data: Dataset, name: str, personal: str, own: Iterable[tuple[str, str, str]]
 ) -> set[str]:
-    """How a column writes addresses that are hers alone."""
+    """How a column writes addresses that are one person's alone."""
     values = {value for _, kind, value in own if kind == personal}
     if not values or not data.has(EVENTS, name):
         return set()

@@ -14,7 +14,7 @@ from .finding import Person
 
 @dataclass(frozen=True)
 class Mention:
-    """A text that quotes her.
+    """A text that quotes the person.
 
     Attributes:
         table: Its table.
@@ -28,7 +28,7 @@ class Mention:
 
 
 def mentions(data: Dataset, person: Person) -> Iterator[Mention]:
-    """The texts of others' rows that quote an address or a hash of hers.
+    """The texts of others' rows that quote the person's addresses or hashes.
 
     The database picks texts that may quote somebody; whom they quote is looked up here, by the same
     function that blanks them in what is loaded later.
@@ -40,10 +40,10 @@ def mentions(data: Dataset, person: Person) -> Iterator[Mention]:
     if not person.addresses:
         return
     listed = person.listed(data)
-    hers = person.is_hers(data)
+    about = person.is_about(data)
     of_her = (
-        f"SELECT {data.column('id')} FROM {data.name(EVENTS)} WHERE {hers.sql}",
-        hers.values,
+        f"SELECT {data.column('id')} FROM {data.name(EVENTS)} WHERE {about.sql}",
+        about.values,
     )
     pattern = {"duckdb": "regexp_matches({}, %s)", "postgres": "{} ~ %s"}[data.dialect]
     classes = {column.name: column.personal for table in EVENT_TABLES for column in table.columns}
