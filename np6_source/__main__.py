@@ -56,7 +56,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def _add_options(name: str, command: argparse.ArgumentParser, given: list[str]) -> None:
-    """Gives a command its options; those that nobody has asked for are not imported."""
+    """Adds the options of one command; the modules of the others are not imported."""
     if name in given:
         module: Any = import_module(f".cli.{name}", __package__)
         module.add_options(command)

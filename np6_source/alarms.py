@@ -2,7 +2,7 @@
 
 Every rule compares the ledger with its own past. No rule is for too many events: a mailing is no
 trouble. What a rule takes for usual is the lowest of the same hours, one to either side, of the
-last four weeks, so that nights, weekends, growth and mailings set off nothing. A share of events
+last four weeks, so that nights, weekends, growth and mailings raise no alarm. A share of events
 that is missing while the level stays the same shows in no first reading: ``late`` and ``fewer on
 re-reading`` compare days that were read again (``recheck``), and are silent without.
 

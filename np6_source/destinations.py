@@ -34,8 +34,8 @@ by key, see ``open_tables``; plain files are appended to.
 """
 
 CLOCK_NOISE = "INTERVAL '5 seconds'"
-"""By how much a row must be newer to be called so: both times come from clocks of which a ``Date``
-header tells the second."""
+"""By how much a row must be newer to count as newer: both times come from clocks that a ``Date``
+header gives to the second."""
 
 TLock = Literal["file", "advisory"]
 """What makes processes that load into one dataset wait for each other, see ``dataset_lock``."""
@@ -181,7 +181,7 @@ DESTINATIONS = (
     Destination("redshift", replaces="scope", layout=_redshift),
     Destination("snowflake", replaces="scope", quotes=True),
 )
-"""The destinations of which something is particular. One is added by adding a row."""
+"""The destinations that differ from dlt's documentation. One is added by adding a row."""
 
 _BY_KIND = {row.kind: row for row in DESTINATIONS}
 

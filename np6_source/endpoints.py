@@ -139,8 +139,8 @@ class Endpoint:
 def scope_label(scope_id: str, is_personal: bool) -> str:
     """The id as it is stored, logged and shown.
 
-    A short digest where it is an address or a hash of one, else the id itself. What of an id is no
-    Unicode text, and so cannot be asked for, is shown escaped.
+    A short digest where it is an address or a hash of one, else the id itself. What is no Unicode
+    text in an id, and so cannot be requested, is shown escaped.
 
     >>> scope_label("000PE4", is_personal=False)
     '000PE4'

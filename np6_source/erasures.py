@@ -130,7 +130,7 @@ def _asking(
 
 
 def suppression_of(erasures: Sequence[Erasure], key: DigestKey | None, source: str) -> Suppression:
-    """What of new rows is not stored.
+    """What is not stored of new rows.
 
     Args:
         erasures: The table's rows.

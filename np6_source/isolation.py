@@ -197,7 +197,7 @@ def isolated_pipeline(
     turn: TTurn | None = None,
     pipelines_dir: str | Path | None = None,
 ) -> Iterator[dlt.Pipeline]:
-    """A pipeline for one stateless run, of which any number may be going on at once.
+    """A pipeline for one stateless run; any number of them may run at once.
 
     Its working folder and its staging dataset are its own, and removed after the run. No state is
     read from the destination or written to it.

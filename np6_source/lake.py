@@ -45,7 +45,7 @@ class filesystem(dlt.destinations.filesystem):  # noqa: N801 - named as dlt name
 def check_format(
     destination: Destination[Any, Any] | None, table_format: TTableFormat | None
 ) -> None:
-    """Refuses tables in which events would be twice without a word.
+    """Refuses tables in which events would silently be twice.
 
     Args:
         destination: Where a resource is about to load to.

@@ -100,11 +100,10 @@ def coverage(
             SQL.
         schema_name: Name of the source, where several of the pipeline have loaded NP6 events.
         packages: Count only the windows of these load packages. None: of all.
-        still_there: Leave out the days of which rows are missing now, see ``row_counts``.
+        still_there: Leave out the days that lack rows now, see ``row_counts``.
 
     Returns:
-        The covered windows. A resource and scope of which packages were given up, and none was
-        loaded, has none.
+        The covered windows. A resource and scope whose packages were all given up has none.
 
     Raises:
         SettingError: Several have, and none was named.
@@ -167,7 +166,7 @@ def recent_windows(
     schema_name: str | None = None,
     resources: Sequence[str] | None = None,
 ) -> pa.Table:
-    """The ledger's rows of complete packages, as far back as asked for.
+    """The ledger's rows of complete packages, as far back as requested.
 
     Args:
         pipeline: As for ``coverage``.
@@ -264,10 +263,10 @@ def proven(
 ) -> TCoverage | None:
     """What the destination proves to be loaded, for a run that goes on from earlier ones.
 
-    A few queries, of which each returns little: a row per stretch without a gap, a row per day.
+    A few queries that each return little: a row per stretch without a gap, a row per day.
     What the tables do not hold any more, see ``row_counts``, is not proven. Where no event was ever
     seen, only what was read an hour after the first reading or later is: empty arrays are also what
-    an outage, or a key without rights, may answer.
+    an outage, or a key without rights, may return.
 
     Args:
         pipeline: The pipeline that is about to load.
@@ -305,7 +304,7 @@ def _still_there(
     is_whole: bool = False,
     cutoff: int = 0,
 ) -> dict[tuple[str, str], list[Window]]:
-    """The coverage without the days of which rows are missing, unless they were read again."""
+    """The coverage without the days that lack rows, unless they were read again."""
     newest = max((windows[-1].end for windows in covered.values() if windows), default=None)
     if newest is None:
         return covered

@@ -75,7 +75,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 KEPT_PACKAGES = 0
-"""Loaded packages of which dlt's files stay in the pipeline's folder; dlt itself keeps all. They
+"""Loaded packages whose files stay in the pipeline's folder; dlt itself keeps all. They
 hold addresses."""
 
 
@@ -342,7 +342,7 @@ def _forget_packages(pipeline: dlt.Pipeline) -> None:
 def settle_pending(pipeline: dlt.Pipeline) -> None:
     """Loads packages that an earlier process left pending, or gives them up.
 
-    A package of which a job was interrupted is aborted, with the state it would have committed:
+    A package with a job that was interrupted is aborted, with the state it would have committed:
     its events are extracted again. Resuming it could write rows twice (dlt 1.31, after a kill
     between a job's commit and dlt's note of it).
 

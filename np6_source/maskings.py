@@ -1,6 +1,6 @@
 """Under which policies a dataset's rows were masked: the table ``_np6_maskings``.
 
-Whoever extracted before, or whose state is from before, learns of it here.
+A pipeline that extracted before, or whose state is from before, finds it here.
 """
 
 from __future__ import annotations

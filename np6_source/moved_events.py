@@ -1,7 +1,7 @@
 """Events that are in the tables twice, because NP6 gave them another timestamp.
 
-It happens where ``timestamps_are_final`` is set and is not so: a merge then looks for earlier rows
-in the increment's range of time only. Found after each load among the events of the load, and
+It happens where ``timestamps_are_final`` is set and is not true: a merge then looks for earlier
+rows in the increment's range of time only. Found after each load among the events of the load, and
 removed by ``np6-source duplicates``: of each event the version requested last stays.
 """
 

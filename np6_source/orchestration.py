@@ -47,7 +47,7 @@ def resource_groups(source: DltSource) -> dict[str, tuple[str, ...]]:
 def temporary_pipeline(
     name: str, destination: TDestinationReferenceArg, dataset_name: str
 ) -> Iterator[dlt.Pipeline]:
-    """A pipeline ``without_state`` for one run, of which any number may be going on at once.
+    """A pipeline ``without_state`` for one run; any number of them may run at once.
 
     Its working folder and its staging dataset are its own, and removed after the run.
     """

@@ -94,7 +94,7 @@ class Reconciliation:
         equal_cells: Combinations of day, action and type in which nothing does.
         equal_events: Events of these that ``actions_events`` returns.
         equal_reactivities: The same of ``actions_reactivities``.
-        of_robots: Events in the tables that NP6 returns only where robots are asked for.
+        of_robots: Events in the tables that NP6 returns only to requests for robots.
         requests: Responses that were read.
         byte_count: Their size, uncompressed.
     """
@@ -110,7 +110,7 @@ class Reconciliation:
 
     @property
     def missing_days(self) -> tuple[Window, ...]:
-        """The days of which the tables lack events."""
+        """The days whose events the tables lack."""
         found = {one.day for one in self.differences if one.kind in ("missing", "differs")}
         starts = range(self.span.start // DAY * DAY, self.span.end, DAY)
         return tuple(

@@ -227,7 +227,7 @@ def begin(pipeline: dlt.Pipeline, source: DltSource, reload: Reload) -> None:
     """Notes the intent, and forgets how far the resources got.
 
     Tables that are gone are made again, empty. The ledger then proves nothing any more: what it
-    says of their rows is not so.
+    says of their rows is no longer true.
 
     Args:
         pipeline: The pipeline.
@@ -332,12 +332,12 @@ def note_package(source_state: Any, load_id: str | None) -> None:
 
 
 def rename_scopes(source_state: Any, resource: str, names: Mapping[str, Iterable[str]]) -> None:
-    """Calls ids as the reload calls them that were called otherwise under another policy.
+    """Renames ids that had another label under another policy, to the reload's labels.
 
     Args:
         source_state: The source's state.
         resource: The resource.
-        names: What each id was called, by what it is called.
+        names: Former labels of each id, by its present label.
     """
     spans = source_state.get(INTENT, {}).get("spans", {}).get(resource, {})
     for name, former in names.items():

@@ -1,9 +1,9 @@
 """Whether the tables still hold what the ledger says was loaded into them.
 
 Rows go from a table by hand, by another program, or with a backup that is put back. The ledger's
-counts tell: of what does not overlap, each window's different ids are in ``events``, and each event
-of some types has a row in a table of its own (``schema.Table.row_types``). They are compared by UTC
-day. Days that lack rows prove nothing until they have been read again.
+counts show it. Of windows that do not overlap, all different ids must be in ``events``, and each
+event of some types must have a row in a table of its own (``schema.Table.row_types``). The counts
+are compared by UTC day. Days that lack rows prove nothing until they have been read again.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ MICROSECONDS: Mapping[str, str] = {
 """Microseconds since the epoch, by sqlglot's name of the dialect; others' days are not counted."""
 
 _ONE_ID_EACH = ("action", "display", "notification")
-"""How resources begin of which no two ids return the same event."""
+"""Beginnings of the names of resources whose ids never return the same event."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def missing_rows(state: Mapping[str, Any]) -> list[Missing]:
 def settle(
     state: dict[str, Any], read_again: Iterable[Missing], lacking: frozenset[str], load_id: str
 ) -> bool:
-    """Takes note of what has been read again by all.
+    """Notes what all scopes have read again.
 
     Where rows are missing all the same, they went once more meanwhile, or a step of the project
     leaves them out. They are read a second time, and then believed to be left out.
@@ -398,7 +398,7 @@ def _proven_counts(
 def _least(
     spans: list[tuple[int, int, int, int]], are_apart: bool
 ) -> Iterator[tuple[int, int, int]]:
-    """What of a resource's windows adds up.
+    """The counts of a resource's windows that may be added up.
 
     Args:
         spans: First and last day, events of the id that has most, events of all ids; one for each

@@ -271,7 +271,7 @@ def kept_from(start: int | None, end: int | None, cutoff: int | None) -> int | N
         cutoff: From when events are kept, None: for ever.
 
     Raises:
-        SettingError: All that was asked for lies before the cutoff.
+        SettingError: All that was requested lies before the cutoff.
     """
     if cutoff is None:
         return start

@@ -50,7 +50,7 @@ def note_new_columns(pipeline: dlt.Pipeline) -> None:
 
 
 def fill_noted_columns(pipeline: dlt.Pipeline) -> None:
-    """Fills what ``note_new_columns`` has noted. What fails is said, and done by the next call.
+    """Fills what ``note_new_columns`` has noted. What fails is logged, and done by the next call.
 
     Args:
         pipeline: The pipeline, after a load that has committed; the dataset is locked.

@@ -107,7 +107,7 @@ class Pace:
         return Window(start, min(whole if whole > start else cut, end))
 
     def answered(self, window: Window, byte_count: int) -> Pace:
-        """The pace after a response: wider while responses are small, narrower when they are big.
+        """The pace after a response: wider while responses are small, narrower when they are large.
 
         Args:
             window: The window that was requested.

@@ -160,7 +160,7 @@ class Throttle:
 
 
 def reset_seconds(headers: Mapping[str, str], now_ms: int) -> float | None:
-    """Seconds the API asks to wait, by ``Retry-After`` or ``X-RateLimit-Reset``; None: not said.
+    """Seconds the API asks to wait, by ``Retry-After`` or ``X-RateLimit-Reset``; None: it does not.
 
     ``Retry-After`` is seconds or a date. The format of ``X-RateLimit-Reset`` is not documented: see
     ``EPOCH_SECONDS``. Each is read in every form. More than ``LONGEST_BELIEVED`` counts as not

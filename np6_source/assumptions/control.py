@@ -1,7 +1,7 @@
 """The events that every rule rests on, and the ways to ask that keep chance out of the verdicts.
 
 Only ids that an earlier response held count: they are there or they are not. What is new proves
-nothing, it may have come late. What is absent is asked for twice more. A response that was cut
+nothing: it may have come late. What is absent is requested twice more. A response that was cut
 shows what is there, never what is not.
 """
 
@@ -122,7 +122,7 @@ class Asking:
         return response
 
     def ids(self, asked: Asked, expected: Collection[str] = ()) -> Found | None:
-        """The ids that are there; what is expected and absent is asked for twice more.
+        """The ids that are there; what is expected and absent is requested twice more.
 
         Returns:
             None where no response has events: another status, or no array.
@@ -141,13 +141,13 @@ class Asking:
         return Found(frozenset(found), is_whole) if has_events else None
 
     def remembered(self, asked: Asked) -> Response:
-        """As ``status``, but asked for once only: two questions rest on the same responses."""
+        """As ``status``, but requested once only: two questions rest on the same responses."""
         if asked not in self._remembered:
             self._remembered[asked] = self.status(asked)
         return self._remembered[asked]
 
     def status(self, asked: Asked) -> Response:
-        """The response; one with a status that passes is asked for twice more."""
+        """The response; one with a status that passes by itself is requested twice more."""
         for _ in range(TRIES):
             response = self.once(asked)
             if response.status is not None and response.status < 500:

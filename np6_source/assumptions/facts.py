@@ -54,7 +54,7 @@ class Seen:
         stamp: Id of its message.
         stamped_at: When its message was made, milliseconds since the epoch.
         action: The action's id.
-        contact: The contact's id, or what stands for it.
+        contact: The contact's id, or what is in its place.
         footprint: The contact's id; None: the event names its contact in another way.
         content: The event whole.
     """

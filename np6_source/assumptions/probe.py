@@ -30,8 +30,8 @@ def probe(
         only: Names of questions; empty: all.
         most_requests: Requests to send at most.
         most_bytes: Bytes of bodies after which no further request is sent, but for the control.
-        campaign_ids: Campaigns that may be asked for; of these the first is.
-        is_wide: Whether a window without bounds may be asked for.
+        campaign_ids: Campaigns that may be requested; the first of them is.
+        is_wide: Whether a window without bounds may be requested.
 
     Returns:
         A verdict for each question.

@@ -26,7 +26,7 @@ class Known:
         control: Known events of all types; None: there are none.
         reactions: Known reactions, as ``/actions/events`` returns them; None: there are none.
         filter_is_sure: Whether bounds are known to act on ``timestamp``.
-        campaign_ids: Campaigns that may be asked for.
+        campaign_ids: Campaigns that may be requested.
     """
 
     asking: Asking

@@ -1,4 +1,4 @@
-"""A rule for each open question: what is asked for, and what the responses mean.
+"""A rule for each open question: what is requested, and what the responses mean.
 
 A rule returns "confirmed" where it has seen events that would have shown the contrary, and "cannot
 tell" wherever it has not.
@@ -25,7 +25,7 @@ CAP_FROM = 1_000
 CAP_DAYS = 20
 CAP_BYTES = 4_000_000
 TITLED = tuple(row.path for row in ENDPOINTS if not row.confirmed and row.ids is None)
-"""Paths of the operations over the whole account of which only the title is known."""
+"""Paths of the operations over the whole account that are known by title only."""
 
 
 # --- Whether bounds act on ``timestamp`` ---
@@ -185,7 +185,7 @@ def _written(known: Known, question: Question, text: Callable[[int], str]) -> Ve
 def _middle(known: Known) -> tuple[Window, set[str], set[str]]:
     """Five whole seconds around the middle event, known ids inside as ISO bounds show, and others.
 
-    Which events are inside is asked for, not computed: other rules judge bounds.
+    Which events are inside is requested, not computed: other rules judge bounds.
     """
     events = _events(known)
     if not events or known.control is None:
@@ -433,7 +433,7 @@ def _capped(question: Question, text: str, count: int | None) -> Verdict:
 
 
 def unknown_id_is_404(known: Known, question: Question) -> Verdict:
-    """An action id that does not exist is answered with 404."""
+    """An action id that does not exist gets a 404."""
     end = (known.now - AGE) // SECOND * SECOND
     path = "/actions/0ZZZZZ/events/bounces"
     response = known.asking.status(window_query(path, Window(end - MINUTE, end)))
@@ -461,7 +461,7 @@ def unknown_values_are_refused(known: Known, question: Question) -> Verdict:
 
 
 def titled_are_there(known: Known, question: Question) -> Verdict:
-    """The operations over the account of which only the title is known exist."""
+    """The operations over the account that are known by title only exist."""
     end = (known.now - AGE) // SECOND * SECOND
     window = Window(end - 6 * 60 * MINUTE, end)
     statuses: Counter[int | None] = Counter()

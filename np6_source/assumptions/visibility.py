@@ -1,4 +1,4 @@
-"""How soon events can be read (Q8): the newest two minutes, asked for again and again."""
+"""How soon events can be read (Q8): the newest two minutes, requested again and again."""
 
 from __future__ import annotations
 

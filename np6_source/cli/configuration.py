@@ -1,4 +1,4 @@
-"""What is configured for the source and would be read by nobody: a misspelt name."""
+"""Configuration of the source that nothing reads: misspelt names."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Problem:
 
     Attributes:
         severity: ``error`` or ``warning``.
-        rule: What was looked at, or the kind of the error.
+        rule: What was examined, or the kind of the error.
         resource: The resource, None where it concerns none in particular.
         id: The id as the ledger stores it, None likewise.
         what: What was found.

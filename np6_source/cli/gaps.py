@@ -169,7 +169,7 @@ def find_gaps(
     resources: Sequence[str] | None,
     ids: Mapping[str, Sequence[str]],
 ) -> list[Gap]:
-    """What is asked for and the ledger does not cover.
+    """What is requested and the ledger does not cover.
 
     Args:
         pipeline: Where the ledger is.

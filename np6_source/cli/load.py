@@ -304,7 +304,7 @@ def _ask(planned: Reload) -> None:
     """Says what a reload does and asks whether to begin; an empty dataset is not worth a question.
 
     Raises:
-        SettingError: The answer is not yes, or there is nobody to ask.
+        SettingError: The reply is not yes, or there is nobody to ask.
     """
     if not planned.spans and not any(planned.rows.values()):
         return
@@ -320,7 +320,7 @@ def _ask(planned: Reload) -> None:
 
 
 def _progress_bar(options: argparse.Namespace) -> str | None:
-    """A progress bar of dlt's, where one is asked for."""
+    """A progress bar of dlt's, where one is requested."""
     if options.progress in ("none", "log") or options.quiet or options.json:
         return None
     there = [name for name in PROGRESS_BARS if importlib.util.find_spec(name) is not None]

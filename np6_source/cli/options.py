@@ -271,7 +271,7 @@ def check_resources(resources: Iterable[str], known: Iterable[str] | None = None
 
 
 def make_source(resources: Iterable[str] | None = None, **arguments: Any) -> DltSource:
-    """The source, with just these resources where any are named, and the names asked for.
+    """The source, with just these resources where any are named, and the requested names.
 
     Raises:
         SettingError: A parameter cannot be used, or there is no such resource.

@@ -2,7 +2,7 @@
 
 | status | meaning |
 |---|---|
-| 0 | done: everything asked for is there |
+| 0 | done: everything requested is there |
 | 1 | failed: the message says what, where, and what to do |
 | 2 | an option or a setting that cannot be used; nothing started |
 | 3 | done, and found something: a gap, a difference |
@@ -70,7 +70,7 @@ class Outcome:
 
     Attributes:
         status: The exit status.
-        message: What to say; empty where the command has said it.
+        message: What to print; empty where the command has printed it.
     """
 
     status: int

@@ -238,7 +238,7 @@ def plan(options: argparse.Namespace, apart: float) -> Plan:
     """Plans every selected resource.
 
     Args:
-        options: What is asked for.
+        options: The command's options.
         apart: Seconds between the starts of two requests, at least.
 
     Raises:

@@ -254,7 +254,7 @@ def settings_of(verdicts: Iterable[Verdict]) -> dict[str, Any]:
 
 
 def _write_config(found: Found, options: argparse.Namespace) -> None:
-    """Shows, asks, and writes; everything is said on standard error."""
+    """Shows the settings, asks, and writes them; all messages go to standard error."""
     settings = settings_of(found.verdicts)
     file = config_file()
     before = file.read_text("utf-8") if file.exists() else ""
@@ -277,7 +277,7 @@ def find_out(options: argparse.Namespace, apart: float) -> Found:
     """Asks the questions.
 
     Args:
-        options: What is asked for.
+        options: The command's options.
         apart: Seconds between the starts of two requests, at least.
 
     Raises:
@@ -327,7 +327,7 @@ def find_out(options: argparse.Namespace, apart: float) -> Found:
 
 @dataclass
 class _Asker:
-    """Sends requests, and notes what can be told of them without telling of the account.
+    """Sends requests, and notes what can be reported without revealing the account.
 
     Attributes:
         budget: Sends them.

@@ -26,7 +26,7 @@ class Reached:
 
     Attributes:
         events: Events read.
-        asked_ms: Milliseconds of event time that were asked for, all ids together.
+        asked_ms: Milliseconds of event time that were requested, all ids together.
         done_ms: Those of them that are complete.
         date_ms: End of the newest complete window; None before the first.
         resource: The resource that it is of.

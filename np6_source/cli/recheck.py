@@ -37,7 +37,7 @@ from .options import (
 from .outcome import DONE, SIGNALLED, Output
 
 DAYS_SHOWN = 40
-"""Days that ``--dry-run`` lists; ``--json`` has all."""
+"""Days that ``--dry-run`` lists; ``--json`` lists all."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

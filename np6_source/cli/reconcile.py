@@ -43,7 +43,7 @@ from .options import (
 from .outcome import DONE, FOUND, SIGNALLED, Output
 
 SETTLED_AFTER = 26 * 3_600 * SECOND
-"""How long ago a day must have ended to be compared unless it is asked for."""
+"""How long ago a day must have ended to be compared, unless a span is given."""
 DAYS = 7
 """Full days that are compared unless a span is given."""
 SHOWN = 40
@@ -167,7 +167,7 @@ def _span(options: argparse.Namespace, now: int) -> Window:
 def _from_the_beginning(
     span: Window, covered: dict[tuple[str, str], list[Window]], options: argparse.Namespace
 ) -> Window:
-    """The span, but not from before the first load, unless it was asked for."""
+    """The span, but not from before the first load, unless the start was given."""
     windows = covered.get((EVENTS_OPERATION, ""), [])
     if options.start is not None or not windows or windows[0].start <= span.start:
         return span
@@ -179,7 +179,7 @@ def _from_the_beginning(
 
 
 def _kept(span: Window, cutoff: int, options: argparse.Namespace) -> Window:
-    """The part of a span that retention keeps; what it leaves out is said.
+    """The part of a span that retention keeps; the rest is reported.
 
     Raises:
         SettingError: It keeps nothing of it.
@@ -197,7 +197,7 @@ def _kept(span: Window, cutoff: int, options: argparse.Namespace) -> Window:
 def _fill(
     pipeline: dlt.Pipeline, source: Any, found: Reconciliation, options: argparse.Namespace
 ) -> RecheckReport:
-    """Reads the days again of which something is missing, and loads what is."""
+    """Reads the days again that lack something, and loads what is missing."""
     first = source()
     names = [EVENTS_OPERATION]
     if not options.without_reactivities:

@@ -380,7 +380,7 @@ def result_of(report: LoadReport, done: Loaded) -> dict[str, Any]:
 
 
 def status_of(report: LoadReport | RecheckReport) -> int:
-    """The exit status: 0 where everything asked for is loaded."""
+    """The exit status: 0 where everything requested is loaded."""
     if any(failure["resume_at"] for failure in report.failures):
         return TRY_AGAIN_LATER
     return FAILED if report.failures else DONE

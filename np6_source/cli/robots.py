@@ -192,10 +192,10 @@ def _to_ask(pipeline: dlt.Pipeline, options: argparse.Namespace) -> Unasked:
 
 
 def _span(options: argparse.Namespace, covered: TCoverage) -> Window:
-    """The period that is asked for, within what the ledger covers where it is open.
+    """The requested period; where it is open, within what the ledger covers.
 
     Raises:
-        NothingLoaded: It is open, and the ledger covers nothing.
+        NothingLoaded: The period is open, and the ledger covers nothing.
         SettingError: It ends before it begins.
     """
     windows = [window for found in covered.values() for window in found]

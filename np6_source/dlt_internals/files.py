@@ -77,7 +77,7 @@ class ImportedTable(ImportFileMeta):
 
     Attributes:
         table_name: The table.
-        is_taken: Whether dlt has asked for the file, to link it into its load package.
+        is_taken: Whether dlt has opened the file, to link it into its load package.
     """
 
     __slots__ = ("is_taken", "path", "table_name")

@@ -21,7 +21,7 @@ def forget_package(pipeline: dlt.Pipeline, load_id: str) -> None:
 
 
 def begun_packages(pipeline: dlt.Pipeline) -> list[str]:
-    """The pending packages of which a job has begun: something of them may be in staging.
+    """The pending packages with a job that has begun: some of their rows may be in staging.
 
     The storages' folders are named as in dlt 1.31.
     """

@@ -62,7 +62,7 @@ class Lateness:
 
     Attributes:
         late_events: Events that were not there when their window was first read.
-        latest_ms: The longest time, at most, from such an event's timestamp to that first
+        latest_ms: The longest time, at most, between such an event's timestamp and that first
             reading; the event became visible later than that.
     """
 

@@ -289,4 +289,4 @@ def _decoded(encoded: pa.DictionaryArray, change: Callable[[str], str | None]) -
 
 
 KEEP_ALL = Privacy()
-"""The policy of who does not ask for one."""
+"""The policy where none is given."""

@@ -145,7 +145,7 @@ def _counts_in_part(content: bytes, size: int, is_spaced: bool) -> Counts | None
 
 
 def _are_objects(values: Mapping[str, pa.Array], filled: Mapping[str, int]) -> bool:
-    """Whether every object has a field: of what is no object DuckDB makes an empty one."""
+    """Whether every object has a field; DuckDB turns what is no object into an empty one."""
     for container, fields in _FIELDS.items():
         present = [path for path in fields if path in values]
         if container not in values or filled[container] in map(filled.get, present):

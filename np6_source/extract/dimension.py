@@ -166,7 +166,7 @@ class _DimensionRun:
     def _fail(self, failure: RequestFailed, may_skip: bool = True) -> None:
         """Takes note of a failure, or raises it where the settings say so.
 
-        An operation or id that is not there, or may not be asked for, is left out with a warning:
+        An operation or id that is not there, or not permitted, is left out with a warning:
         the reference flags many of these operations as deprecated and shows others only in part.
         """
         is_not_there = isinstance(failure, Forbidden) or failure.context.status in NOT_THERE

@@ -3,8 +3,8 @@
 Every run reads an overlap again, of which nearly everything is as it was. A body that reaches into
 it is cut by content, so that the same events come in the same pieces. The progress keeps the
 digests of the pieces in the overlap, with what a run tells of them: dlt commits it with the tables.
-The next run counts a piece that it knows, in place of parsing, writing and merging it. What is
-changed, late or gone changes its piece.
+The next run counts a piece that it knows, in place of parsing, writing and merging it. An event
+that is changed, late or gone changes its piece.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def known_piece(
         histogram: What was counted in it.
 
     Returns:
-        None: something in it has to be told again by every run, or the counts are of a part of it.
+        None: every run has to report something in it, or the counts are of a part of it.
     """
     is_plain = contents.row_count == contents.event_count >= FEWEST
     if not is_plain or contents.repaired or contents.unmapped:

@@ -73,7 +73,7 @@ class LatenessProbe:
 
         Args:
             window: What is complete with the response. It may end after the horizon, which is the
-                run's beginning, where the server's clock is behind and it was not known before.
+                run's beginning, where the server's clock turns out to be slow.
         """
         if not self._overlap:
             return None

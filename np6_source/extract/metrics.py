@@ -1,4 +1,4 @@
-"""What a run tells of itself: dlt's metrics of its resource, and the warnings at its end."""
+"""What a run reports of itself: dlt's metrics of its resource, and the warnings at its end."""
 
 from __future__ import annotations
 

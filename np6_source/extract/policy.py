@@ -144,11 +144,11 @@ def other_labels(scope_id: str, endpoint: Any, privacy: Privacy) -> frozenset[st
 
 
 def rename_labels(state: MutableMapping[str, Any], names: Mapping[str, Collection[str]]) -> None:
-    """Calls ids in a resource's state as they are called now.
+    """Renames ids in a resource's state to their present labels.
 
     Args:
         state: dlt's state of the resource; it is changed.
-        names: What each id was called, by what it is called.
+        names: Former labels of each id, by its present label.
     """
     new_name = {former: name for name, others in names.items() for former in others}
 

@@ -272,10 +272,10 @@ def least(progress: Iterable[Progress | None]) -> Progress | None:
 def read_together(
     progress_of: Mapping[str, Progress | None], overlap: int
 ) -> list[Mapping[str, Progress | None]]:
-    """Classes that can be requested for the same windows, because they are as far as each other.
+    """Classes that can be requested for the same windows, because they are equally far.
 
-    A class that is asked for later gets its own history first, and joins the others when no more
-    than the overlap, which is read again anyway, lies between them.
+    A class that is added later gets its own history first. It joins the others once no more than
+    the overlap, which is read again anyway, lies between them.
 
     Args:
         progress_of: The progress by class.

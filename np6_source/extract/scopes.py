@@ -51,7 +51,7 @@ def run_key(scope: Scope) -> TRunKey:
 
 
 TLabels = Mapping[str, frozenset[str]]
-"""What each id was called before, by what it is called."""
+"""Former labels of each id, by its present label."""
 
 
 def take_over_labels(
@@ -60,7 +60,7 @@ def take_over_labels(
     session: ExtractSession,
     state: MutableMapping[str, Any],
 ) -> TLabels:
-    """Goes on with contacts that were called otherwise before there was a key.
+    """Keeps the progress of contacts that had other labels before there was a key.
 
     Args:
         endpoint: The operation.
@@ -136,7 +136,7 @@ class ScopePlan:
         }
 
     def _scopes(self) -> tuple[str, ...]:
-        """The ids to ask for; one that is empty for the account."""
+        """The ids to request; one that is empty for the account."""
         if not isinstance(self.scope_ids, ChosenActions):
             given = self.session.without_erased(self.scope_ids, self.endpoint)
             return self._due(given or (() if self.scope_ids else ("",)))
@@ -151,7 +151,7 @@ class ScopePlan:
         return self._due(found)
 
     def _due(self, ids: tuple[str, ...]) -> tuple[str, ...]:
-        """The ids without those that NP6 does not know for long: these are asked once a day."""
+        """The ids, without those that stay unknown to NP6: these are requested once a day."""
         if self.times.is_backfill or not self.state.get(UNKNOWN_IDS):
             return ids
         labels = {one: self._label(one) for one in ids}
@@ -164,7 +164,7 @@ class ScopePlan:
         return self.session.label_of(scope_id, self.endpoint)
 
     def _runs_of(self, scope_id: str, start: int, end: int) -> Iterator[ScopeRun]:
-        """What to read of an id: together where all classes of robots are as far as each other."""
+        """What to read of an id: classes of robots that are equally far are read together."""
         label = self._label(scope_id)
         # dlt's cursor is of requests without a class, unless there were only others.
         has_cursor = not scope_id and ("" in self.saved or not self.saved)
@@ -205,8 +205,8 @@ class ScopePlan:
     def _classes(self, label: str) -> tuple[str, ...]:
         """The classes of robots to request; ``""``: a request without.
 
-        Where an operation is loaded without as well, that goes on: robots' hits are asked for
-        beside those of people, not in their stead.
+        Where an operation was loaded without a class, that goes on: robots' hits are requested
+        beside those of people, not in place of them.
         """
         asked = self.session.settings.classification
         if not self.endpoint.takes_classification:

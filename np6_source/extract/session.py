@@ -274,7 +274,7 @@ class ExtractSession:
     def without_erased(
         self, scope_ids: tuple[str, ...], row: Endpoint | Dimension
     ) -> tuple[str, ...]:
-        """The ids to request: those of contacts who were erased are left out, and it is said.
+        """The ids to request: those of contacts who were erased are left out, with a warning.
 
         Args:
             scope_ids: The ids that were given.

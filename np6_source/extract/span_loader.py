@@ -113,7 +113,7 @@ class SpanLoader:
         """Compares a window with parts of it where the server may have cut the response.
 
         Raises:
-            WindowTooLarge: It has: the parts hold more. Its halves are requested in its stead.
+            WindowTooLarge: The parts hold more; the halves of the window are requested instead.
         """
 
         def count_events(part: Window) -> int:

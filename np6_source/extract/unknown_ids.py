@@ -1,6 +1,6 @@
 """Ids that NP6 does not know (404), in how many runs in a row and since when. Pure, over the state.
 
-An id that is unknown for long is requested once a day only; it is a failure of every run meanwhile.
+An id that stays unknown is requested once a day only; it is a failure of every run meanwhile.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class LoadableSpan:
     """A span whose responses were all read to their ends: one for each class of robots.
 
     Attributes:
-        parts: What each request returned, by the class that it asked for, in the order of asking.
+        parts: What each request returned, by its class of robots, in the order of the requests.
     """
 
     parts: Mapping[str, LoadableWindow]

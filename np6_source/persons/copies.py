@@ -1,4 +1,4 @@
-"""Where else than in the dataset its rows are, as far as this machine's files tell."""
+"""Copies of a dataset's rows elsewhere, as far as this machine's files show."""
 
 from __future__ import annotations
 

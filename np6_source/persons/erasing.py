@@ -260,7 +260,7 @@ def lift(data: Dataset, erasure_id: str) -> int:
 
 
 def finish(pipeline: dlt.Pipeline, turn: TTurn = in_database_or_file) -> bool:
-    """Ends erasures of which the tables are done: makes ``messages`` anew, and a DuckDB file.
+    """Ends erasures whose tables are done: makes ``messages`` anew, and a DuckDB file.
 
     Args:
         pipeline: The pipeline. On another destination than a DuckDB file nothing happens.
@@ -321,7 +321,7 @@ def left(pipeline: dlt.Pipeline, is_rewritten: bool) -> tuple[str, ...]:
 
 
 def found_in_tables(data: Dataset, person: Person) -> list[str]:
-    """The columns of all the dataset's tables in which an address or hash of the person still is."""
+    """The columns of the dataset's tables in which an address or hash of the person still is."""
     clear = {one for one in person.given if "@" in one}
     if not data.is_hashed("address"):
         clear |= person.unicities | person.recipients

@@ -229,7 +229,7 @@ def _condition(data: Dataset, wanted: Iterable[tuple[str, str, str]]) -> Conditi
 
 
 def _ids_there(data: Dataset, candidates: set[str]) -> set[str]:
-    """Which of some ids the dataset has, in any of its tables."""
+    """Those of some ids that the dataset has, in any of its tables."""
     found: set[str] = set()
     for table in data.tables:
         for column in table.columns:

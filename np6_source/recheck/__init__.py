@@ -1,6 +1,6 @@
 """Reads days again for events that became visible late, and loads what the tables lack.
 
-Nothing here knows of a cursor: a recheck is a stateless run beside the schedule, of which only rows
+Nothing here knows of a cursor: a recheck is a stateless run beside the schedule, and only its rows
 stay. Which days are due follows from ``load_windows`` alone, see ``ladder``.
 """
 
@@ -65,10 +65,10 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 DEFAULT_DAYS = 14
-"""Up to which age days are read again where nothing is configured and it is asked for by hand."""
+"""Up to which age days are read again by hand where nothing is configured."""
 
 REMEMBERED_DAYS = 90
-"""Days of measurements that what is said of lateness rests on."""
+"""Days whose measurements the statements about lateness rest on."""
 
 
 @dataclass(frozen=True)

@@ -258,7 +258,7 @@ def _joined(
 
 
 def _is_key(hint: str, name: str, table: Table) -> bool:
-    """Whether the hint only says again what a previous run has declared."""
+    """Whether the hint only repeats what a previous run has declared."""
     return (hint == "primary_key" and name in table.key) or (
         hint == "merge_key" and name == table.replaced_by
     )

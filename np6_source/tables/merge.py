@@ -8,9 +8,9 @@ rows, a file that it cuts at semicolons. The condition adds what dlt does not do
   between DELETE and INSERT would otherwise take the rows with it.
 - A row that was requested earlier and is loaded later would replace the newer one: staged rows that
   are older than the table's are deleted from staging first.
-- Operations tell more or less about the same event. Rows with the same key and ``timestamp`` are of
-  one version: what one of them says, none of the others makes NULL. Of two values the one requested
-  later stays, also as a whole where the timestamp is another.
+- Operations return more or less of the same event. Rows with the same key and ``timestamp`` are of
+  one version: what one of them has, none of the others makes NULL. Of two values the one requested
+  later stays. Where the timestamps differ, the whole row requested later stays.
 - An event that no longer has rows has one in staging that says so: it goes before the INSERT.
 - Two merges into one PostgreSQL table at once would each see nothing to delete, and insert the same
   event twice: the table is locked until the transaction ends. Readers are not held up.
@@ -118,7 +118,7 @@ def snapshot_scope(
 def _fills(key: list[str], filled: list[str], timestamp: str, requested_at: str) -> list[str]:
     """Statements that complete staged rows from others of the same version.
 
-    First those that are older than the table's row but tell more: they become the table's row with
+    First those that are older than the table's row but have more: they become the table's row with
     what it lacks. Then the others, from each other and from the table's rows.
     """
     version = [*key, timestamp]

@@ -236,7 +236,7 @@ def after_load(
     materialize: bool | None = None,
     message_key: TMessageKey | None = None,
 ) -> list[dict[str, Any]]:
-    """Makes the views after a load that has committed; what fails is said, and fails nothing else.
+    """Makes the views after a load that has committed; reports a failure, and fails nothing else.
 
     Args:
         pipeline: The pipeline.
@@ -304,7 +304,7 @@ def fingerprint(
     Args:
         names: The destination's names.
         materialized: Whether ``messages`` reads a table.
-        message_key: What makes events one message; stands at the end, to be read again.
+        message_key: What makes events one message; it ends the text, to be read again.
         columns: The columns that are described, by table.
     """
     digest = hashlib.sha256()

@@ -50,7 +50,8 @@ def publish(pipeline: dlt.Pipeline, target: Path) -> None:
 
     dlt's staging schemas stay out of the copy.
 
-    Who has the copy open goes on reading the state they opened; who opens it anew sees the new one.
+    A reader that has the copy open goes on with the state it opened; one that opens it anew sees
+    the new one.
 
     Args:
         pipeline: The pipeline.
@@ -85,7 +86,7 @@ def publish(pipeline: dlt.Pipeline, target: Path) -> None:
 
 
 def _leave_staging_out(client: SqlClientBase[Any], copy: Path) -> None:
-    """Drops dlt's staging schemas from a copy: they are in the way of who looks for tables."""
+    """Drops dlt's staging schemas from a copy: they hide the tables from readers."""
     dataset = str(client.dataset_name)
     found = client.execute_sql(
         "SELECT schema_name FROM duckdb_schemas() WHERE database_name = current_database()"

@@ -220,7 +220,7 @@ def density_bytes(density: Density) -> float:
 
 
 def _width(period: Window, sample: TSample, dice: random.Random) -> tuple[int, list[Sample]]:
-    """The width of windows that hold enough events, and the last windows that were asked for."""
+    """The width of windows that hold enough events, and the last windows that were requested."""
     widest = max(SECOND, period.width // LEAST_PARTS)
     width = max(SECOND, min(widest, 60 * SECOND))
     while True:

@@ -13,7 +13,7 @@ OLDEST = 30 * 366 * DAY
 EMPTY_IN_A_ROW = 3
 """Ages without events, each twice the one before, that end the search."""
 APART = (0, 7 * DAY // 4, -9 * DAY // 4)
-"""Where around an age windows are asked for before it counts as empty: other hours, other days."""
+"""Where around an age windows are requested before it counts as empty: other hours, other days."""
 
 TFirst = Callable[[Window], int | None]
 """The first timestamp of a window; None: it is empty."""

@@ -34,7 +34,7 @@ class Sample:
     """The events of a window, or the first of them.
 
     Attributes:
-        window: What was asked for.
+        window: What was requested.
         events: The events that were read.
         is_whole: Whether these are all.
         whole_until: Up to where these are all, milliseconds since the epoch, where the API took a

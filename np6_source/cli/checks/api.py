@@ -27,10 +27,10 @@ from .findings import Finding, Step
 
 HOUR = DAY // 24
 AGE = 26 * HOUR
-"""Milliseconds since the end of the hour that is asked for."""
+"""Milliseconds since the end of the hour that is requested."""
 
 WORTH_SAYING = 60
-"""Seconds by which the clocks may differ without a word."""
+"""Seconds by which the clocks may differ without a warning."""
 
 ALL_EVENTS = next(row for row in ENDPOINTS if row.path == "/actions/events")
 _RATE_LIMIT = re.compile(r"(x-)?rate-?limit\b.*|retry-after", re.IGNORECASE)
@@ -50,7 +50,7 @@ def check_api(budget: Budget, session: ExtractSession) -> tuple[Step, Response]:
     """Asks for all events of the hour, whatever is selected: whether the API answers as NP6 does.
 
     Returns:
-        The step, and the response for the resource that asks for the same.
+        The step, and the response, for the resource that requests the same.
     """
     window = hour_before(int(time.time() * SECOND))
     response = budget.send(WindowRequest(ALL_EVENTS, window))
@@ -112,7 +112,7 @@ def rate_limit_of(response: Response) -> dict[str, str] | None:
 
 
 def _for_check(advice: str) -> str:
-    """A request's advice without what a load would be told: this is ``np6-source check``."""
+    """A request's advice, without what only a load needs: this is ``np6-source check``."""
     for told in (f"{NOTHING_LOADED} ", " `np6-source check` tries it."):
         advice = advice.replace(told, "")
     return advice.replace("; `np6-source check` tries it.", ".")

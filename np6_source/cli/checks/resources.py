@@ -26,12 +26,12 @@ IDS_EACH = 3
 def check_resources(
     budget: Budget, operations: Sequence[SelectedOperation], first: Response
 ) -> list[ResourceCheck]:
-    """Asks for the same hour of every selected resource; of three ids of a kind.
+    """Requests the same hour of every selected resource; for three ids of a kind.
 
     Args:
         budget: Sends the requests.
         operations: The selected operations.
-        first: The response of ``check_api``, which is not asked for again.
+        first: The response of ``check_api``, which is not requested again.
     """
     found: list[ResourceCheck] = []
     window = hour_before(budget.client.clock.now())

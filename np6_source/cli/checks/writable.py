@@ -1,4 +1,4 @@
-"""Step 5: whether the destination takes a row, tried where nothing stays of it."""
+"""Step 5: whether the destination takes a row, which is tried so that nothing of it stays."""
 
 from __future__ import annotations
 
