@@ -78,7 +78,7 @@ def ids_of(
         session: What the resources of the source share.
         tools: What is open during the extraction.
         known: Ids that earlier runs have loaded. One that is not chosen any more keeps its
-            progress and is asked no more.
+            progress and is requested no more.
 
     Raises:
         RequestFailed: The list could not be had.
@@ -99,14 +99,14 @@ def ids_of(
         logger.info("%s", text)
     if not found:
         session.say_once(
-            f"action_ids={str(chosen)!r}: none of the account's {len(rows)} actions is meant;"
+            f"action_ids={str(chosen)!r}: none of the account's {len(rows)} actions is chosen;"
             " nothing is loaded by id."
         )
     gone = sorted(set(known) - set(found))
     if gone:
         session.say_once(
-            f"action_ids={str(chosen)!r} does not mean these actions any more:"
+            f"action_ids={str(chosen)!r} no longer chooses these actions:"
             f" {listed(gone, most=10)}. Their events stay, they keep their progress, and they are"
-            " asked no more."
+            " requested no more."
         )
     return found

@@ -190,7 +190,7 @@ class _DimensionRun:
         kept = f"{dimension.table.name} keeps what an earlier load brought."
         if isinstance(failure, Forbidden):
             return (
-                f"The API key's user may not ask for {dimension.name}, which is left out; {kept}"
+                f"The API key's user may not request {dimension.name}, which is left out; {kept}"
                 f" Ask NP6 for the right, or leave the resource out. [{context}]"
             )
         if context.scope:

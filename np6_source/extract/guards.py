@@ -76,8 +76,8 @@ def check_catalog(resource: str) -> None:
     if file is not None and is_taken_for_catalog(file, dataset):
         raise SettingError(
             f"{resource}: the DuckDB file {file.name} and the dataset {dataset!r} need different"
-            " names, else DuckDB cannot tell them apart. Name the pipeline or the dataset"
-            " otherwise: dlt.pipeline('np6_to_duckdb', destination='duckdb', dataset_name='np6')."
+            " names, else DuckDB cannot tell them apart. Give one of them another"
+            " name: dlt.pipeline('np6_to_duckdb', destination='duckdb', dataset_name='np6')."
         )
 
 

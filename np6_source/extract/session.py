@@ -209,8 +209,8 @@ class ExtractSession:
             begin = self.settings.beginning(int(time.time() * SECOND))
             logger.warning(
                 "Source %s has no progress yet and begins at %s. Progress is kept under a source's"
-                " name, and this pipeline has some of %s: if that is the same account, call it so"
-                " again, and it goes on.",
+                " name, and this pipeline has some of %s: if that is the same account, give the"
+                " source that name again: it then goes on.",
                 name,
                 iso(begin),
                 ", ".join(others),

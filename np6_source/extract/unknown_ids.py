@@ -60,5 +60,5 @@ def not_requested(resource: str, label: str) -> NotFound:
     return NotFound(
         RequestContext(resource, label, "all"),
         f"NP6 did not know this id in {RUNS_UNKNOWN} runs in a row; it is requested once a day",
-        "Check the id, or give it no more; nothing that was loaded of it is touched.",
+        "Check the id, or stop giving it; what was loaded of it stays.",
     )

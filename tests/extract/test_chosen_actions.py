@@ -176,7 +176,7 @@ class TestLoaded:
         ]
         assert first.event_count == 2
         assert warehouse.places(ACTIVATIONS)["places"]["000AA1"] == places["000AA1"]
-        assert caplog.text.count("does not mean these actions any more: 000AA1.") == 1
+        assert caplog.text.count("no longer chooses these actions: 000AA1.") == 1
 
     def test_where_the_list_fails_what_was_loaded_before_goes_on(
         self, warehouse: Warehouse, sandbox: Sandbox, source_of: Any

@@ -341,7 +341,7 @@ class TestNotThere:
         assert len(warehouse.rows("actions")) == 3
         assert [row["name"] for row in warehouse.rows("categories")] == ["Newer"]
         expected = (
-            "may not ask for actions" if status == 403 else "NP6 has no /actions for this account"
+            "may not request actions" if status == 403 else "NP6 has no /actions for this account"
         )
         assert expected in caplog.text
         assert "actions keeps what an earlier load brought" in caplog.text

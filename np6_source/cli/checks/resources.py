@@ -85,7 +85,7 @@ def ids_of(operation: SelectedOperation, budget: Budget, window: Window) -> Sequ
     now = datetime.now(timezone.utc)
     ids = chosen.choose(_rows(listed.elements, now), now)
     none_is_meant = Finding(
-        f"{prefix} has none that is meant",
+        f"{prefix} has no such action",
         "warning" if listed.is_whole else None,
         "Nothing is loaded by id.",
     )
