@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 import dlt
 import pytest
+import tomlkit
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.resolve import inject_section
 from dlt.common.configuration.specs.config_section_context import ConfigSectionContext
@@ -22,6 +24,7 @@ from dlt.destinations.impl.postgres.configuration import PostgresClientConfigura
 from dlt.extract import DltResource
 from dlt.load.configuration import LoaderConfiguration
 from dlt.pipeline.exceptions import PipelineStepFailed
+from packaging.requirements import Requirement
 
 from np6_source.dlt_internals.configuration import (
     DEFAULT_STAGING_LAYOUT,
@@ -76,7 +79,22 @@ from np6_source.dlt_internals.resources import (
     last_of_its_windows,
     transformers_of,
 )
-from tests.support import Warehouse
+from tests.support import ROOT, Warehouse
+
+
+def test_dlt_is_admitted_up_to_the_minor_release_that_is_tested() -> None:
+    project = tomlkit.parse((ROOT / "pyproject.toml").read_text("utf-8")).unwrap()["project"]
+    (admitted,) = (
+        found.specifier
+        for found in map(Requirement, project["dependencies"])
+        if found.name == "dlt"
+    )
+    (tested,) = re.findall(
+        r"^dlt==(\d+)\.(\d+)\.\d+$", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE
+    )
+    major, minor = map(int, tested)
+    assert admitted.contains(f"{major}.{minor}.99")
+    assert not admitted.contains(f"{major}.{minor + 1}.0")
 
 
 class TestWhereConfigured:
