@@ -221,8 +221,13 @@ class IcebergJob(_EachKeyOnce, IcebergLoadFilesystemJob):
     is each process's own: of two commits at once one is lost.
     """
 
+    _is_alone = False
+
     def run(self) -> None:
         """Loads the files, and bounds what the table's metadata keeps."""
+        if self._is_alone:  # dlt 1.31 calls it once more after it has made a table.
+            super().run()
+            return
         with self._alone():
             super().run()
             with suppress(DestinationUndefinedEntity):
@@ -263,4 +268,8 @@ class IcebergJob(_EachKeyOnce, IcebergLoadFilesystemJob):
             return
         name = f"table {self.load_table_name}"
         with holding(Path(f"{folder.rstrip('/')}.np6.lock"), name, patience(is_stop_requested)):
-            yield
+            self._is_alone = True
+            try:
+                yield
+            finally:
+                self._is_alone = False
