@@ -77,6 +77,8 @@ class Outcome:
     message: str = ""
 
 
+ENVIRONMENT = "Environment Variables"
+"""What dlt calls that provider (dlt 1.31)."""
 WIDE = 200
 """Columns of a table that no terminal shows."""
 
@@ -221,7 +223,11 @@ def _missing_fields(error: ConfigFieldMissingException) -> str:
 def _variables(traces: Mapping[str, Sequence[LookupTrace | LookupTraces]]) -> Iterator[str]:
     """For each value that is missing, the variable for this destination and any pipeline."""
     for looks in traces.values():
-        keys = [(-len(look.sections), len(look.key), look.key) for look in looks if _is_leaf(look)]
+        keys = [
+            (-len(look.sections), len(look.key), look.key)
+            for look in looks
+            if _is_leaf(look) and look.provider == ENVIRONMENT
+        ]
         if keys:
             yield min(keys)[2]
         for look in looks:

@@ -84,6 +84,17 @@ CASES = {
         ("Not configured", "DESTINATION__POSTGRES__CREDENTIALS__HOST"),
         ("--destination", "postgres"),
     ),
+    "destination not configured, in a project with a configuration": Case(
+        (
+            "Not configured: credentials. Give ",
+            *(
+                f"DESTINATION__POSTGRES__CREDENTIALS__{name}"
+                for name in ("DATABASE", "PASSWORD", "USERNAME", "HOST")
+            ),
+        ),
+        ("--destination", "postgres"),
+        files={".dlt/config.toml": '[runtime]\nlog_level = "WARNING"\n'},
+    ),
     "client library missing": Case(
         ("--destination clickhouse needs the package", "pip install 'dlt[clickhouse]'"),
         ("--destination", "clickhouse"),
