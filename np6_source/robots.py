@@ -98,7 +98,7 @@ def unasked(
     missing: list[Window] = []
     hit_count = without_contact = 0
     for contact, first, last, count in _hits_by_contact(pipeline, span, action_ids):
-        if contact is None:
+        if contact is None or contact.strip() in ("", ".", ".."):  # None that a request can name.
             without_contact += count
             continue
         label = label_of(contact, _ENDPOINT, key)

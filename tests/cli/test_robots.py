@@ -273,3 +273,19 @@ def test_contacts_whose_request_fails_are_asked_again_by_the_next_call(dataset: 
 def test_where_every_load_was_given_up_nothing_is_asked() -> None:
     with pytest.raises(NothingLoaded, match="every load was given up"):
         robots._span(Namespace(start=None, end=None), {("actions_events", ""): []})
+
+
+@pytest.mark.parametrize("dataset", ["duckdb"], indirect=True)
+def test_a_hit_whose_contact_has_an_empty_id_keeps_no_other_from_being_asked_about(
+    dataset: Dataset,
+) -> None:
+    dataset.load(end=MIDDLE)
+    one, *_ = (event_id for (event_id,) in dataset.query("SELECT event_id FROM events__hits"))
+    dataset.query(f"UPDATE events SET contact_id = '' WHERE id = '{one}'")
+    ((action,),) = dataset.query(f"SELECT action_id FROM events WHERE id = '{one}'")
+
+    status, document = dataset.robots("--action-ids", action, "--classes", "mpp", "gsr")
+
+    assert status == 0
+    assert document["result"]["hits_without_contact"] == 1
+    assert document["result"]["contacts"] > 0
