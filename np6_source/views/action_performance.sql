@@ -52,39 +52,69 @@ WITH counted AS (
 ),
 
 listed AS (
-    SELECT a.id, a.type, a.name, a.category_id
+    SELECT 'action' AS kind, a.id, a.type, a.name, a.category_id, a.requested_at
     FROM actions AS a
     UNION ALL
-    SELECT b.id, b.type, b.name, b.category_id
+    SELECT 'action' AS kind, b.id, b.type, b.name, b.category_id, b.requested_at
     FROM action AS b
-),
-
-named AS (
-    SELECT
-        'action' AS kind,
-        l.id,
-        MIN(l.type) AS type,
-        MIN(l.name) AS name,
-        MIN(l.category_id) AS category_id
-    FROM listed AS l
-    GROUP BY l.id
     UNION ALL
     SELECT
         'notification' AS kind,
         CAST(n.id AS VARCHAR) AS id,
-        MIN(n.type) AS type,
-        MIN(n.name) AS name,
-        CAST(NULL AS BIGINT) AS category_id
+        n.type,
+        n.name,
+        CAST(NULL AS BIGINT) AS category_id,
+        n.requested_at
     FROM notifications AS n
-    GROUP BY CAST(n.id AS VARCHAR)
+),
+
+dated AS (
+    -- What was requested last is its name now.
+    SELECT
+        l.kind,
+        l.id,
+        l.type,
+        l.name,
+        l.category_id,
+        l.requested_at,
+        MAX(CASE WHEN l.type IS NOT NULL THEN l.requested_at END)
+            OVER (PARTITION BY l.kind, l.id) AS typed_at,
+        MAX(CASE WHEN l.name IS NOT NULL THEN l.requested_at END)
+            OVER (PARTITION BY l.kind, l.id) AS named_at,
+        MAX(CASE WHEN l.category_id IS NOT NULL THEN l.requested_at END)
+            OVER (PARTITION BY l.kind, l.id) AS grouped_at
+    FROM listed AS l
+),
+
+named AS (
+    SELECT
+        d.kind,
+        d.id,
+        MIN(CASE WHEN d.typed_at IS NULL OR d.requested_at = d.typed_at THEN d.type END) AS type,
+        MIN(CASE WHEN d.named_at IS NULL OR d.requested_at = d.named_at THEN d.name END) AS name,
+        MIN(
+            CASE WHEN d.grouped_at IS NULL OR d.requested_at = d.grouped_at
+                THEN d.category_id END
+        ) AS category_id
+    FROM dated AS d
+    GROUP BY d.kind, d.id
+),
+
+categorized AS (
+    SELECT
+        h.id,
+        h.name,
+        h.requested_at,
+        MAX(h.requested_at) OVER (PARTITION BY h.id) AS named_at
+    FROM categories AS h
 ),
 
 grouped AS (
     SELECT
-        g.id,
-        MIN(g.name) AS name
-    FROM categories AS g
-    GROUP BY g.id
+        h.id,
+        MIN(CASE WHEN h.named_at IS NULL OR h.requested_at = h.named_at THEN h.name END) AS name
+    FROM categorized AS h
+    GROUP BY h.id
 )
 
 SELECT

@@ -13,7 +13,7 @@ REMOVALS = "_np6_removals"
 """Up to when events were removed by age: see ``removals``."""
 LOADS = "_dlt_loads"
 
-NAMING = ("id", "type", "name", "category_id")
+NAMING = ("id", "type", "name", "category_id", "requested_at")
 """The columns of tables of names that views read."""
 
 BASE_TABLES: Mapping[str, Mapping[str, str]] = {

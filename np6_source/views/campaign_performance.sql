@@ -66,19 +66,30 @@ counted AS (
 ),
 
 listed AS (
-    SELECT a.id, a.name
+    SELECT a.id, a.name, a.requested_at
     FROM campaigns AS a
     UNION ALL
-    SELECT b.id, b.name
+    SELECT b.id, b.name, b.requested_at
     FROM campaign AS b
+),
+
+dated AS (
+    -- What was requested last is its name now.
+    SELECT
+        l.id,
+        l.name,
+        l.requested_at,
+        MAX(CASE WHEN l.name IS NOT NULL THEN l.requested_at END)
+            OVER (PARTITION BY l.id) AS named_at
+    FROM listed AS l
 ),
 
 named AS (
     SELECT
-        l.id,
-        MIN(l.name) AS name
-    FROM listed AS l
-    GROUP BY l.id
+        d.id,
+        MIN(CASE WHEN d.named_at IS NULL OR d.requested_at = d.named_at THEN d.name END) AS name
+    FROM dated AS d
+    GROUP BY d.id
 )
 
 SELECT

@@ -21,6 +21,8 @@ WITH names AS (
     SELECT 'events of an unknown type' AS check_name
     UNION ALL
     SELECT 'event ids that occur twice' AS check_name
+    UNION ALL
+    SELECT 'events of a second account' AS check_name
 ),
 
 removed AS (
@@ -62,6 +64,13 @@ of_messages AS (
     CROSS JOIN removed AS r
 ),
 
+first_account AS (
+    SELECT
+        MIN(e.agency) AS agency,
+        MIN(e.customer) AS customer
+    FROM events AS e
+),
+
 of_events AS (
     SELECT
         COUNT(*) AS events,
@@ -73,8 +82,11 @@ of_events AS (
                 'optout', 'impression'
             ) THEN 1 END
         ) AS of_unknown_type,
-        COUNT(*) - COUNT(DISTINCT e.id) AS twice
+        COUNT(*) - COUNT(DISTINCT e.id) AS twice,
+        COUNT(CASE WHEN e.agency <> f.agency OR e.customer <> f.customer THEN 1 END)
+            AS of_second_account
     FROM events AS e
+    CROSS JOIN first_account AS f
 ),
 
 of_hits AS (
@@ -98,6 +110,7 @@ SELECT
         WHEN 'hits marked as robots' THEN h.robots
         WHEN 'events of an unknown type' THEN e.of_unknown_type
         WHEN 'event ids that occur twice' THEN e.twice
+        WHEN 'events of a second account' THEN e.of_second_account
     END AS count_found,
     CASE n.check_name
         WHEN 'sent messages whose activation is not loaded' THEN m.sent

@@ -143,7 +143,9 @@ def unknown_type(events: list[dict[str, Any]]) -> None:
 
 
 def without_stamp(events: list[dict[str, Any]]) -> None:
+    """Every fifth event has none, and is of a second account."""
     for event in events[::5]:
+        event["identity"] = event["identity"] | {"customer": "029"}
         for send in event["source"]["detail"].values():
             if isinstance(send, dict):
                 send.pop("stamp", None)
@@ -236,7 +238,7 @@ STORIES: dict[str, Callable[[], Story]] = {
     "late events in two loads": late,
     "reactions on bounced messages": lambda: changed(reactions_on_bounced),
     "an unknown type": lambda: changed(unknown_type),
-    "events without a stamp": lambda: changed(without_stamp),
+    "events without a stamp, and of a second account": lambda: changed(without_stamp),
     "several actions, no contact": lambda: changed(of_several_actions),
     "published out of order": lambda: changed(out_of_order),
     "without robots": without_robots,

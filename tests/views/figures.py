@@ -76,6 +76,10 @@ def get(value: Any, path: str) -> Any:
     return value
 
 
+def identity(event: dict[str, Any]) -> tuple[str, str]:
+    return get(event, "identity.agency") or "", get(event, "identity.customer") or ""
+
+
 def text(value: Any) -> str | None:
     return None if value is None else value if isinstance(value, str) else str(value)
 
@@ -737,6 +741,10 @@ def quality(
             len(events),
         ),
         "event ids that occur twice": (0, len(events)),
+        "events of a second account": (
+            count(served.events, lambda e: identity(e) != min(map(identity, served.events))),
+            len(events),
+        ),
     }
     return [
         {"check_name": name, "count_found": found, "count_of": of}

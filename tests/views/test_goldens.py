@@ -144,5 +144,5 @@ def test_the_checks(found: dict[str, list[dict[str, Any]]]) -> None:
     assert checks.pop("sent messages whose activation is not loaded") == (4, 5)
     assert checks.pop("activations whose execution has the same stamp") == (0, 1)
     assert checks.pop("messages both sent and cancelled") == (1, 7)
-    assert len(checks) == 8
+    assert len(checks) == 9
     assert {found for found, _ in checks.values()} == {0}
