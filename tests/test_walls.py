@@ -59,7 +59,7 @@ FOLDERS: dict[str, set[str]] = {
         *(*FACTS, "dlt_internals", "dataset_lock", "erasures", "events", "extract", "ledger"),
         *("maskings", "own_tables", "reloading", "views"),
     },
-    "views": {*FACTS, "deduplication"},
+    "views": {*FACTS, "deduplication", "dlt_internals"},
     "volume": {"windows"},
     "assumptions": {"windows", "endpoints"},
     "sandbox": {"endpoints", "dimensions"},

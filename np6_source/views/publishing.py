@@ -16,6 +16,7 @@ from dlt.destinations.exceptions import DatabaseException
 from dlt.destinations.sql_client import SqlClientBase
 
 from ..destinations import kind_of_destination
+from ..dlt_internals.pipelines import is_taken_for_catalog
 from ..errors import Np6Error, SettingError
 
 
@@ -28,7 +29,7 @@ def check_publishing(pipeline: dlt.Pipeline, target: Path) -> Path:
 
     Raises:
         SettingError: The destination is no DuckDB file, or the copy would be the file itself, or
-            the copy's folder does not exist.
+            the copy's folder does not exist, or the copy would be named as the dataset.
     """
     database = None
     if kind_of_destination(pipeline) == "duckdb":
@@ -42,6 +43,12 @@ def check_publishing(pipeline: dlt.Pipeline, target: Path) -> Path:
         raise SettingError(f"publish: the folder {target.parent} does not exist; make it first")
     if target.is_dir():
         raise SettingError(f"publish: {target} is a folder; name a file in it")
+    dataset = str(pipeline.sql_client().dataset_name)
+    if is_taken_for_catalog(target, dataset):
+        raise SettingError(
+            f"publish: DuckDB would call {target} {dataset}, as the dataset in it, and find every"
+            " view ambiguous; name the file otherwise"
+        )
     return source
 
 

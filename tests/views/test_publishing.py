@@ -133,7 +133,9 @@ def test_the_copy_has_the_tables_and_views_and_no_staging(
     assert list(tmp_path.glob("analysts*")) == [target]
 
 
-@pytest.mark.parametrize("target", ["events.duckdb", "nowhere/x.duckdb", "pipelines"])
+@pytest.mark.parametrize(
+    "target", ["events.duckdb", "nowhere/x.duckdb", "pipelines", "np6.duckdb", "NP6.v2.duckdb"]
+)
 def test_files_that_cannot_be_published_to(loaded: Warehouse, target: str) -> None:
     with pytest.raises(SettingError, match=r"^publish: "):
         publish(loaded.pipeline, loaded.folder / target)
