@@ -47,25 +47,35 @@ def _():
 
 @app.cell
 def _(ask, file, mo):
-    span = ask("SELECT MIN(sent_on) AS first, MAX(sent_on) AS last FROM action_performance_daily")[
-        0
-    ]
+    # People react long after the last message is sent.
+    span = ask(
+        "SELECT MIN(day) AS first, MAX(day) AS last FROM (SELECT sent_on AS day"
+        " FROM action_performance_daily UNION ALL SELECT happened_on FROM activity_daily)"
+    )[0]
     channels = [
         r["channel"] for r in ask("SELECT DISTINCT channel FROM action_performance ORDER BY 1")
     ]
+
+    def named(name, key):
+        """What a choice is called: several may have one name."""
+        return f"{name} ({key})" if name else f"{key}"
+
     actions = {
-        f"{r['action_name'] or r['action_id'] or 'no action'} ({r['action_id']})": r["action_id"]
+        named(r["action_name"], r["action_id"]): r["action_id"]
         for r in ask(
-            "SELECT action_id, action_name FROM action_performance ORDER BY count_sent DESC"
+            "SELECT action_id, action_name FROM action_performance"
+            " WHERE action_id IS NOT NULL ORDER BY count_sent DESC"
         )
     }
     campaigns = {
-        f"{r['campaign_name'] or r['campaign_id']}": r["campaign_id"]
-        for r in ask("SELECT DISTINCT campaign_id, campaign_name FROM campaign_performance")
+        named(r["campaign_name"], r["campaign_id"]): r["campaign_id"]
+        for r in ask(
+            "SELECT DISTINCT campaign_id, campaign_name FROM campaign_performance ORDER BY ALL"
+        )
     }
     channel = mo.ui.dropdown(["all", *[c for c in channels if c]], value="all", label="channel")
     action = mo.ui.dropdown({"all": None, **actions}, value="all", label="action")
-    campaign = mo.ui.dropdown({"all": None, **campaigns}, value="all", label="campaign")
+    campaign = mo.ui.dropdown({"all": None, **campaigns}, value="all", label="actions of campaign")
     start = mo.ui.text(value=span["first"] or "", label="from")
     end = mo.ui.text(value=span["last"] or "", label="to")
     mo.vstack(
@@ -74,7 +84,7 @@ def _(ask, file, mo):
             mo.hstack([channel, action, campaign, start, end], wrap=True, justify="start"),
         ]
     )
-    return action, campaign, channel, end, start
+    return action, campaign, channel, end, named, start
 
 
 @app.cell
@@ -105,7 +115,7 @@ def _(action, campaign, channel, end, start):
 
 
 @app.cell
-def _(blue, green, grey, orange, alt, ask, chosen, mo):
+def _(blue, green, grey, orange, alt, ask, chosen, mo, named):
     def titled(title, rows, make, empty="Nothing to show for this choice."):
         """A chart under its title, or a sentence where there is nothing."""
         shown = (
@@ -130,10 +140,19 @@ def _(blue, green, grey, orange, alt, ask, chosen, mo):
         *values,
     )
 
+    _ids = [row["action_id"] for row in performance]
+
+    def label(row):
+        """Of an action: its name and id, and its channel where several have the id."""
+        if row["action_id"] is None:
+            return "no action"
+        shown = named(row["action_name"], row["action_id"])
+        return f"{shown}, {row['channel']}" if _ids.count(row["action_id"]) > 1 else shown
+
     def rates(row):
         whole = row["delivered"]
         return {
-            "action": row["action_name"] or row["action_id"] or "no action",
+            "action": label(row),
             "channel": row["channel"],
             "sent": row["sent"],
             "delivered": whole,
@@ -151,7 +170,7 @@ def _(blue, green, grey, orange, alt, ask, chosen, mo):
     steps = ("sent", "delivered", "opened", "clicked")
     funnel = [
         {
-            "action": row["action_name"] or row["action_id"] or "no action",
+            "action": label(row),
             "step": step,
             "messages": row[step],
         }
@@ -262,7 +281,7 @@ def _(blue, orange, alt, ask, chosen, mo, titled):
                 ),
             ),
             titled(
-                "Response curve: opened and clicked within hours, of messages at least as old",
+                "Response curve (all days): opened and clicked within hours, of messages as old",
                 curve,
                 lambda data: (
                     alt.Chart(data, width="container", height=220)

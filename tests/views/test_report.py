@@ -143,15 +143,68 @@ def test_it_shows_the_views_figures_in_its_window(
     assert not actions or any(rates[0] < rates[1] for _, _, _, *rates in actions)
 
 
-@pytest.mark.parametrize("published", ["an account"], indirect=True)
-def test_filters_choose_what_is_shown(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By channel, action, campaign and period, beside what ``messages`` and ``hits`` have."""
-    monkeypatch.setenv("NP6_REPORT_FILE", str(published))
+def notebook_over(file: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The notebook as a module, whose cells read a file."""
+    monkeypatch.setenv("NP6_REPORT_FILE", str(file))
     spec = importlib.util.spec_from_file_location("np6_report", NOTEBOOK)
     assert spec is not None
     assert spec.loader is not None
     notebook = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(notebook)
+    return notebook
+
+
+@pytest.mark.parametrize("published", ["an account"], indirect=True)
+def test_the_first_look_shows_every_reaction(
+    published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People open after the last message has been sent, too."""
+    copy = Warehouse(published.parent, database=published)
+    copy.execute("DELETE FROM np6.events WHERE message_stamped_at > '2025-02-10 00:00:00+00'")
+    ((opens,),) = copy.query("SELECT sum(count_opens) FROM np6.activity_daily")
+    ((late,),) = copy.query(
+        "SELECT sum(count_opens) FROM np6.activity_daily"
+        " WHERE happened_on > (SELECT max(sent_on) FROM np6.messages)"
+    )
+
+    _, shown = notebook_over(published, monkeypatch).app.run()
+
+    assert late > 0
+    assert sum(row["opens"] for row in shown["hours"]) == opens
+    assert sum(row["hits"] for row in shown["daily"] if row["kind"] == "opens") == opens
+
+
+def test_what_has_the_same_name_stays_apart(
+    warehouse: Warehouse, serve: TMake, source_of: TMake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = small(events=600)
+    sandbox = serve(account, now=at("2025-03-11"))
+    ids = account.example_ids("campaign_id")
+    names = ("actions", "campaigns")
+    load(
+        warehouse.pipeline,
+        lambda: source_of(
+            sandbox, "actions_events", "campaign_events", *names, dimensions=names,
+            campaign_ids=ids, start="2025-01-06", window=100 * 86_400,
+        ),
+    )  # fmt: skip
+    for table in names:
+        warehouse.execute(f"UPDATE np6.{table} SET name = 'Monthly'")
+    actions = warehouse.query("SELECT action_id, count_sent FROM np6.action_performance")
+
+    _, shown = notebook_over(warehouse.database, monkeypatch).app.run()
+
+    sent = {row["action"]: row["messages"] for row in shown["funnel"] if row["step"] == "sent"}
+    assert sent == {f"Monthly ({action})": count for action, count in actions}
+    assert len(sent) > 1
+    assert sorted(shown["campaigns"].values()) == sorted(ids)
+    assert len(ids) > 1
+
+
+@pytest.mark.parametrize("published", ["an account"], indirect=True)
+def test_filters_choose_what_is_shown(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By channel, action, campaign and period, beside what ``messages`` and ``hits`` have."""
+    notebook = notebook_over(published, monkeypatch)
     copy = Warehouse(published.parent, database=published)
     ((busiest,),) = copy.query(
         "SELECT action_id FROM np6.action_performance ORDER BY count_sent DESC LIMIT 1"
@@ -175,7 +228,14 @@ def test_filters_choose_what_is_shown(published: Path, monkeypatch: pytest.Monke
     ):
         made = {name: SimpleNamespace(value=v) for name, v in (everything | choice).items()}
         _, shown = notebook.app.run(
-            defs={**made, "span": {}, "channels": [], "actions": {}, "campaigns": {}}
+            defs={
+                **made,
+                "span": {},
+                "channels": [],
+                "actions": {},
+                "campaigns": {},
+                "named": lambda name, action: name or action,
+            }
         )
         ((messages,),) = copy.query(
             "SELECT count(*) FROM (SELECT *, sent_on AS day FROM np6.messages)"
