@@ -69,10 +69,11 @@ ORDER BY bounced DESC
 LIMIT 5""",
     "Who no longer reads?": """\
 SELECT count(*) AS contacts,
-    count(*) FILTER (days_since_open <= 14) AS read_in_two_weeks,
-    count(*) FILTER (days_since_open > 14) AS before_that,
-    count(*) FILTER (days_since_open IS NULL) AS never
-FROM np6.contact_engagement
+    count(*) FILTER (days_since_reading <= 14) AS read_in_two_weeks,
+    count(*) FILTER (days_since_reading > 14) AS before_that,
+    count(*) FILTER (days_since_reading IS NULL) AS never
+FROM (SELECT *, least(days_since_open, days_since_click) AS days_since_reading
+    FROM np6.contact_engagement)
 WHERE count_sent > count_bounced""",
     "How fresh and how whole is this?": """\
 SELECT resource, complete_until, count_gaps, round(lag_minutes, 1) AS lag_minutes
