@@ -217,7 +217,7 @@ class TestLoaded:
         source = source_of(sandbox, ACTIVATIONS, "action", action_ids="category:99")
         warehouse.run(source)
         assert set(asked(sandbox)) == {"/actions"}
-        assert "none of the account's 3 actions is meant" in caplog.text
+        assert "none of the account's 3 actions is chosen" in caplog.text
 
     def test_five_hundred_actions_in_one_call(
         self, warehouse: Warehouse, serve: Any, source_of: Any
