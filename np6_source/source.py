@@ -27,7 +27,7 @@ from .extract.chosen_actions import ChosenActions
 from .extract.configured_names import check_names
 from .extract.dimension import make_dimension
 from .extract.policy import check_ids_can_be_hidden, privacy_of
-from .extract.resource import make_resource
+from .extract.resource import make_cursor, make_resource
 from .extract.session import ExtractSession
 from .isolation import is_kept_apart, keep_apart
 from .settings import (
@@ -297,6 +297,7 @@ def np6_source(
         # A pending package is loaded before any resource starts.
         keep_apart(pipeline)
     session = ExtractSession(client, settings)
+    cursor = make_cursor(session)
     own = {endpoint.name: endpoint for endpoint in endpoints}
     has_ids = any(ids(values, name) for name, values in given_ids.items())
     for endpoint in ({endpoint.name: endpoint for endpoint in ENDPOINTS} | own).values():
@@ -310,7 +311,8 @@ def np6_source(
         chosen = ChosenActions.parse(values) if argument == "action_ids" else None
         scope_ids = chosen or ids(values, str(endpoint.ids))
         is_meant = bool(scope_ids) if endpoint.ids else not has_ids or endpoint.name in own
-        yield make_resource(endpoint, scope_ids, session, endpoint.selected and is_meant)
+        is_selected = endpoint.selected and is_meant
+        yield make_resource(endpoint, scope_ids, session, cursor, is_selected)
     wanted = wanted_dimensions(dimensions, given_ids)
     for row in DIMENSIONS:
         values = given_ids[row.ids] if row.ids else None

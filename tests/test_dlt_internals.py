@@ -20,6 +20,7 @@ from dlt.common.destination.client import HasFollowupJobs
 from dlt.common.pipeline import PipelineContext
 from dlt.common.runtime import signals
 from dlt.common.storages.load_package import ParsedLoadJobFileName
+from dlt.common.storages.schema_storage import SchemaStorage
 from dlt.destinations.impl.postgres.configuration import PostgresClientConfiguration
 from dlt.extract import DltResource
 from dlt.load.configuration import LoaderConfiguration
@@ -61,6 +62,7 @@ from np6_source.dlt_internals.pipelines import (
     do_not_restore,
     has_one_dataset,
     is_stop_requested,
+    read_schemas_once,
     set_around_load_step,
     state_on_disk,
 )
@@ -470,6 +472,35 @@ def test_jobs_of_our_own_are_files_as_dlt_reads_them(tmp_path: Path) -> None:
     later = file_of_later_job(str(tmp_path / "events.abc.0.parquet"))
     assert later.state() == "completed"
     assert isinstance(later, HasFollowupJobs)
+
+
+def test_a_schema_is_read_again_only_where_its_file_has_changed(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse.pipeline.run([{"a": 1}], table_name="numbers")
+    read: list[str] = []
+    load_schema = SchemaStorage.load_schema
+
+    def noted(storage: SchemaStorage, name: str) -> Any:
+        read.append(name)
+        return load_schema(storage, name)
+
+    monkeypatch.setattr(SchemaStorage, "load_schema", noted)
+    pipeline = warehouse.pipeline
+    read_schemas_once(pipeline)
+    read_schemas_once(pipeline)
+    read.clear()
+    for _ in range(3):
+        assert "numbers" in pipeline.default_schema.tables
+        pipeline.sql_client()
+    assert len(read) <= 1
+
+    warehouse.pipeline.run([{"b": 1}], table_name="letters")
+
+    assert "letters" in pipeline.default_schema.tables
+    pipeline.run([{"c": 1}], table_name="signs")
+    assert {"numbers", "letters", "signs"} <= set(pipeline.default_schema.tables)
+    assert {"numbers", "letters", "signs"} <= set(warehouse.pipeline.default_schema.tables)
 
 
 def test_the_active_pipeline_is_the_one_that_was_made_last(warehouse: Warehouse) -> None:

@@ -25,7 +25,7 @@ from .. import duck, lake
 from ..dataset_lock import duckdb_file, in_database_or_file, to_read
 from ..dlt_internals.configuration import working_folder
 from ..dlt_internals.destinations import has_sql, resolved_copy, what_is_resolved
-from ..dlt_internals.pipelines import is_taken_for_catalog
+from ..dlt_internals.pipelines import is_taken_for_catalog, read_schemas_once
 from ..errors import SettingError, did_you_mean
 from .document import DEFAULT_DESTINATION
 from .outcome import NothingLoaded
@@ -119,6 +119,7 @@ def open_pipeline(
             f"dlt's working folder cannot be made in {folder} ({error.strerror}): name one that"
             " this user may write to with --pipelines-dir"
         ) from None
+    read_schemas_once(pipeline)
     _check_characters(Path(pipeline.pipelines_dir), "'%", "dlt's working folder", "--pipelines-dir")
     _check_dataset(pipeline.destination_client(), options.dataset)
     if (file := duckdb_file(pipeline)) is not None:
