@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import dlt
+import pytest
+
+from tests.support import PostgresDataset, Warehouse
 from tests.views.reading import CELLS, DIFFERENT
 
 
@@ -22,3 +27,14 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             f"{totals[CELLS]:,} cells of views compared with figures computed in Python, in"
             f" {comparisons} comparisons of whole accounts: {totals[DIFFERENT]:,} differ."
         )
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> dlt.Pipeline:
+    """A pipeline into DuckDB or PostgreSQL that has loaded nothing."""
+    if request.param == "duckdb":
+        return Warehouse(tmp_path).pipeline
+    dataset: PostgresDataset = request.getfixturevalue("postgres_dataset")(
+        f"np6_{abs(hash(request.node.nodeid)) % 10**8}"
+    )
+    return dataset.pipeline

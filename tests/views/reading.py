@@ -173,3 +173,9 @@ def agree(found: Any, expected: Any) -> bool:
     if isinstance(expected, float) and isinstance(found, float):
         return abs(found - expected) <= 1e-9 * max(1.0, abs(expected))
     return type(found) is type(expected) and bool(found == expected)
+
+
+def query(pipeline: dlt.Pipeline, sql: str) -> list[tuple[Any, ...]]:
+    """The rows of a query; tables without a schema are the dataset's."""
+    with pipeline.sql_client() as client:
+        return [tuple(row) for row in client.execute_sql(sql) or ()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import dlt
@@ -13,7 +12,8 @@ import pytest
 from np6_source import views
 from np6_source.loading import load
 from np6_source.sandbox import Sandbox
-from tests.support import CommandLine, PostgresDataset, Warehouse, at, event
+from tests.support import CommandLine, Warehouse, at, event
+from tests.views.reading import query
 
 ALL = "actions_events"
 NAMES = {view.name for view in views.views()}
@@ -31,21 +31,6 @@ def sandbox(serve: TMake) -> Sandbox:
 @pytest.fixture
 def make(sandbox: Sandbox, source_of: TMake) -> TMake:
     return lambda: source_of(sandbox, ALL, on_error="keep")
-
-
-@pytest.fixture(params=["duckdb", "postgres"])
-def pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> dlt.Pipeline:
-    if request.param == "duckdb":
-        return Warehouse(tmp_path).pipeline
-    dataset: PostgresDataset = request.getfixturevalue("postgres_dataset")(
-        f"np6_after_{abs(hash(request.node.name)) % 10**8}"
-    )
-    return dataset.pipeline
-
-
-def query(pipeline: dlt.Pipeline, sql: str) -> list[tuple[Any, ...]]:
-    with pipeline.sql_client() as client:
-        return [tuple(row) for row in client.execute_sql(sql) or ()]
 
 
 def test_a_load_makes_them(pipeline: dlt.Pipeline, make: TMake) -> None:

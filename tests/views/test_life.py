@@ -16,37 +16,22 @@ from np6_source.ledger import coverage, missing, scope_key
 from np6_source.sandbox import Sandbox, generated_account
 from np6_source.schema import EVENTS, HITS, LOAD_WINDOWS
 from np6_source.windows import Window, to_ms
-from tests.support import PostgresDataset, Warehouse, at, event
+from tests.support import Warehouse, at, event
+from tests.views.reading import query
 
 NAMES = {view.name for view in views.views()}
 TMake = Callable[..., Any]
 
 
-@pytest.fixture(params=["duckdb", "postgres"])
-def pipeline(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    serve: TMake,
-    source_of: TMake,
-) -> dlt.Pipeline:
-    """A pipeline that has loaded two events, into DuckDB or PostgreSQL."""
-    made = Warehouse(tmp_path).pipeline
-    if request.param == "postgres":
-        dataset: PostgresDataset = request.getfixturevalue("postgres_dataset")(
-            f"np6_{abs(hash(request.node.name)) % 10**8}"
-        )
-        made = dataset.pipeline
+@pytest.fixture
+def pipeline(pipeline: dlt.Pipeline, serve: TMake, source_of: TMake) -> dlt.Pipeline:
+    """A pipeline that has loaded two events."""
     sandbox: Sandbox = serve(
         [event(1, at("03-01T10:00")), event(2, at("03-01T11:00"))],
         now=at("03-02"),
     )
-    made.run(source_of(sandbox, "actions_events"))
-    return made
-
-
-def query(pipeline: dlt.Pipeline, sql: str) -> list[tuple[Any, ...]]:
-    with pipeline.sql_client() as client:
-        return [tuple(row) for row in client.execute_sql(sql) or ()]
+    pipeline.run(source_of(sandbox, "actions_events"))
+    return pipeline
 
 
 def test_all_are_made_once(pipeline: dlt.Pipeline) -> None:

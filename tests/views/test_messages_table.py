@@ -21,29 +21,14 @@ from np6_source.loading import load
 from np6_source.views import base_tables, messages_table
 from np6_source.views.message_keys import with_key
 from np6_source.views.translation import translated
-from tests.support import ROOT, PostgresDataset, Warehouse, at
+from tests.support import ROOT, at
 from tests.views.accounts import robots_of, small
-from tests.views.reading import mark
+from tests.views.reading import mark, query
 
 TMake = Callable[..., Any]
 END = "2025-03-10"
 MESSAGES = "SELECT * FROM messages ORDER BY message_id"
 WAITING = "SELECT count_packages_not_in_messages FROM freshness"
-
-
-@pytest.fixture(params=["duckdb", "postgres"])
-def pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> dlt.Pipeline:
-    if request.param == "duckdb":
-        return Warehouse(tmp_path).pipeline
-    dataset: PostgresDataset = request.getfixturevalue("postgres_dataset")(
-        f"np6_table_{abs(hash(request.node.name)) % 10**8}"
-    )
-    return dataset.pipeline
-
-
-def query(pipeline: dlt.Pipeline, sql: str) -> list[tuple[Any, ...]]:
-    with pipeline.sql_client() as client:
-        return [tuple(row) for row in client.execute_sql(sql) or ()]
 
 
 def differences(pipeline: dlt.Pipeline, message_key: views.TMessageKey = "stamp") -> int:
