@@ -67,6 +67,7 @@ def _run(options: argparse.Namespace, stopping: threading.Event) -> int:
             rate_limit=options.rate_limit,
             gzip=not options.no_gzip,
             variants=Variants.parse(options.variant),
+            variants_from=options.variants_from,
         ).start()
     except (SandboxUnavailable, OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
@@ -95,7 +96,15 @@ def _account(options: argparse.Namespace) -> Account:
         return sample_account()
     end = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
     start = end - timedelta(days=options.days)
-    return generated_account(options.events, seed=options.seed, start=start, end=end)
+    return generated_account(
+        options.events,
+        seed=options.seed,
+        start=start,
+        end=end,
+        growth=options.growth,
+        holidays=options.holidays,
+        unequal_mailings=options.unequal_mailings,
+    )
 
 
 def _introduction(sandbox: Sandbox, account: Account) -> str:
@@ -139,6 +148,19 @@ def _parser() -> argparse.ArgumentParser:
         "--days", type=int, default=56, help="days up to last midnight (UTC) that events cover"
     )
     parser.add_argument(
+        "--growth",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="what is sent in the end, of what is sent in the beginning (%(default)s)",
+    )
+    parser.add_argument(
+        "--holidays", type=int, default=0, metavar="N", help="days with half as many sends"
+    )
+    parser.add_argument(
+        "--unequal-mailings", action="store_true", help="mass mailings of very unequal sizes"
+    )
+    parser.add_argument(
         "--latency", type=float, default=0.0, help="milliseconds before every response"
     )
     parser.add_argument(
@@ -160,6 +182,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="settle a question that the reference leaves open in another way than the connector"
         " assumes, e.g. mixed_robots=left_out (repeatable)",
+    )
+    parser.add_argument(
+        "--variants-from",
+        metavar="MOMENT",
+        help="behave so from this moment on (ISO, UTC), before as assumed: a trouble that begins",
     )
     parser.add_argument(
         "--ready-file", type=Path, help="file that holds the URL as soon as the port listens"

@@ -196,7 +196,7 @@ class Application:
         struck: Mapping[str, Fault],
         only: Iterable[Fault],
     ) -> web.StreamResponse:
-        responder, variants = self.responder, self.responder.variants
+        responder, variants = self.responder, self.responder.in_force
         self._count += 1
         body = json_body(await request.read()) if asked.endpoint.sends_items_events else None
         query = event_query(asked, scope, dict(request.query), body, self._count, variants)
@@ -250,6 +250,6 @@ class Application:
         )
 
     def _finish(self, stream: EventStream, struck: Mapping[str, Fault]) -> None:
-        is_whole = not stream.left_out and not self.responder.variants.missing
+        is_whole = not stream.left_out and not self.responder.in_force.missing
         if struck.keys().isdisjoint(SPOILING) and is_whole:
             self.served.add(stream.query)

@@ -52,6 +52,8 @@ class Responder:
         meter: The rate limit, if there is one.
         gzip: Whether responses are compressed for clients that accept it.
         variants: How open questions are settled.
+        variants_from: From when on, milliseconds since the epoch; None: always. Before, everything
+            is as the connector assumes.
         requests: Every request so far is added here just before its response ends.
         port: The port that the sandbox listens on, once it does.
     """
@@ -60,6 +62,7 @@ class Responder:
     meter: RequestMeter | None
     gzip: bool
     variants: Variants
+    variants_from: int | None
     requests: list[RecordedRequest]
     port: int = field(init=False, default=0)
 
@@ -67,6 +70,12 @@ class Responder:
         """Prepares for reading."""
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="np6-sandbox-read")
         self._exchanges: dict[int, Exchange] = {}
+
+    @property
+    def in_force(self) -> Variants:
+        """How open questions are settled now."""
+        since = self.variants_from
+        return self.variants if since is None or self.clock.milliseconds() >= since else Variants()
 
     def close(self) -> None:
         """Waits for the reads under way, which are short, and frees the reader threads."""
@@ -103,7 +112,7 @@ class Responder:
                 "empty": (body, content_type),
                 "json": (b'{"message": "refused"}', content_type),
                 "html": (HTML_PAGE, "text/html; charset=utf-8"),
-            }[self.variants.error_body]
+            }[self.in_force.error_body]
         exchange.status, exchange.byte_count = status, len(body)
         self.record(request)
         response = web.Response(status=status, body=body, headers={"Content-Type": content_type})
@@ -134,7 +143,7 @@ class Responder:
         """
         exchange = self.exchange(request)
         compress = self.gzip and accepts_gzip(request.headers.get("Accept-Encoding", ""))
-        compress = {"asked": compress, "always": True, "never": False}[self.variants.compression]
+        compress = {"asked": compress, "always": True, "never": False}[self.in_force.compression]
         claim = compress
         if "gzip_claimed" in struck:
             compress, claim = False, True
@@ -246,10 +255,10 @@ class Responder:
         """Adds the headers that every response has; aiohttp calls it before the headers go."""
         exchange = self.exchange(request)
         response.headers["x-request-id"] = exchange.request_id
-        shift = {"ahead": 5 * MINUTE, "behind": -5 * MINUTE}.get(self.variants.date, 0)
+        shift = {"ahead": 5 * MINUTE, "behind": -5 * MINUTE}.get(self.in_force.date, 0)
         now = (self.clock.milliseconds() + shift) // SECOND
         response.headers["Date"] = formatdate(now, usegmt=True)
-        if self.variants.date == "none":
+        if self.in_force.date == "none":
             del response.headers["Date"]
         response.headers.update(exchange.headers)
         if self.meter and self.meter.limit.headers and exchange.allowance:

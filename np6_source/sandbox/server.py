@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..dimensions import DIMENSIONS, Dimension
 from ..endpoints import ENDPOINTS, Endpoint
 from .account import Account
-from .clock import SandboxClock, TMoment
+from .clock import SandboxClock, TMoment, milliseconds
 from .faults import Fault, FaultRules
 from .limits import RateLimit, RequestMeter
 from .query import RecordedRequest
@@ -60,6 +60,7 @@ class Sandbox:
         gzip: bool = True,
         now: TMoment | timedelta | Callable[[], TMoment] | None = None,
         variants: Variants | None = None,
+        variants_from: TMoment | None = None,
     ) -> None:
         """Prepares a sandbox; nothing listens yet.
 
@@ -77,6 +78,8 @@ class Sandbox:
             now: The clock, see ``now``. None: the machine's time.
             variants: How questions are settled that the reference leaves open. None: as the
                 connector assumes.
+            variants_from: From when on they are so, by the sandbox's clock; before, everything is
+                as assumed: a trouble that begins. None: always.
 
         Raises:
             SandboxUnavailable: aiohttp is not installed.
@@ -102,6 +105,7 @@ class Sandbox:
         self._limit = RateLimit.parse(rate_limit) if isinstance(rate_limit, str) else rate_limit
         self._gzip = gzip
         self._variants = variants or Variants()
+        self._variants_from = None if variants_from is None else milliseconds(variants_from)
         self._clock = SandboxClock()
         self._clock.set(now)
         self._application: Application | None = None
@@ -191,6 +195,7 @@ class Sandbox:
                 meter=RequestMeter(self._limit) if self._limit else None,
                 gzip=self._gzip,
                 variants=self._variants,
+                variants_from=self._variants_from,
                 requests=self.requests,
             ),
         )

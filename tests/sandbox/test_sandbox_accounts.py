@@ -22,8 +22,22 @@ from np6_source.sandbox import (
     generated_account,
     mass_mailing_account,
 )
+from np6_source.sandbox.clock import DAY, milliseconds
+from np6_source.sandbox.made_up.generate import EVENTS_PER_SEND
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}")
+
+
+def sends_by_day(account: Account) -> dict[int, int]:
+    """Executions by UTC day, in days since the epoch."""
+    counted = account.connection.cursor().execute(
+        f"SELECT \"timestamp\" // {DAY}, count(*) FROM events WHERE type = 'execution' GROUP BY ALL"
+    )
+    return dict(counted.fetchall())
+
+
+def to_day(date: str) -> int:
+    return milliseconds(date) // DAY
 
 
 class TestSamples:
@@ -244,6 +258,48 @@ class TestGenerated:
         for stamp, event in stamps.items():
             if event["source"]["type"] != "display":
                 assert executed[stamp] < event["timestamp"]
+
+    def test_grows(self) -> None:
+        two_years = {"start": "2023-01-01", "end": "2025-01-01"}
+        steady, growing = (
+            sends_by_day(generated_account(2200, seed=1, growth=growth, **two_years))
+            for growth in (1.0, 6.0)
+        )
+        half = to_day("2024-01-01")
+
+        def later_share(sends: dict[int, int]) -> float:
+            later = sum(count for day, count in sends.items() if day >= half)
+            return later / (sum(sends.values()) - later)
+
+        for sends in (steady, growing):
+            assert 1.8 < sum(sends.values()) * EVENTS_PER_SEND / 731 < 4.5  # Events a day.
+        assert 1.8 < later_share(growing) / later_share(steady) < 3.3
+
+    def test_has_half_as_many_sends_on_holidays(self) -> None:
+        six_weeks = {"start": "2025-01-06", "end": "2025-02-17", "seed": 3}
+        usual = sends_by_day(generated_account(20_000, **six_weeks))
+        found = sends_by_day(generated_account(20_000, holidays=2, **six_weeks))
+        other = {day: (count, usual[day]) for day, count in found.items() if count != usual[day]}
+        assert len(other) == 2
+        assert all(0.35 < count / before < 0.65 for count, before in other.values())
+
+    def test_has_mailings_of_unequal_sizes(self) -> None:
+        def sizes(**options: Any) -> list[int]:
+            account = generated_account(20_000, actions=24, **options)
+            counted = account.connection.cursor().execute(
+                "SELECT count(*) AS n FROM events WHERE type = 'execution' AND channel = 'email'"
+                " GROUP BY action_id ORDER BY n DESC"
+            )
+            return [count for (count,) in counted.fetchall()]
+
+        equal, unequal = sizes(), sizes(unequal_mailings=True)
+        assert equal[0] / equal[-1] < 3
+        assert unequal[0] / unequal[-1] > 20
+
+    @pytest.mark.parametrize("options", [{"growth": 0.0}, {"holidays": -1}, {"holidays": 57}])
+    def test_refuses_a_shape_that_cannot_be(self, options: Any) -> None:
+        with pytest.raises(ValueError, match="must be"):
+            generated_account(100, **options)
 
     def test_executions_can_have_stamps_of_their_own(self, generated: Account) -> None:
         def stamps(account: Account, *kinds: str) -> list[str]:

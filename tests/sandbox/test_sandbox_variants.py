@@ -533,6 +533,14 @@ class TestEach:
         api.sandbox.variants = Variants()
         assert set(api.ids("/actions/events")) == set(before) != set()
 
+    def test_from_a_moment_of_its_clock_on(self, account: Account, serve: Any, call: TCall) -> None:
+        begins = NOON + 180_000
+        variants = Variants(silent_minutes=60)
+        sandbox = serve(account, now=begins - 1, variants=variants, variants_from=begins)
+        assert Api(sandbox, call).ids("/actions/events") != []
+        sandbox.now = begins
+        assert Api(sandbox, call).ids("/actions/events") == []
+
     @pytest.mark.parametrize("said", ["link", "total"])
     def test_a_cap_that_is_said(self, said: Any, account: Account, serve: Any, call: TCall) -> None:
         variants = Variants(row_cap=3, cap_said=said)

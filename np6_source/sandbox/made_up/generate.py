@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..account import StoredAccount
 from ..clock import TMoment
 from .chance import define_macros
-from .mailings import planned_mailings, span_of
+from .mailings import level_of, planned_mailings, span_of
 from .names import names_of
 from .reactions import make_hits, make_reactions
 from .sends import TExecutionStamps, make_contacts, make_sends
@@ -29,6 +29,9 @@ def generated_account(
     late_share: float = 0.0,
     late_seconds: float = 0.0,
     execution_stamps: TExecutionStamps = "shared",
+    growth: float = 1.0,
+    holidays: int = 0,
+    unequal_mailings: bool = False,
 ) -> StoredAccount:
     """A believable account: campaigns over weeks, from executions to opt-outs.
 
@@ -54,6 +57,9 @@ def generated_account(
         late_seconds: How long after their timestamp those become readable.
         execution_stamps: ``shared``: an execution and its cancellation have the stamp of the
             activation. ``own``: one of their own, as in the reference's campaign sample.
+        growth: What the account sends in the end, of what it sends in the beginning.
+        holidays: How many days it sends half as much.
+        unequal_mailings: Mass mailings are of very unequal sizes.
 
     Raises:
         ValueError: An argument is out of range.
@@ -63,16 +69,18 @@ def generated_account(
         raise ValueError("At least one event and one contact are needed")
     if actions < 1 or campaigns < 1:
         raise ValueError("At least one action and one campaign are needed")
-    mailings = planned_mailings(seed, first, last, actions, campaigns)
+    mailings = planned_mailings(seed, first, last, actions, campaigns, unequal_mailings)
+    level = level_of(seed, first, last, growth, holidays)
     if contacts is None:
         per_contact = EVENTS_PER_SEND * sum(mailing.share for mailing in mailings) / 1000
+        per_contact *= level.mean
         contacts = max(1, round((events or DEFAULT_EVENTS) / per_contact))
     account = StoredAccount()
     cursor = account.connection.cursor()
     try:
         define_macros(cursor, seed)
         make_contacts(cursor, contacts)
-        make_sends(cursor, mailings, first, last, execution_stamps)
+        make_sends(cursor, mailings, first, last, execution_stamps, level)
         make_reactions(cursor)
         make_hits(cursor)
         late = f"CASE WHEN unit('late', event_id) < {late_share} THEN {int(late_seconds * 1000)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -51,9 +52,19 @@ class Mailing:
 
 
 def planned_mailings(
-    seed: int, start: int, end: int, actions: int, campaigns: int
+    seed: int, start: int, end: int, actions: int, campaigns: int, unequal: bool = False
 ) -> list[Mailing]:
-    """What is sent in the account's time: evenly, mass mailings on weekdays in the daytime."""
+    """What is sent in the account's time: evenly, mass mailings on weekdays in the daytime.
+
+    Args:
+        seed: Another seed, other mailings.
+        start: Start of the account's time, milliseconds since the epoch, inclusive.
+        end: End of it, exclusive.
+        actions: How many e-mail and SMS actions.
+        campaigns: How many campaigns they belong to.
+        unequal: Mass mailings are of very unequal sizes: half of them go to an eighth at most of
+            whom the largest goes to.
+    """
     campaign_ids = [uuid_of(digest(seed, "campaign", number)) for number in range(campaigns)]
     first_notification = 156 + pick(20, seed, "notification")
     mailings = []
@@ -71,6 +82,9 @@ def planned_mailings(
         is_triggered = channel == "display" or place % 4 == 3
         even = start + (end - start) * (2 * place + 1) // (2 * actions + 8)
         share = {"sms": 300, "notification": 250, "display": 120}.get(channel, 700)
+        size = share // 2 if is_triggered else share + pick(200, seed, "share", place)
+        if unequal and not is_triggered:
+            size = max(1, round(size * (pick(1000, seed, "size", place) / 1000) ** 3))
         mailings.append(
             Mailing(
                 place,
@@ -78,11 +92,57 @@ def planned_mailings(
                 channel,
                 campaign_ids[place % campaigns],
                 None if is_triggered else _working_hour(even, start, end, seed, place),
-                share // 2 if is_triggered else share + pick(200, seed, "share", place),
+                size,
                 uuid_of(digest(seed, "version", place)),
             )
         )
     return mailings
+
+
+@dataclass(frozen=True)
+class Level:
+    """How much an account sends in the course of its time.
+
+    Attributes:
+        growth: What it sends in the end, of what it sends in the beginning.
+        holidays: Days, from 0 on, on which it sends half of that.
+    """
+
+    growth: float = 1.0
+    holidays: tuple[int, ...] = ()
+
+    @property
+    def mean(self) -> float:
+        """The share of the highest level that is sent on average, holidays left aside."""
+        if self.growth == 1:
+            return 1.0
+        return (self.growth - 1) / math.log(self.growth) / max(1.0, self.growth)
+
+    def condition(self, start: int, end: int) -> str:
+        """SQL: whether a send, with its ``stamp_time``, is among those that are made."""
+        if self == Level():
+            return "true"
+        since = f"(stamp_time - {start})"
+        level = f"pow({self.growth}, {since} / {float(end - start)}) / {max(1.0, self.growth)}"
+        if self.holidays:
+            days = ", ".join(map(str, self.holidays))
+            level += f" * CASE WHEN {since} // {DAY} IN ({days}) THEN 0.5 ELSE 1 END"
+        return f"unit('level', send) < {level}"
+
+
+def level_of(seed: int, start: int, end: int, growth: float, holidays: int) -> Level:
+    """A level with so many holidays, anywhere in the account's time.
+
+    Raises:
+        ValueError: The growth is not above 0, or there are fewer days than holidays.
+    """
+    days = (end - start) // DAY
+    if growth <= 0:
+        raise ValueError("growth must be above 0")
+    if not 0 <= holidays <= days:
+        raise ValueError(f"holidays must be 0 to {days}, the account's days")
+    by_chance = sorted(range(days), key=lambda day: digest(seed, "holiday", day))
+    return Level(growth, tuple(sorted(by_chance[:holidays])))
 
 
 def _working_hour(moment: int, start: int, end: int, seed: int, place: int) -> int:

@@ -9,7 +9,7 @@ import duckdb
 from ..clock import DAY, HOUR
 from ..query import literal
 from .agents import AGENTS
-from .mailings import Mailing
+from .mailings import Level, Mailing
 from .templates import FOOTPRINT, STAMP, event_row, one_of, payload_of, sql
 
 TExecutionStamps = Literal["shared", "own"]
@@ -76,6 +76,7 @@ def make_sends(
     start: int,
     end: int,
     execution_stamps: TExecutionStamps = "shared",
+    level: Level | None = None,
 ) -> None:
     """One row per message, with its stamp and the activation block that what follows repeats."""
     values = ", ".join(
@@ -101,6 +102,7 @@ def make_sends(
         '"activation":{"id":<shown_id>,<shown_version>"kind":"<kind>","receiver":<receiver>,'
         f'"stamp":{STAMP}<shown_recipient>}}'
     )
+    kept = (level or Level()).condition(start, end)
     # A mass mailing goes out in batches of a thousand contacts that share their timestamps.
     cursor.execute(
         f"""CREATE TEMP TABLE sends AS
@@ -129,7 +131,7 @@ def make_sends(
                         greatest({triggered} - {2 * DAY}, {start})
                     ELSE {triggered} END AS stamp_time
                 FROM mailed))
-        WHERE stamp_time >= {start} AND stamp_time < {end}"""
+        WHERE stamp_time >= {start} AND stamp_time < {end} AND {kept}"""
     )
     data = (
         '"data":{"first_name":"Zoé","order":<pick(\'order\', send, 90000)>,"amount":'
