@@ -180,15 +180,16 @@ def find_control(
     while True:
         window = Window(end - width, end)
         response = asking.status(window_query(path, window))
-        if response.events is None:
+        if response.events is None and not (response.status == 200 and response.is_empty):
             return None
-        events = [one for one in response.events if types is None or one.type in types]
+        there = response.events or ()
+        events = [one for one in there if types is None or one.type in types]
         count = len({one.id for one in events})
         if count >= ENOUGH or width >= WIDEST or not response.is_whole:
             break
         factor = 16.0 if count < FEW else min(16.0, 1.6 * ENOUGH / count)
         width = min(WIDEST, int(width * max(1.5, factor)) // SECOND * SECOND)
-    moments = [one.timestamp for one in response.events]
+    moments = [one.timestamp for one in there]
     newest = sorted(events, key=lambda one: one.timestamp)[-MOST:]
     if not newest:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .campaigns import default_body_is_taken
+from .comparison import FINAL, LATE
 from .headers import date_is_right, gzip_is_used, reset_is_understood
 from .question import Question
 from .robots import classes_are_apart, mixed_has_robots
@@ -64,4 +65,4 @@ DEFAULT_SPAN = Question(
 )
 """Asked where windows without bounds are allowed."""
 
-ALL = (*QUESTIONS, CAMPAIGN_BODY, DEFAULT_SPAN, VISIBLE)
+ALL = (*QUESTIONS, CAMPAIGN_BODY, DEFAULT_SPAN, VISIBLE, FINAL, LATE)

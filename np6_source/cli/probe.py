@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 import textwrap
@@ -19,8 +20,10 @@ from typing import Any
 import dlt
 
 from ..api.client import ApiRequest
+from ..assumptions import comparison
+from ..assumptions.comparison import FINAL, LATE, Remembered, compared, remember
 from ..assumptions.control import KEPT, Asking
-from ..assumptions.facts import Asked, Refused, Response, Verdict, seen
+from ..assumptions.facts import Asked, BudgetUsedUp, Refused, Response, Verdict, seen
 from ..assumptions.probe import probe
 from ..assumptions.questions import ALL, CAMPAIGN_BODY, DEFAULT_SPAN
 from ..assumptions.visibility import EVERY, VISIBLE, watched
@@ -162,6 +165,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"ask for the newest events every 15 s for so long ({VISIBLE.name}); the other"
         " questions come first",
     )
+    what.add_argument(
+        "--compare",
+        type=Path,
+        metavar="FILE",
+        help="keep known events in FILE, for its owner alone; once it is there, ask for them again:"
+        f" do they change, do others come days late ({FINAL.name}, {LATE.name})",
+    )
     add_address_option(what)
     limits = parser.add_argument_group("limits")
     limits.add_argument(
@@ -204,16 +214,19 @@ def run(options: argparse.Namespace) -> int:
             raise SettingError(f"--only {name}{did_you_mean(name, NAMES)}. There are {known}")
     if options.report is not None and not options.report.absolute().parent.is_dir():
         raise SettingError(f"--report {options.report}: there is no such folder")
+    before = _kept(options.compare)
     if options.write_config and not options.yes and not sys.stdin.isatty():
         raise SettingError("--write-config asks before it writes: give --yes, or call it by hand")
     for name, needed, is_there in (
         (CAMPAIGN_BODY.name, "--campaign-ids", options.campaign_ids),
         (DEFAULT_SPAN.name, "--wide", options.wide),
         (VISIBLE.name, "--watch", options.watch),
+        (FINAL.name, "--compare", options.compare),
+        (LATE.name, "--compare", options.compare),
     ):
         if name in (options.only or ()) and not is_there:
             raise SettingError(f"--only {name} needs {needed}")
-    found = find_out(options, APART)
+    found = find_out(options, APART, before)
     if options.report is not None:
         options.report.write_text(json.dumps(report_of(found), indent=2) + "\n", "utf-8")
     problems = list(_problems(found))
@@ -273,27 +286,32 @@ def _write_config(found: Found, options: argparse.Namespace) -> None:
     print(f"{file} is written{kept}", file=sys.stderr)
 
 
-def find_out(options: argparse.Namespace, apart: float) -> Found:
+def find_out(options: argparse.Namespace, apart: float, before: dict[str, Any] | None) -> Found:
     """Asks the questions.
 
     Args:
         options: The command's options.
         apart: Seconds between the starts of two requests, at least.
+        before: What an earlier call has kept to compare with; None: nothing.
 
     Raises:
         SettingError: A setting cannot be used.
     """
     arguments = given_address(options)
     session = session_of(make_source(None, **arguments))
+    if before is not None and before.get("account") != session.key:
+        raise SettingError(f"--compare {options.compare}: it is of another account, or another key")
     watch = 0 if options.watch is None else long_span_ms(options.watch, "--watch")
-    wanted = [name for name in options.only or () if name != VISIBLE.name]
-    budget = Budget(session, options.max_requests + watch // EVERY + 2, apart=apart)
+    by_waiting = {VISIBLE.name, FINAL.name, LATE.name}
+    wanted = [name for name in options.only or () if name not in by_waiting]
+    more = watch // EVERY + 2 + comparison.REQUESTS
+    budget = Budget(session, options.max_requests + more, apart=apart)
     asker = _Asker(budget)
     with closing(budget.client):
-        is_only_watched = bool(options.only) and not wanted
+        has_no_other = bool(options.only) and not wanted
         verdicts = (
             []
-            if is_only_watched
+            if has_no_other
             else probe(
                 asker.ask,
                 int(time.time() * SECOND),
@@ -309,6 +327,9 @@ def find_out(options: argparse.Namespace, apart: float) -> Found:
             clock = session.clock.now
             settle = session.settings.settle
             verdicts.append(watched(asking, watch, settle, clock, time.sleep))
+        if options.compare is not None and asker.refused is None:
+            asking = Asking(asker.ask, comparison.REQUESTS + KEPT, options.max_bytes)
+            verdicts += _compared(asking, options.compare, session.key, before)
     ended_by = None
     if asker.refused is not None:
         error = asker.refused
@@ -323,6 +344,52 @@ def find_out(options: argparse.Namespace, apart: float) -> Found:
         ended_by,
         isinstance(asker.refused, TryAgainLater),
     )
+
+
+def _kept(file: Path | None) -> dict[str, Any] | None:
+    """What an earlier call has kept to compare with; None where there is none.
+
+    Raises:
+        SettingError: The file has something else, or cannot be read.
+    """
+    if file is None or not file.exists():
+        return None
+    try:
+        content = json.loads(file.read_text("utf-8"))
+        Remembered.of_json(content)
+    except (OSError, ValueError) as error:
+        raise SettingError(f"--compare {file}: cannot be read: {error}") from None
+    return dict(content)
+
+
+def _compared(
+    asking: Asking, file: Path, account: str, before: dict[str, Any] | None
+) -> list[Verdict]:
+    """Verdicts by what an earlier call has kept; where there is none, keeps it for a later one.
+
+    Raises:
+        SettingError: The file cannot be written.
+    """
+    now = int(time.time() * SECOND)
+    if before is not None:
+        return compared(asking, Remembered.of_json(before), now)
+    try:
+        kept = remember(asking, now)
+    except (BudgetUsedUp, Refused) as error:
+        return [one.no(str(error)) for one in (FINAL, LATE)]
+    if kept is None:
+        return [one.no("no events that stay were found") for one in (FINAL, LATE)]
+    try:
+        with open(file, "w", encoding="utf-8", opener=_for_its_owner) as target:
+            json.dump({"account": account, **kept.as_json()}, target)
+    except OSError as error:
+        raise SettingError(f"--compare {file}: {error.strerror or error}") from None
+    text = f"{len(kept.events)} events are kept: ask again in some days"
+    return [one.no(text) for one in (FINAL, LATE)]
+
+
+def _for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 @dataclass

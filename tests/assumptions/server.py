@@ -67,6 +67,8 @@ class Knobs:
     gzip: bool = True
     campaign: str = "any"
     default_days: int = 0
+    hidden: int = 0
+    moved: int = 0
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,12 @@ def _event(
     return Stored(timestamp, made, kind, content, contact)
 
 
+def _moved(one: Stored) -> Stored:
+    """The event, dated a second later."""
+    timestamp = one.timestamp + 1000
+    return replace(one, timestamp=timestamp, content=one.content | {"timestamp": timestamp})
+
+
 class Server:
     """Answers for one made-up account.
 
@@ -211,6 +219,10 @@ class Server:
                 continue
             if not self._is_meant(one, query):
                 continue
+            if knobs.hidden and place % knobs.hidden == 0:
+                continue
+            if knobs.moved and place % knobs.moved == 0:
+                one = _moved(one)
             moment = one.stamped_at if knobs.selection == "stamp" else one.timestamp
             last = moment
             if is_reaction and knobs.reactivity_end == "activations":
@@ -265,7 +277,7 @@ class Server:
         knobs = self.knobs
         if knobs.selection == "stamp" or knobs.reactivity_end == "activations":
             return 0, len(self._events)
-        first = 0 if start is None else bisect.bisect_left(self._moments, start)
+        first = 0 if start is None else bisect.bisect_left(self._moments, start - 1000)
         last = len(self._events) if end is None else bisect.bisect_right(self._moments, end)
         return first, max(first, last)
 

@@ -14,6 +14,7 @@ import pytest
 from np6_source.__main__ import main
 from np6_source.cli.probe import NAMES
 from np6_source.sandbox import Account, Fault, RateLimit, Sandbox, Variants, generated_account
+from np6_source.windows import DAY
 
 TMake = Callable[..., Any]
 VERDICT = ["question", "assumed", "result", "evidence", "meaning", "setting"]
@@ -75,7 +76,7 @@ def run(
 def test_nothing_is_contradicted_by_a_server_as_assumed(run: TMake, tmp_path: Path) -> None:
     status, results, sandbox = run("--report", str(tmp_path / "report.json"))
     assert status == 0
-    assert set(results) == set(NAMES) - {"visible"}
+    assert set(results) == set(NAMES) - {"visible", "final", "late"}
     assert "contradicted" not in results.values()
     assert sum(result == "confirmed" for result in results.values()) >= 13
     assert len(sandbox.requests) < 130
@@ -156,11 +157,58 @@ def test_campaigns_and_wide_windows_are_asked_for_where_they_are_given(run: TMak
     _, results, sandbox = run("--only", "visible", "--watch", "0s", is_all=False)
     assert (results, len(sandbox.requests)) == ({"visible": "cannot tell"}, 1)
     _, results, sandbox = run(is_all=False)
-    assert set(NAMES) - set(results) == {"default-span", "campaign-body", "visible"}
+    assert set(NAMES) - set(results) == {
+        *("default-span", "campaign-body", "visible", "final", "late")
+    }
     assert {one.method for one in sandbox.requests} == {"GET"}
     for one in sandbox.requests:
         assert {"start", "reactivityStart"} & set(one.query)
         assert {"end", "reactivityEnd"} & set(one.query)
+
+
+def test_events_of_an_earlier_call_are_asked_for_again(
+    account: Account,
+    serve: TMake,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    sandbox: Sandbox = serve(account)
+    monkeypatch.setattr("np6_source.cli.probe.APART", 0.0)
+    monkeypatch.setenv("SOURCES__NP6__API_KEY", sandbox.key)
+    monkeypatch.setenv("SOURCES__NP6__BASE_URL", sandbox.url)
+    file, report = tmp_path / "known.json", tmp_path / "report.json"
+
+    def asked() -> tuple[int, dict[str, str]]:
+        options = ("--compare", str(file), "--report", str(report), "--json")
+        status = main(["probe", "--only", "final", "late", *options])
+        verdicts = (json.loads(capsys.readouterr().out)["result"] or {"verdicts": []})["verdicts"]
+        return status, {one["question"]: one["result"] for one in verdicts}
+
+    def changed(**values: Any) -> None:
+        file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+    assert asked() == (0, {"final": "cannot tell", "late": "cannot tell"})
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert str(file) not in report.read_text()
+    sandbox.requests.clear()
+    assert asked() == (0, {"final": "cannot tell", "late": "cannot tell"})
+    assert sandbox.requests == []  # Too soon.
+    kept = json.loads(file.read_text())
+    changed(asked_at=kept["asked_at"] - 3 * DAY)
+    assert asked() == (0, {"final": "confirmed", "late": "confirmed"})
+    sandbox.variants = Variants(moving=20)
+    assert asked() == (3, {"final": "contradicted", "late": "cannot tell"})
+    sandbox.variants = Variants()
+    known = list(kept["events"])[len(kept["events"]) // 4 :]
+    changed(events={name: kept["events"][name] for name in known})
+    assert asked() == (3, {"final": "confirmed", "late": "contradicted"})
+    sandbox.requests.clear()
+    changed(account="another")
+    assert asked() == (2, {})
+    file.write_text("[]")
+    assert asked() == (2, {})
+    assert sandbox.requests == []
 
 
 def test_responses_that_lack_events_prove_nothing(run: TMake) -> None:
