@@ -157,7 +157,8 @@ class Privacy:
         Args:
             table: The column's table.
             column: A column that ``changes``.
-            digests: Digests of addresses that are known already; more are added.
+            digests: Digests of addresses that are known already; more are added. None: none is
+                remembered.
         """
         policy = self.classes.get(column.personal, KEEP)
         if policy == DROP:
@@ -172,7 +173,9 @@ class Privacy:
         assert key is not None  # A policy that needs one is not made without.
         if column.personal not in ("address", "contact_hash"):
             return partial(key.of, form="exact")
-        known = {} if digests is None else digests
+        if digests is None:
+            return partial(key.of, form="address")
+        known = digests
 
         def of_address(value: str) -> str:
             found = known.get(value)

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import chain
 from typing import Any
 
 import dlt
@@ -90,7 +91,8 @@ def planned(
         there |= {*labels_in_state(state)}
     check_key(_contacts(there), after, KEY_ADVICE)
     former = to_rename(there, after.key) if after.masked else set()
-    values = (*given, *_values(data)) if needs_values(former) else ()
+    # One after the other: a large table has millions.
+    values = chain(given, _values(data)) if needs_values(former) else ()
     labels = new_labels(former, after.key, values)
     counts: dict[str, int] = {}
     for table in data.tables:

@@ -12,7 +12,7 @@ from ..schema import LOAD_WINDOWS, Column, Table
 from .changes import Changes
 from .labels import NewLabels
 
-REMEMBERED = 100_000
+REMEMBERED = 10_000
 """Values whose digests are remembered, for each column: many come again."""
 
 TMake = Callable[..., str | None]
