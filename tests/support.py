@@ -266,6 +266,23 @@ class PostgresDataset:
         with self.pipeline.sql_client() as client:
             return [tuple(row) for row in client.execute_sql(sql) or ()]
 
+    def bytes_on_disk(self) -> dict[str, bytes]:
+        """What the server has on its disk: tables, indexes and long values, by name.
+
+        The staging dataset's are among them.
+        """
+        self.query("CHECKPOINT")
+        rows = self.query(
+            "WITH own AS (SELECT c.oid, c.reltoastrelid, n.nspname || '.' || c.relname AS name"
+            " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            f" WHERE n.nspname LIKE '{self.name}%' AND c.relkind IN ('r', 'i'))"
+            " SELECT name, pg_read_binary_file(pg_relation_filepath(oid)) FROM own"
+            " UNION ALL SELECT name || ' (long values)',"
+            " pg_read_binary_file(pg_relation_filepath(reltoastrelid)) FROM own"
+            " WHERE reltoastrelid <> 0"
+        )
+        return {name: bytes(content) for name, content in rows}
+
     @property
     def options(self) -> list[str]:
         """The options that name it."""

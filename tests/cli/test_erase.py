@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from hashlib import md5
 from pathlib import Path
 from typing import Any
@@ -343,6 +344,30 @@ class TestErased:
         assert {row["scope_id"] for row in warehouse.rows("load_windows")} == left
         assert "was erased from this dataset and is not requested" in caplog.text
 
+    def test_what_is_known_of_how_late_her_events_came_goes(
+        self, erase: Any, load: Any, warehouse: Warehouse, sandbox: Any, source_of: Any
+    ) -> None:
+        by_id = {"target_ids": ["M1", "P1"], "pii_key": KEY["SOURCES__NP6__PII_KEY"]}
+        name = "target_events"
+        load(name, **by_id)
+        plan = plan_recheck(
+            warehouse.pipeline,
+            source_of(sandbox, name, **by_id),
+            resources=[name],
+            span=Window(at("03-01"), at("03-02")),
+        )
+        make_source = partial(source_of, sandbox, name, on_error="keep", **by_id)
+        assert recheck(warehouse.pipeline, make_source, plan).failures == []
+        labels = {row["scope_id"] for row in warehouse.rows("lateness")}
+        assert len(labels) == 2
+
+        ended = erase("--contact", "M1", "--yes", "--json")
+
+        assert json.loads(ended.stdout)["result"]["rows"]["lateness"] == 1
+        (of_another,) = {row["scope_id"] for row in warehouse.rows("lateness")}
+        (hers,) = labels - {of_another}
+        assert hers not in everything(warehouse)
+
     def test_who_takes_the_address_later_is_not_touched(
         self, erase: Any, load: Any, warehouse: Warehouse, serve: Any, source_of: Any
     ) -> None:
@@ -578,6 +603,15 @@ class TestPostgres:
         columns = "id, type, contact_id, contact_unicity, recipient, unmapped"
         all_rows = f"SELECT {columns} FROM events ORDER BY id"
 
+        def of_hers() -> set[str]:
+            """Relations that have an address of hers on the server's disk."""
+            texts = [form(one).encode() for one in (MARIE, OLD) for form in (str, str.upper, quote)]
+            return {
+                name
+                for name, content in dataset.bytes_on_disk().items()
+                if any(text in content for text in texts)
+            }
+
         def load_again(**options: Any) -> None:
             loading.load(
                 dataset.pipeline,
@@ -605,8 +639,10 @@ class TestPostgres:
         assert MARIE not in str(messages)
         load_again(start="2024-03-01", end="2024-03-02")
         assert dataset.query(all_rows) == erased
+        assert f"{dataset.name}.events" in of_hers()
         vacuumed = run("--contact", "M1", "--yes", "--rewrite")
         assert "dead rows" not in vacuumed.stdout
+        assert of_hers() == set()
         ((waiting,),) = dataset.query(
             "SELECT count(*) FROM _np6_erasures WHERE rewritten_at IS NULL"
         )

@@ -345,6 +345,10 @@ def test_postgresql_is_masked_in_one_transaction(
             **(KEY | to_mask.environment),
         )
 
+    def in_files() -> set[str]:
+        """Relations that have clear values on the server's disk."""
+        return {where for where, _ in places(iter(to_mask.bytes_on_disk().items()))}
+
     load_into(to_mask)
     load_into(masked, pii="pseudonyms", pii_key=SECRET)
 
@@ -359,4 +363,12 @@ def test_postgresql_is_masked_in_one_transaction(
     sandbox.now = at("03-02T06:00")
     report = load_into(to_mask, pii="pseudonyms", pii_key=SECRET)
     assert report.failures == []
-    assert mask("--yes", "--rewrite").returncode == 3
+    assert f"{to_mask.name}.events" in in_files()
+
+    vacuumed = mask("--yes", "--rewrite")
+
+    assert vacuumed.returncode == 3, vacuumed.stderr
+    assert "dead rows" not in vacuumed.stdout
+    assert in_files() == set()
+    waiting = "SELECT count(*) FROM _np6_maskings WHERE rewritten_at IS NULL"
+    assert to_mask.query(waiting) == [(0,)]
