@@ -12,7 +12,8 @@ Pure: a table and a time in, alarms out. DuckDB counts, in memory.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -86,9 +87,11 @@ def alarms(windows: pa.Table, now: int) -> tuple[Alarm, ...]:
     Returns:
         Errors first.
     """
-    rows = _run(_FIRST_READ + _RULES, windows, now)
+    with _asking(windows, now) as ask:
+        rows = ask(_FIRST_READ + _RULES)
+        names = _unknown(ask)
     found = [_alarm(rule, name, id_, json.loads(v)) for rule, name, id_, v in rows]
-    found += [_unknown_alarm(one) for one in unknown(windows, now) if one.is_new]
+    found += [_unknown_alarm(one) for one in names if one.is_new]
     return tuple(sorted(found, key=lambda a: (a.severity, a.rule, a.resource, a.scope_id, a.what)))
 
 
@@ -102,10 +105,16 @@ def unknown(windows: pa.Table, now: int) -> tuple[Unknown, ...]:
     Returns:
         Those with most events first.
     """
-    rows = _run(_FIRST_READ + _UNKNOWN, windows, now, known=list(EVENT_TYPES))
+    with _asking(windows, now) as ask:
+        return _unknown(ask)
+
+
+def _unknown(ask: TAsk) -> tuple[Unknown, ...]:
     return tuple(
         Unknown(resource, kind, name, events, first * SECOND, is_new)
-        for resource, kind, name, events, first, is_new in rows
+        for resource, kind, name, events, first, is_new in ask(
+            _FIRST_READ + _UNKNOWN, known=list(EVENT_TYPES)
+        )
     )
 
 
@@ -140,7 +149,8 @@ def loaded(windows: pa.Table, now: int) -> tuple[Loaded, ...]:
         windows: As for ``alarms``.
         now: Likewise.
     """
-    return tuple(Loaded(*row) for row in _run(_FIRST_READ + _LOADED, windows, now))
+    with _asking(windows, now) as ask:
+        return tuple(Loaded(*row) for row in ask(_FIRST_READ + _LOADED))
 
 
 def types_of_week(windows: pa.Table, now: int) -> dict[str, int]:
@@ -150,14 +160,20 @@ def types_of_week(windows: pa.Table, now: int) -> dict[str, int]:
         windows: As for ``alarms``.
         now: Likewise.
     """
-    return dict(_run(_FIRST_READ + _TYPES, windows, now))
+    with _asking(windows, now) as ask:
+        return dict(ask(_FIRST_READ + _TYPES))
 
 
-def _run(query: str, windows: pa.Table, now: int, **more: Any) -> list[tuple[Any, ...]]:
+TAsk = Callable[..., list[tuple[Any, ...]]]
+"""Takes a query and its parameters but ``now``; gives the rows."""
+
+
+@contextmanager
+def _asking(windows: pa.Table, now: int) -> Iterator[TAsk]:
     second = -(-now // SECOND)  # Rounded up: a request within this second is not a later one.
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.register("load_windows", windows)
-        return connection.execute(query, {"now": second, **more}).fetchall()
+        yield lambda query, **more: connection.execute(query, {"now": second, **more}).fetchall()
 
 
 _FIRST_READ = """

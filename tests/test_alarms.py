@@ -6,6 +6,7 @@ a schedule of the connector writes it, with the overlap in every window.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import json
 import math
@@ -18,9 +19,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from np6_source.alarms import Alarm, alarms, loaded, types_of_week, unknown
+from np6_source.alarms import LOOKS_BACK_MS, Alarm, alarms, loaded, types_of_week, unknown
 from np6_source.schema import LOAD_WINDOWS
-from np6_source.windows import SECOND, to_datetime
+from np6_source.windows import SECOND, to_datetime, to_ms
 
 HOUR, DAY, WEEK = 3_600, 86_400, 604_800
 BEGIN = 1_772_409_600  # A Monday of 2026, midnight UTC.
@@ -241,9 +242,15 @@ def shared(total: int, parts: list[int]) -> list[int]:
 
 
 def evaluated(made: Ledger, times: Iterable[int]) -> Iterable[tuple[int, tuple[Alarm, ...]]]:
+    """Alarms at moments, of the rows that a run would read then: see ``LOOKS_BACK_MS``."""
+    made.rows.sort(key=lambda row: row["requested_at"])
+    moments = [to_ms(row["requested_at"]) for row in made.rows]
     table = made.table()
     for at in times:
-        yield at, alarms(table, (BEGIN + at) * SECOND)
+        now = (BEGIN + at) * SECOND
+        last = bisect.bisect_right(moments, now)
+        first = bisect.bisect_left(moments, moments[last - 1] - LOOKS_BACK_MS)
+        yield at, alarms(table.slice(first, last - first), now)
 
 
 def healthy(seed: int, every_evaluation: int) -> list[tuple[int, Alarm]]:
