@@ -180,15 +180,17 @@ class TestLimit:
     def test_it_loads_in_portions(
         self, warehouse: Any, sandbox: Sandbox, source_of: TMake, at: TAt
     ) -> None:
-        runs = 0
-        while len(warehouse.ids()) < 48:
-            before = len(warehouse.ids())
+        period = Window(at("03-01"), at("03-02T23:00"))
+        runs, missing = 0, [period]
+        # The limit may take the ledger's row of a window whose events it let pass: proven later.
+        while len(warehouse.ids()) < 48 or missing:
+            before = len(warehouse.ids()), missing
             warehouse.run(self.limited(source_of, sandbox, 4))
-            assert len(warehouse.ids()) > before
+            missing = unproven(warehouse, period)
+            assert (len(warehouse.ids()), missing) != before
             runs += 1
         assert runs > 2
         assert warehouse.ids() == EVERY_ID
-        assert unproven(warehouse, Window(at("03-01"), at("03-02T23:00"))) == []
 
     def test_what_is_not_reached_limits_nothing(
         self, warehouse: Any, new_warehouse: TMake, sandbox: Sandbox, source_of: TMake
