@@ -12,16 +12,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-import duckdb
 
 from np6_source import Np6Error, np6_source
 from np6_source.ledger import coverage
 from np6_source.windows import SECOND, Window, gaps
+from tests.adversary.databases import DuckDbFile
 from tests.adversary.server import FAULTS, Api, Fact
-from tests.support import CommandLine, Warehouse
+from tests.support import CommandLine
 
 HOUR = 3600 * SECOND
 ACCOUNT = ("actions_events", "actions_reactivities")
@@ -52,7 +50,7 @@ class Driver:
     """
 
     def __init__(
-        self, seed: int, api: Api, warehouse: Warehouse, command_line: CommandLine
+        self, seed: int, api: Api, warehouse: DuckDbFile, command_line: CommandLine
     ) -> None:
         self.rng = random.Random(seed)
         self.api, self.warehouse, self.command_line = api, warehouse, command_line
@@ -172,11 +170,12 @@ class Driver:
         process = subprocess.Popen(
             self.command_line.arguments(
                 *("np6_to_duckdb", "--progress", "none", "--base-url", self.api.url),
-                *self.command_line.where(self.warehouse),
+                *self.warehouse.options(),
                 *arguments,
             ),
             cwd=self.command_line.folder,
             env=self.command_line.environment
+            | self.warehouse.environment
             | {
                 "SOURCES__NP6__API_KEY": self.key,
                 "SOURCES__NP6__SETTLE": "0",
@@ -228,12 +227,12 @@ class Driver:
         time.sleep(1.1)
 
     def back_up(self) -> None:
-        if not self.warehouse.database.exists():
+        if not self.warehouse.is_there():
             return
         self.backups += 1
         folder = self.warehouse.folder / "backups" / str(self.backups)
         folder.mkdir(parents=True)
-        shutil.copy(self.warehouse.database, folder / "events.duckdb")
+        self.warehouse.back_up(folder)
         if self.warehouse.pipelines_dir.exists():
             shutil.copytree(self.warehouse.pipelines_dir, folder / "pipelines")
         self.log.append(f"backup {self.backups}")
@@ -245,16 +244,14 @@ class Driver:
             number = self.rng.randrange(1, self.backups + 1)
             backup = self.warehouse.folder / "backups" / str(number)
             if what == "database":
-                self._without_wal()
-                shutil.copy(backup / "events.duckdb", self.warehouse.database)
+                self.warehouse.put_back(backup)
             elif (backup / "pipelines").exists():
                 shutil.rmtree(self.warehouse.pipelines_dir, ignore_errors=True)
                 shutil.copytree(backup / "pipelines", self.warehouse.pipelines_dir)
         elif what == "no folder":
             shutil.rmtree(self.warehouse.pipelines_dir, ignore_errors=True)
         elif what == "no database":
-            self._without_wal()
-            self.warehouse.database.unlink(missing_ok=True)
+            self.warehouse.remove()
         self.log.append(f"restore: {what}")
         self.is_whole = False
         self.must_stay = set(self.ids())
@@ -264,7 +261,7 @@ class Driver:
         table = self.rng.choice(("events", "load_windows", "events__hits", "_dlt_loads"))
         try:
             self.warehouse.execute(f"DELETE FROM np6.{table}")
-        except duckdb.Error:
+        except self.warehouse.errors:
             return
         self.log.append(f"emptied {table}")
         self.is_whole = False
@@ -277,28 +274,24 @@ class Driver:
         table = self.rng.choice(("events", "events__hits"))
         if self.backups and self.rng.random() < 0.4:
             number = self.rng.randrange(1, self.backups + 1)
-            backup = self.warehouse.folder / "backups" / str(number) / "events.duckdb"
             try:
-                self.warehouse.query(
-                    f"ATTACH '{backup}' AS older; DELETE FROM np6.{table};"
-                    f" INSERT INTO np6.{table} BY NAME FROM older.np6.{table}"
+                self.warehouse.put_table_back(
+                    table, self.warehouse.folder / "backups" / str(number)
                 )
-            except duckdb.Error:
+            except self.warehouse.errors:
                 return
             what = f"{table} of backup {number}"
         else:
             first = self.start + self.rng.randrange(240) * 60 * SECOND
             last = first + self.rng.choice((1, 30, 300)) * 60 * SECOND
+            time_of = self.warehouse.milliseconds("timestamp")
             self.warehouse.execute(
-                f"DELETE FROM np6.{table} WHERE epoch_ms(timestamp) BETWEEN {first} AND {last}"
+                f"DELETE FROM np6.{table} WHERE {time_of} BETWEEN {first} AND {last}"
             )
             what = f"{table} of {Window(first, last)}"
         self.log.append(f"removed, or put back: {what}")
         self.is_whole = False
         self.must_stay = set(self.ids())
-
-    def _without_wal(self) -> None:
-        Path(f"{self.warehouse.database}.wal").unlink(missing_ok=True)
 
     STEPS = (
         *(load, load, load, backfill, one_action, reload, other_account, new_key),
@@ -367,11 +360,11 @@ class Driver:
         return self._column("SELECT event_id FROM np6.events__hits")
 
     def _column(self, sql: str) -> list[str]:
-        if not self.warehouse.database.exists():
+        if not self.warehouse.is_there():
             return []
         try:
             return [row[0] for row in self.warehouse.query(sql)]
-        except duckdb.CatalogException:
+        except self.warehouse.errors:
             return []
 
     def __str__(self) -> str:

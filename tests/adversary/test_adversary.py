@@ -9,13 +9,15 @@ from typing import Any
 
 import dlt
 import pytest
+from dlt.destinations._adbc_jobs import AdbcParquetCopyJob
 
 from np6_source.api import pieces
 from np6_source.duck import duckdb as without_staging
 from np6_source.extract import known_pieces, spool
+from tests.adversary.databases import DuckDbFile, PostgresDatabase
 from tests.adversary.driver import FOREIGN, KEYS, Driver
 from tests.adversary.server import Fact, serving
-from tests.support import CommandLine, Warehouse
+from tests.support import CommandLine
 
 SECONDS = float(os.environ.get("NP6_ADVERSARY_SECONDS", "900"))
 """How long the soak goes on with new seeds."""
@@ -29,14 +31,13 @@ def play(
     folder: Path,
     steps: int,
     kills: bool,
-    destination: type[dlt.destinations.duckdb] = dlt.destinations.duckdb,
+    database: DuckDbFile | None = None,
 ) -> Driver:
     """Plays a seed to its end; the assertions are the driver's."""
     account: list[Fact] = []
     with serving({KEYS[0]: account, KEYS[1]: account, FOREIGN: []}) as api:
         command_line = CommandLine(folder)
-        warehouse = Warehouse(folder, "adversary", destination=destination)
-        driver = Driver(seed, api, warehouse, command_line)
+        driver = Driver(seed, api, database or DuckDbFile(folder, "adversary"), command_line)
         for _ in range(steps):
             driver.step(kills)
         driver.end()
@@ -83,6 +84,25 @@ def test_neither_do_files_of_tables_and_known_pieces(
     monkeypatch.setattr(pieces, "SMALLEST_BY_CONTENT", 2_000)
     monkeypatch.setattr(pieces, "EVENTS_BY_CONTENT", 4)
     # Killed are scripts, with the sizes of their own.
-    driver = play(seed, tmp_path, steps=STEPS, kills=True, destination=destination)
+    database = DuckDbFile(tmp_path, "adversary", destination=destination)
+    driver = play(seed, tmp_path, steps=STEPS, kills=True, database=database)
     assert used["files"] > 0
     assert used["known pieces"] > 0 or driver.overlap < 60
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [FIRST_SEED, FIRST_SEED + 1])
+def test_neither_does_copy_into_postgresql(
+    seed: int, postgres_socket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = []
+    run = AdbcParquetCopyJob.run
+
+    def noted(job: Any) -> None:
+        copied.append(job)
+        run(job)
+
+    monkeypatch.setattr(AdbcParquetCopyJob, "run", noted)
+    database = PostgresDatabase(tmp_path, "adversary", postgres_socket, f"adversary_{seed}")
+    play(seed, tmp_path, steps=STEPS, kills=True, database=database)
+    assert copied
