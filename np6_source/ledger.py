@@ -56,7 +56,7 @@ class Gap:
 
 DAYS_APART_MS = 35 * DAY
 """How far back from a request its rows are cut at UTC midnights: alarms and rechecks look at days,
-and years of history are as many rows as requests."""
+and years of history are as many rows as requests. See ``extract.session`` for who needs them."""
 
 TCoverage = Mapping[tuple[str, str], list[Window]]
 """Covered windows by resource and ``scope_key``, as few as possible and in order."""

@@ -489,7 +489,8 @@ LOAD_WINDOWS = Table(
     "load_windows",
     "One row per completed window, in the load package of its events: with _dlt_loads it proves"
     " what was covered. A response has several rows where its window is cut: at the moment up to"
-    " which an earlier one has read, and at UTC midnights of the last 35 days",
+    " which an earlier one has read, and at UTC midnights of the last 35 days (not for operations"
+    " over contacts, unless they are read again)",
     key=("resource", "scope_id", "classification", "window_start", "window_end", "requested_at"),
     disposition="append",
     columns=(

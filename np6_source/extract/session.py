@@ -115,10 +115,17 @@ class ExtractSession:
         self._tools: Tools | None = None
         self._close_tools = ExitStack()
 
-    @property
-    def kept_apart(self) -> int:
-        """Milliseconds before a request in which the ledger has a row for every UTC day."""
-        days = self.settings.recheck.days if self.settings.recheck else 0
+    def kept_apart(self, endpoint: Endpoint) -> int:
+        """Milliseconds before a request in which the ledger has a row for every UTC day.
+
+        Zero for an operation over contacts that no recheck names: nobody reads its days, and a
+        question about the robots of each contact would leave 36 rows.
+        """
+        recheck = self.settings.recheck
+        named = (recheck.resources if recheck else None) or ()
+        if endpoint.ids_are_of_contacts and endpoint.name not in named:
+            return 0
+        days = recheck.days if recheck else 0
         return max(DAYS_APART_MS, days * SPOT_CHECKS_TO * DAY)
 
     @contextmanager

@@ -292,7 +292,8 @@ class _Reception:
                 "Set this machine's clock, or wait; the window is left to a later run.",
             )
         self.window = Window(asked.start, min(asked.end, settled))
-        self.spans = cut(self.window, self._read_until, requested_at - self._session.kept_apart)
+        apart = self._session.kept_apart(self._request.endpoint)
+        self.spans = cut(self.window, self._read_until, requested_at - apart)
         self.counting = self._probe.counting(self.window)
 
     def meets_overlap(self) -> bool:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from np6_source.ledger import coverage
+from np6_source.windows import Window
 from tests.support import Warehouse, at, event
 
 TMake = Callable[..., Any]
@@ -113,3 +118,35 @@ class TestReadingsAddUp:
         old = [row for row in rows if row["window_end"] < at("2024-01-01")]
         assert len(old) < 730 / 10
         assert len([row for row in rows if row["window_start"] >= at("02-01")]) == 32
+
+    @pytest.mark.parametrize(("days_are_read", "row_count"), [(False, 1), (True, 4)])
+    def test_days_of_a_contact_have_rows_only_where_a_recheck_reads_them(
+        self,
+        warehouse: Warehouse,
+        serve: TMake,
+        source_of: TMake,
+        days_are_read: bool,
+        row_count: int,
+    ) -> None:
+        hits, opens = "targets_events_hits_by_id", "target_events_activations"
+        made = [event(n, at("03-01T12:00") + n * 6 * 3_600_000) for n in range(12)]
+        options = {"start": at("03-01T06:00"), "end": at("03-04T06:00"), "window": 9e5}
+        if days_are_read:
+            options |= {"recheck": "2d", "recheck_resources": f"{hits},{opens}"}
+        api = serve(made, now=at("03-05"))
+        ids = ["CON00001", "CON00002"]
+        warehouse.run(source_of(api, opens, target_ids=ids, **options))
+        warehouse.run(source_of(api, hits, target_ids=ids, classification="mpp,gsr", **options))
+
+        rows = Counter(
+            (row["resource"], row["scope_id"], row["classification"])
+            for row in warehouse.rows("load_windows")
+        )
+        assert rows == {
+            (resource, contact, classification): row_count
+            for resource, classification in ((opens, ""), (hits, "mpp"), (hits, "gsr"))
+            for contact in ids
+        }
+        covered = coverage(warehouse.pipeline)
+        assert len(covered) == len(rows)
+        assert set(map(tuple, covered.values())) == {(Window(options["start"], options["end"]),)}
