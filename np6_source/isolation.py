@@ -36,7 +36,9 @@ from .dlt_internals.configuration import (
 )
 from .dlt_internals.packages import begun_packages, packages_to_load
 from .dlt_internals.pipelines import (
+    active_pipeline,
     around_load_step,
+    at_each_activation,
     do_not_restore,
     keeping_rows_out_of_errors,
     set_around_load_step,
@@ -128,9 +130,21 @@ def _is_ours(around: Any) -> bool:
     return isinstance(around, partial) and around.func is _beside_others
 
 
-def is_kept_apart(pipeline: dlt.Pipeline) -> bool:
-    """Whether an earlier process has called ``keep_apart`` for the pipeline."""
-    return _own_name(Path(pipeline.working_dir)) is not None
+def go_on_apart() -> None:
+    """Keeps each pipeline of this thread apart that an earlier process has kept apart.
+
+    Also one that is made later: a package that the earlier process left is loaded before any
+    resource starts, and its rows may be in the pipeline's own staging dataset.
+    """
+    at_each_activation(_go_on_apart)
+    pipeline = active_pipeline()
+    if pipeline is not None:
+        _go_on_apart(pipeline)
+
+
+def _go_on_apart(pipeline: dlt.Pipeline) -> None:
+    if _own_name(Path(pipeline.working_dir)) is not None:
+        keep_apart(pipeline)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from .api.credentials import (
 )
 from .dimensions import DIMENSIONS, wanted_dimensions
 from .dlt_internals.configuration import current_source
-from .dlt_internals.pipelines import active_pipeline
 from .endpoints import ENDPOINTS, ID_ARGUMENTS, Endpoint, default_items_events
 from .errors import SettingError
 from .extract.chosen_actions import ChosenActions
@@ -29,7 +28,7 @@ from .extract.dimension import make_dimension
 from .extract.policy import check_ids_can_be_hidden, privacy_of
 from .extract.resource import make_cursor, make_resource
 from .extract.session import ExtractSession
-from .isolation import is_kept_apart, keep_apart
+from .isolation import go_on_apart
 from .settings import (
     ClientSettings,
     Retention,
@@ -292,10 +291,7 @@ def np6_source(
         )
     )
     check_ids_can_be_hidden(settings.privacy, given_ids)
-    pipeline = active_pipeline()
-    if pipeline is not None and is_kept_apart(pipeline):
-        # A pending package is loaded before any resource starts.
-        keep_apart(pipeline)
+    go_on_apart()
     session = ExtractSession(client, settings)
     cursor = make_cursor(session)
     own = {endpoint.name: endpoint for endpoint in endpoints}

@@ -31,6 +31,26 @@ def active_pipeline() -> dlt.Pipeline | None:
     return pipeline if isinstance(pipeline, dlt.Pipeline) else None
 
 
+def at_each_activation(act: Callable[[dlt.Pipeline], None]) -> None:
+    """Calls something with each pipeline that becomes this thread's active one from now on.
+
+    ``dlt.pipeline`` and ``pipeline.run`` activate it, and ``run`` loads a pending package before it
+    looks at the source; dlt has no hook for it: the method is replaced on the thread's context
+    (dlt 1.31). Calling again puts the new one in place of the old.
+    """
+    context: Any = Container()[PipelineContext]
+    activate = getattr(context.activate, "np6_activate", context.activate)
+
+    def activate_and_act(pipeline: Any) -> None:
+        is_new = not (context.is_active() and context.pipeline() is pipeline)
+        activate(pipeline)
+        if is_new and isinstance(pipeline, dlt.Pipeline):
+            act(pipeline)
+
+    activate_and_act.np6_activate = activate  # type: ignore[attr-defined]
+    context.activate = activate_and_act
+
+
 def state_on_disk(working_dir: Path) -> Mapping[str, Any]:
     """A pipeline's state as its folder has it, read without opening the pipeline (dlt 1.31).
 
