@@ -14,9 +14,11 @@ MATRICES := tests/sandbox tests/dialects tests/views/test_dialects.py tests/view
 STORIES := tests/adversary tests/destinations tests/faults tests/guest tests/scale \
 	tests/cli/test_erase.py tests/cli/test_mask.py tests/cli/test_person.py tests/cli/test_retain.py \
 	tests/cli/test_robots.py tests/extract/test_robots.py
-# What another DuckDB could break: parsing, merges and kills within them, locks and errors.
-QUICK := tests/events/test_reader.py tests/events/test_rows.py tests/test_loading.py \
-	tests/cli/test_gaps.py tests/cli/test_open_file.py
+# What another DuckDB could break: parsing, merges and kills within them, views, locks and errors.
+QUICK := tests/events/test_reader.py tests/events/test_rows.py tests/views/test_goldens.py \
+	tests/test_loading.py::TestCheckpoints tests/test_loading.py::TestPendingPackages \
+	tests/destinations/test_direct.py::test_a_pipeline_changes_to_it_and_back \
+	tests/cli/test_gaps.py::TestGaps::test_holes_are_listed_and_filled tests/cli/test_open_file.py
 # Tests make thousands of small files: in memory, where there is room for them.
 IN_MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 4000000 { print "TMPDIR=/dev/shm" }')
 NOT_HERE := not soak and not destinations and not environments and not orchestrators
