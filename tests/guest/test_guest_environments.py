@@ -17,7 +17,7 @@ import pytest
 
 from np6_source.sandbox import Sandbox
 from tests.guest.conftest import EVERY_ID, TAt
-from tests.support import ROOT, is_configuration
+from tests.support import ANY_DIFFERENCE, ROOT, is_configuration
 
 pytestmark = pytest.mark.environments
 
@@ -55,10 +55,15 @@ class Environment:
         # For root, dlt's working folder is not below HOME (dlt 1.31).
         own = {"HOME": str(project), "DLT_DATA_DIR": str(project / "dlt-data")}
         home = own if project != ROOT.parent else {}
+        settings = {
+            "RUNTIME__DLTHUB_TELEMETRY": "false",
+            # The sandbox's clock stands at the time of its events.
+            "SOURCES__CLOCK_TOLERANCE": ANY_DIFFERENCE,
+        }
         done = subprocess.run(
             [str(self.bin / program), *arguments],
             cwd=project,
-            env=inherited | home | {"RUNTIME__DLTHUB_TELEMETRY": "false"} | environment,
+            env=inherited | home | settings | environment,
             capture_output=True,
             text=True,
             timeout=600,
