@@ -68,6 +68,15 @@ def current_source() -> tuple[str, str]:
     return context.source_section(), context.source_name()
 
 
+def active_pipeline_name() -> str | None:
+    """Name of the active pipeline, whose section dlt reads first; None: none is (dlt 1.31).
+
+    ``dlt.current.pipeline()`` makes one where there is none, so that this one asks the context.
+    """
+    context = Container()[PipelineContext]
+    return context.pipeline().pipeline_name if context.is_active() else None
+
+
 def configuration_files() -> list[str]:
     """The files of dlt's configuration that are there, of whichever provider (dlt 1.31)."""
     return [
@@ -137,8 +146,7 @@ def where_configured(field: str, value: str, *sections: str) -> str | None:
         ``the environment variable SOURCES__NP6__API_KEY``, ``sources.np6.api_key in
         .dlt/secrets.toml``; None where no provider has the value there.
     """
-    context = Container()[PipelineContext]
-    pipeline_name = context.pipeline().pipeline_name if context.is_active() else None
+    pipeline_name = active_pipeline_name()
     for provider in Container()[PluggableRunContext].providers.providers:
         if sections and not provider.supports_sections:
             continue

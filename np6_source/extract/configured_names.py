@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import dlt
 
 from ..dataset_lock import WAITS
+from ..dlt_internals.configuration import active_pipeline_name
 from ..endpoints import ENDPOINTS
 from ..errors import SettingError, nearest
 
@@ -116,8 +117,20 @@ class _Name:
 
 
 def _names(*sections: str) -> Iterator[_Name]:
-    """Names that are configured in a section below ``sources``."""
-    prefix = "".join(f"{part.upper()}__" for part in ("sources", *sections))
+    """Names that are configured in a section below ``sources``.
+
+    dlt looks into the section of the active pipeline's name before, and into no other's.
+    """
+    yield from _names_of("", *sections)
+    pipeline_name = active_pipeline_name()
+    if pipeline_name:
+        yield from _names_of(pipeline_name, *sections)
+
+
+def _names_of(pipeline_name: str, *sections: str) -> Iterator[_Name]:
+    """The same for one pipeline; for all, where its name is empty."""
+    outer = (pipeline_name,) if pipeline_name else ()
+    prefix = "".join(f"{part.upper()}__" for part in (*outer, "sources", *sections))
     seen = set()
     for variable in os.environ:
         if variable.startswith(prefix):
@@ -125,7 +138,7 @@ def _names(*sections: str) -> Iterator[_Name]:
             if (first, bool(below)) not in seen:
                 seen.add((first, bool(below)))
                 yield _Name(first.lower(), prefix + first, bool(below), prefix)
-    section = ".".join(("sources", *sections))
+    section = ".".join((*outer, "sources", *sections))
     for name, value, file in _in_files(section):
         yield _Name(name, f"{name} in [{section}] of {file}", isinstance(value, dict))
 

@@ -96,6 +96,23 @@ def test_of_a_clone_in_the_same_section(monkeypatch: pytest.MonkeyPatch) -> None
         shop(KEY)
 
 
+def test_in_the_sections_of_the_pipeline_that_runs(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dlt reads them before the source's own (dlt 1.31), and no other pipeline's."""
+    configure(project, config='[weekly.sources.np6]\nstrat = "2024-01-01"\n')
+    monkeypatch.setenv("NIGHTLY__SOURCES__NP6__STRAT", "2024-01-01")
+    dlt.pipeline("hourly", pipelines_dir=str(project))
+    np6_source(KEY)
+    dlt.pipeline("weekly", pipelines_dir=str(project))
+    with pytest.raises(SettingError) as refused:
+        np6_source(KEY)
+    assert str(refused.value).startswith("strat in [weekly.sources.np6] of config.toml")
+    dlt.pipeline("nightly", pipelines_dir=str(project))
+    with pytest.raises(SettingError, match="did you mean NIGHTLY__SOURCES__NP6__START"):
+        np6_source(KEY)
+
+
 def test_what_dlt_and_hosts_have_there_is_none(
     project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
