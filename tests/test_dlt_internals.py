@@ -62,6 +62,7 @@ from np6_source.dlt_internals.pipelines import (
     do_not_restore,
     has_one_dataset,
     is_stop_requested,
+    keeping_rows_out_of_errors,
     read_schemas_once,
     set_around_load_step,
     state_on_disk,
@@ -81,6 +82,7 @@ from np6_source.dlt_internals.resources import (
     last_of_its_windows,
     transformers_of,
 )
+from np6_source.runs import resource_metrics
 from tests.support import ROOT, Warehouse
 
 
@@ -429,6 +431,24 @@ def test_a_context_is_around_the_load_step_of_a_run_and_can_be_exchanged(
     assert around_load_step(pipeline) is second
     pipeline.run([{"id": 1}], table_name="rows")
     assert said == ["second before", "second after"]
+
+
+def test_the_metrics_of_resources_outlive_the_cleaning_of_a_failed_load(
+    warehouse: Warehouse,
+) -> None:
+    @dlt.resource
+    def rows() -> Iterator[dict[str, int]]:
+        dlt.current.resource_metrics()["failures"] = [{"message": "Key (id)=(1)"}]
+        yield {"id": 1}
+
+    pipeline = warehouse.pipeline
+    pipeline.extract(rows())
+    pipeline.normalize()
+    warehouse.execute("CREATE SCHEMA np6; CREATE TABLE np6._dlt_loads (load_id DATE)")
+    with pytest.raises(PipelineStepFailed), keeping_rows_out_of_errors(pipeline):
+        pipeline.load()
+    found = dict(resource_metrics(pipeline))
+    assert found["rows"] == {"failures": [{"message": "Key (id)=(...)"}]}
 
 
 def test_each_merge_is_checked_before_its_commit(warehouse: Warehouse) -> None:

@@ -232,9 +232,13 @@ def _cleaned(value: Any) -> Any:
     if isinstance(value, list):
         return [_cleaned(one) for one in value]
     if isinstance(value, tuple) and hasattr(value, "_replace"):
-        return value._replace(
+        cleaned = value._replace(
             **{name: _cleaned(getattr(value, name)) for name in getattr(value, "_fields", ())}
         )
+        # A resource's metrics are an attribute beside the fields (dlt 1.31).
+        for name, kept in getattr(value, "__dict__", {}).items():
+            setattr(cleaned, name, _cleaned(kept))
+        return cleaned
     return value
 
 
