@@ -207,7 +207,10 @@ TIMESTAMP = moment(
     "timestamp",
     nullable=False,
 )
-
+AGENCY = text("agency", "The account's agency", "identity.agency")
+CUSTOMER = text(
+    "customer", "The account's customer number, with leading zeros", "identity.customer"
+)
 
 EVENTS = Table(
     "events",
@@ -227,8 +230,8 @@ EVENTS = Table(
         ),
         TIMESTAMP,
         text("channel", "email, sms, notification, display …", "source.type"),
-        text("agency", "The account's agency", "identity.agency"),
-        text("customer", "The account's customer number, with leading zeros", "identity.customer"),
+        AGENCY,
+        CUSTOMER,
         text(
             "action_id",
             "The action (e-mail, SMS), notification or display the event belongs to",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..schema import EVENTS, TIMESTAMP
+from ..schema import AGENCY, CUSTOMER, EVENTS, TIMESTAMP
 from ..windows import SECOND, Window
 
 HUNDREDS = 100
@@ -54,7 +54,7 @@ class EventFacts:
             return
         if keep_ids:
             self.ids.append(events["id"].combine_chunks())
-        for agency, customer in _pairs(events["agency"], events["customer"]):
+        for agency, customer in _pairs(events[AGENCY.name], events[CUSTOMER.name]):
             if agency is not None or customer is not None:
                 self.accounts.add((agency or "", customer or ""))
         times = events[TIMESTAMP.name].cast(pa.timestamp("ms", "UTC")).cast(pa.int64())
