@@ -6,7 +6,8 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import dlt
@@ -23,6 +24,7 @@ from .alarms_of_load import FAIL_ON, problem_of
 from .configuration import check_names, configured_cutoff
 from .destination import check_speaks_sql, looking, pipelines_dir
 from .document import account_in_state, print_document
+from .for_analysts import for_analysts
 from .gaps import coverage_of
 from .options import Names, add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, FOUND, Output
@@ -30,6 +32,19 @@ from .report import lateness_result
 
 UNKNOWN_SHOWN = 10
 """Types and payload paths that the contract does not know, as printed; ``--json`` has all."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """The copy for readers that the setting ``publish`` names.
+
+    Attributes:
+        file: Where it is.
+        made: When, milliseconds since the epoch; None: it is not there.
+    """
+
+    file: Path
+    made: int | None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
     check_names()
     now = int(time.time() * SECOND)
     folder = pipelines_dir(options) / options.pipeline
+    published = _published()
     with looking(options) as pipeline:
         check_speaks_sql(pipeline, "status")
         covered = coverage_of(pipeline)
@@ -81,18 +97,18 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             problems = map(problem_of, found.alarms)
             account = account_in_state(pipeline)
-            result = result_of(found, now)
+            result = result_of(found, now, published)
             print_document("status", exit_status, pipeline, result, problems, account=account)
             return exit_status
     if not options.quiet:
-        _print(found, now)
+        _print(found, now, published)
     elif is_on:
         for alarm in found.alarms:
             Output(stderr=True).print(str(alarm), markup=False)
     return exit_status
 
 
-def result_of(found: Status, now: int) -> dict[str, Any]:
+def result_of(found: Status, now: int, published: Published | None = None) -> dict[str, Any]:
     """The result of ``--json``."""
     return {
         "resources": [_of_resource(one, now) for one in found.resources],
@@ -101,6 +117,9 @@ def result_of(found: Status, now: int) -> dict[str, Any]:
         "rejected_events": found.rejected,
         "pending_packages": list(found.pending),
         "views": found.views,
+        "published": {"file": str(published.file), "made": _iso(published.made)}
+        if published
+        else None,
         "removed_before": _iso(found.removed_before),
         "recheck": {
             "last": _iso(found.recheck.at) if found.recheck else None,
@@ -138,7 +157,15 @@ def _of_resource(one: ResourceStatus, now: int) -> dict[str, Any]:
     }
 
 
-def _print(found: Status, now: int) -> None:
+def _published() -> Published | None:
+    """The copy for readers, by dlt's configuration."""
+    file = for_analysts(argparse.Namespace()).publish
+    if file is None:
+        return None
+    return Published(file, int(file.stat().st_mtime * SECOND) if file.exists() else None)
+
+
+def _print(found: Status, now: int, published: Published | None) -> None:
     console = Output()
     names = ("resource", "complete up to", "lag", "gaps", "last run", "events", "7 days", "ids")
     table = Table(*names, box=None, pad_edge=False)
@@ -157,11 +184,11 @@ def _print(found: Status, now: int) -> None:
             _ids(one),
         )
     console.print_table(table)
-    for name, text in _lines(found):
+    for name, text in _lines(found, published):
         console.print(f"{name:<12}{text}", markup=False)
 
 
-def _lines(found: Status) -> Iterator[tuple[str, str]]:
+def _lines(found: Status, published: Published | None) -> Iterator[tuple[str, str]]:
     """The lines below the table."""
     if found.types:
         types = (f"{name or 'none'} {count:,}" for name, count in found.types.items())
@@ -188,6 +215,10 @@ def _lines(found: Status) -> Iterator[tuple[str, str]]:
     for package in found.pending:
         yield "pending", f"load package {package} is not loaded: the next np6-source load does it"
     yield "views", f"{found.views}{_VIEWS_ADVICE.get(found.views, '')}"
+    if published is not None and published.made is not None:
+        yield "published", f"{published.file}, made {_to_minute(published.made)}"
+    elif published is not None:
+        yield "published", f"{published.file} is not there: the next load makes it"
     if not found.alarms:
         yield "alarms", "none"
     for alarm in found.alarms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ DOCUMENT = {
     "rejected_events": int,
     "pending_packages": list,
     "views": str,
+    "published": type(None),
     "removed_before": type(None),
     "recheck": dict,
 }
@@ -81,8 +83,8 @@ FROM np6.load_windows WHERE _dlt_load_id LIKE '9%'
 @pytest.fixture
 def status(command_line: Any, warehouse: Warehouse) -> Callable[..., Any]:
     """Runs the command, without a key: it makes no request."""
-    return lambda *options: command_line.run(
-        "-m np6_source", "status", *command_line.where(warehouse), *options
+    return lambda *options, **environment: command_line.run(
+        "-m np6_source", "status", *command_line.where(warehouse), *options, **environment
     )
 
 
@@ -152,6 +154,19 @@ def test_it_prints_one_object_on_request(status: TMake) -> None:
     assert by_name[BY_ID]["unknown_ids"] == 1
     assert result["types"] == {"activation": 96, "dismiss": 1}
     assert [problem["rule"] for problem in document["problems"]] == ["unknown"]
+
+
+@pytest.mark.usefixtures("loaded")
+def test_it_says_of_when_the_copy_for_readers_is(status: TMake, tmp_path: Path) -> None:
+    copy = tmp_path / "readers.duckdb"
+    ended = status(SOURCES__NP6__PUBLISH=str(copy))
+    assert f"published   {copy} is not there: the next load makes it" in ended.stdout
+    copy.touch()
+    os.utime(copy, (1_767_225_600, 1_767_225_600))
+    ended = status(SOURCES__NP6__PUBLISH=str(copy))
+    assert f"published   {copy}, made 2026-01-01T00:00Z" in ended.stdout
+    result = json.loads(status("--json", SOURCES__NP6__PUBLISH=str(copy)).stdout)["result"]
+    assert result["published"] == {"file": str(copy), "made": "2026-01-01T00:00:00Z"}
 
 
 @pytest.mark.usefixtures("loaded")
