@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -21,7 +22,7 @@ from ..ledger import Gap, coverage, kept_since, missing, of_scope_key, recorded_
 from ..loading import LoadReport, load
 from ..robots import is_of_marks
 from ..settings import moment_ms
-from ..windows import Window, iso, merged
+from ..windows import SECOND, Window, iso, merged
 from . import progress
 from .configuration import check_names, configured_cutoff, configured_privacy, label_key
 from .destination import check_speaks_sql, check_there, looking, open_pipeline, shown_dataset
@@ -160,6 +161,11 @@ def _asked_span(options: argparse.Namespace) -> Window:
     start, end = moment_ms(options.start, "--start"), moment_ms(options.end, "--end")
     if start >= end:
         raise SettingError(f"--start {options.start} must be before --end {options.end}")
+    if options.fill and end > time.time() * SECOND:
+        raise SettingError(
+            f"--end {options.end} lies in the future, and --fill loads what has passed: give an"
+            " earlier one"
+        )
     return Window(start, end)
 
 

@@ -48,6 +48,17 @@ class TestGaps:
             **environment,
         )
 
+    def test_a_future_end_is_refused_before_anything_is_filled(
+        self, command_line: Any, warehouse: Any, sandbox: Sandbox, source_of: TMake
+    ) -> None:
+        warehouse.load(lambda: source_of(sandbox, ALL, window=6 * 3600))
+        sandbox.requests.clear()
+        options = ("--end", "2999-01-01", "--fill")
+        refused = self.gaps(command_line, warehouse, sandbox, *options)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr.startswith("--end 2999-01-01 lies in the future")
+        assert sandbox.requests == []
+
     def test_holes_are_listed_and_filled(
         self, command_line: Any, warehouse: Any, sandbox: Sandbox, source_of: TMake, at: TAt
     ) -> None:
