@@ -6,7 +6,7 @@ WITH members AS (
         e.message_id
     FROM events__campaigns AS k
     LEFT JOIN events AS e ON e.id = k.event_id
-    WHERE e.message_id IS NOT NULL
+    WHERE e.message_id <> ''
     GROUP BY k.campaign_id, e.message_id
 ),
 

@@ -74,7 +74,7 @@ first_account AS (
 of_events AS (
     SELECT
         COUNT(*) AS events,
-        COUNT(*) - COUNT(e.message_id) AS without_message,
+        COUNT(*) - COUNT(NULLIF(e.message_id, '')) AS without_message,
         COUNT(*) - COUNT(e.contact_id) AS without_contact,
         COUNT(
             CASE WHEN COALESCE(e.type, '') NOT IN (

@@ -7,7 +7,7 @@ SELECT
     e.action_id,
     e.action_kind,
     e.action_version,
-    e.message_id,
+    NULLIF(e.message_id, '') AS message_id,
     e.message_thread_id,
     e.message_set_id,
     e.contact_id,

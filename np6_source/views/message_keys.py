@@ -29,7 +29,7 @@ KEYED = """WITH stamps AS (
         COUNT(CASE WHEN e.type = 'execution' THEN 1 END) AS executions,
         COUNT(CASE WHEN e.type <> 'execution' THEN 1 END) AS others
     FROM events AS e
-    WHERE e.message_id IS NOT NULL
+    WHERE e.message_id <> ''
     GROUP BY e.message_id
 ),
 

@@ -59,7 +59,7 @@ WITH collected AS (
     FROM events AS e
     LEFT JOIN events__robots AS r ON r.event_id = e.id
     WHERE
-        e.message_id IS NOT NULL
+        e.message_id <> ''
         AND e.type IN (
             'execution', 'activation', 'cancellation', 'bounce', 'hit', 'reply', 'complaint',
             'optout', 'impression'

@@ -143,12 +143,14 @@ def unknown_type(events: list[dict[str, Any]]) -> None:
 
 
 def without_stamp(events: list[dict[str, Any]]) -> None:
-    """Every fifth event has none, and is of a second account."""
-    for event in events[::5]:
+    """Every fifth event has none, or one whose id is empty, and is of a second account."""
+    for number, event in enumerate(events[::5]):
         event["identity"] = event["identity"] | {"customer": "029"}
         for send in event["source"]["detail"].values():
-            if isinstance(send, dict):
+            if isinstance(send, dict) and number % 2:
                 send.pop("stamp", None)
+            elif isinstance(send, dict) and "stamp" in send:
+                send["stamp"]["id"] = ""
 
 
 def of_several_actions(events: list[dict[str, Any]]) -> None:
@@ -183,7 +185,8 @@ def by_action_and_contact(story: Story) -> Story:
 def to_few_contacts(events: list[dict[str, Any]]) -> None:
     """Actions send to the same three contacts again and again, and cancel in between.
 
-    Every fifth execution names no contact, and every sixth activation has an execution's stamp.
+    Every fifth execution names no contact, every sixth activation has an execution's stamp, and
+    every eleventh event's stamp has an empty id.
     """
     stamps: list[Any] = []
     for number, event in enumerate(events):
@@ -199,6 +202,8 @@ def to_few_contacts(events: list[dict[str, Any]]) -> None:
                     del send["recipient"]
             if event["type"] == "activation" and number % 6 == 0 and len(stamps) > 1:
                 send["stamp"] = stamps[-2]
+            if number % 11 == 0:
+                send["stamp"] = send["stamp"] | {"id": ""}
 
 
 def email_only() -> Story:

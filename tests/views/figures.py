@@ -132,7 +132,7 @@ def flat(event: dict[str, Any], served: Served) -> TRow:
         "action_id": text(send.get("id")),
         "action_kind": send.get("kind"),
         "action_version": send.get("version"),
-        "message_id": get(send, "stamp.id"),
+        "message_id": get(send, "stamp.id") or None,
         "message_thread_id": get(send, "stamp.thread"),
         "message_set_id": get(send, "stamp.set"),
         "stamped_at": get(send, "stamp.time"),
