@@ -426,8 +426,12 @@ def _refresh(place: _Place, key: TMessageKey) -> None:
         if not is_by_stamp or not sql_client.execute_sql(f"SELECT 1 FROM {refreshes} LIMIT 1"):
             _execute(place, list(messages_table.filled_anew(_messages(key), names)))
             return
-        since = messages_table.earliest(rows)
-        _execute(place, list(messages_table.refreshed(_messages(key), names, since)))
+        view, since = _messages(key), messages_table.earliest(rows)
+        if since is not None:
+            _execute(place, list(messages_table.refreshed(view, names, since)))
+            if sql_client.execute_sql(messages_table.moved(view, names)):
+                _execute(place, list(messages_table.left(view, names)))
+        _execute(place, [messages_table.noted(names)])
 
 
 def _messages(key: TMessageKey) -> View:

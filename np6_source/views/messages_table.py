@@ -1,8 +1,9 @@
 """``messages`` as a table: kept by load package, equal to the view's query after every refresh.
 
 ``_np6_refreshes`` says which load packages are in it. A refresh makes anew every message that has
-an event, or a robot's mark, requested since the earliest request of the packages that are not: it
-may do too much, never too little, in whatever order packages committed.
+an event, or a robot's mark, requested since the earliest request of the packages that are not, in
+whatever order packages committed. A later version of an event may name another message; that which
+it was in before then has more events in the table than in ``events``, and is made anew too.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def created(view: View, names: Names) -> Iterator[str]:
         f"CREATE TABLE {refreshes} ({_column('load_id', names)} VARCHAR,"
         f" {_column('refreshed_at', names)} TIMESTAMP WITH TIME ZONE)"
     )
-    yield _noted(names)
+    yield noted(names)
 
 
 def dropped(names: Names) -> Iterator[str]:
@@ -54,7 +55,7 @@ def filled_anew(view: View, names: Names) -> Iterator[str]:
     table = _full(TABLE, names)
     yield f"DELETE FROM {table}"
     yield f"INSERT INTO {table} {translated(view.query, names)}"
-    yield _noted(names)
+    yield noted(names)
 
 
 def forgotten(names: Names) -> str:
@@ -62,22 +63,66 @@ def forgotten(names: Names) -> str:
     return f"DELETE FROM {_full(REFRESHES, names)}"
 
 
-def refreshed(view: View, names: Names, since: datetime | None) -> Iterator[str]:
-    """Statements that bring the table up to date.
+def refreshed(view: View, names: Names, since: datetime) -> Iterator[str]:
+    """Statements that make anew the messages of which something was requested.
+
+    Afterwards, in the same transaction: ``left`` where ``moved`` finds something, and ``noted``.
 
     Args:
         view: The view ``messages``.
         names: The destination's names.
-        since: The earliest request of the packages that are not in the table; None where they
-            have none, and so no events.
+        since: The earliest request of the packages that are not in the table.
     """
-    if since is not None:
-        table = _full(TABLE, names)
-        affected = _affected(since)
-        key = _column("message_id", names)
-        yield f"DELETE FROM {table} WHERE {key} IN ({translated(affected, names)})"
-        yield f"INSERT INTO {table} {translated(_of(view, affected), names)}"
-    yield _noted(names)
+    table = _full(TABLE, names)
+    affected = _affected(since)
+    key = _column("message_id", names)
+    yield f"DELETE FROM {table} WHERE {key} IN ({translated(affected, names)})"
+    yield f"INSERT INTO {table} {translated(_of(view, affected), names)}"
+
+
+def moved(view: View, names: Names) -> str:
+    """SQL that finds a row where the table counts more or fewer events than there are.
+
+    Two sums are cheap; which messages it is, ``left`` asks for each.
+
+    Args:
+        view: The view ``messages``.
+        names: The destination's names.
+    """
+    found = _select(
+        f"SELECT 1 AS one FROM (SELECT SUM(m.count_events) AS counted FROM {TABLE} AS m) AS a"
+        " CROSS JOIN (SELECT COUNT(*) AS there FROM events AS e) AS b"
+        " WHERE COALESCE(a.counted, 0) <> b.there"
+    )
+    (events,) = [s for s in found.find_all(exp.Select) if "there" in s.named_selects]
+    events.where(_is_of_a_message(view), copy=False)
+    return translated(found, names)
+
+
+def left(view: View, names: Names) -> Iterator[str]:
+    """Statements that make anew the messages that count other events than they have.
+
+    Args:
+        view: The view ``messages``.
+        names: The destination's names.
+    """
+    table = _full(TABLE, names)
+    counts = _select(
+        "SELECT e.message_id, COUNT(*) AS count_events FROM events AS e GROUP BY e.message_id"
+    ).where(_is_of_a_message(view), copy=False)
+    wrong = _select(
+        f"SELECT m.message_id FROM {TABLE} AS m LEFT JOIN counts AS h"
+        " ON h.message_id = m.message_id WHERE COALESCE(h.count_events, 0) <> m.count_events"
+    )
+    (joined,) = [source for source in wrong.find_all(exp.Table) if source.name == "counts"]
+    joined.replace(counts.subquery("h"))
+    missing = _select(
+        f"SELECT e.message_id FROM events AS e LEFT JOIN {TABLE} AS m"
+        " ON m.message_id = e.message_id WHERE m.message_id IS NULL"
+    )
+    key = _column("message_id", names)
+    yield f"DELETE FROM {table} WHERE {key} IN ({translated(wrong, names)})"
+    yield f"INSERT INTO {table} {translated(_of(view, missing), names)}"
 
 
 WAITING = f"""SELECT p.load_id, MIN(w.requested_at) AS since
@@ -106,20 +151,33 @@ def _affected(since: datetime) -> exp.Select:
         f"SELECT e.message_id FROM events AS e WHERE e.requested_at >= {moment}"
         " UNION ALL SELECT e.message_id FROM events__robots AS r"
         f" LEFT JOIN events AS e ON e.id = r.event_id WHERE r.requested_at >= {moment}"
-        ") AS a WHERE a.message_id IS NOT NULL"
+        ") AS a WHERE a.message_id <> ''"
     )
 
 
 def _of(view: View, affected: exp.Select) -> exp.Select:
     """The view's query, for some messages only."""
     query = view.query
-    (collected,) = [cte.this for cte in query.find_all(exp.CTE) if cte.alias == "collected"]
+    collected = _collected(query)
     key = exp.column("message_id", table="e")
     collected.where(key.isin(query=affected.copy()), copy=False)
     return query
 
 
-def _noted(names: Names) -> str:
+def _is_of_a_message(view: View) -> exp.Expression:
+    """Whether an event ``e`` counts in a message, as the view has it."""
+    condition: exp.Expression = _collected(view.query).args["where"].this
+    return condition
+
+
+def _collected(query: exp.Select) -> exp.Select:
+    (collected,) = [cte.this for cte in query.find_all(exp.CTE) if cte.alias == "collected"]
+    assert isinstance(collected, exp.Select)
+    return collected
+
+
+def noted(names: Names) -> str:
+    """A statement that says of every load package that it is in the table."""
     packages = _select(
         "SELECT p.load_id, NOW_UTC() AS refreshed_at"
         f" FROM {LOADS} AS p LEFT JOIN {REFRESHES} AS r ON r.load_id = p.load_id"

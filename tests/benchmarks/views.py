@@ -2,7 +2,7 @@
 
 ``python tests/benchmarks/views.py [--events N]`` makes the tables with SQL, asks
 ``action_performance`` through the views and with ``messages`` as a table, and brings that up to
-date after an increment of 50,000 events.
+date after an increment of 50,000 events, and after one that moves 5,000 events to other messages.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from np6_source.sandbox import Sandbox, account_from_events
 MOST_THROUGH_VIEWS = 3.0
 MOST_FOR_A_REFRESH = 1.0
 INCREMENT = 50_000
+MOVED = 5_000
 
 
 @contextmanager
@@ -62,6 +63,16 @@ def fill(pipeline: dlt.Pipeline, events: int, first: int, load_id: str) -> None:
         )
 
 
+def move(pipeline: dlt.Pipeline, events: int, requested: int) -> None:
+    """Puts the first events, as if requested with the last increment, into other messages."""
+    with pipeline.sql_client() as client:
+        client.execute_sql(
+            "UPDATE events SET message_id = concat(message_id, '-later'),"
+            f" requested_at = TIMESTAMPTZ '2025-06-01 00:00:00+00' + to_seconds({requested})"
+            f" WHERE id IN (SELECT concat('e', n) FROM range({events}) AS numbers(n))"
+        )
+
+
 def ask(pipeline: dlt.Pipeline) -> int:
     """Asks ``action_performance``; returns its number of rows."""
     with pipeline.sql_client() as client:
@@ -94,6 +105,10 @@ def main() -> int:
             assert ask(pipeline) == 40
         fill(pipeline, INCREMENT, options.events, "bench-2")
         with cpu(f"messages refreshed after {INCREMENT:,} events", found):
+            assert not views.make(pipeline).changed
+        fill(pipeline, INCREMENT, options.events + INCREMENT, "bench-3")
+        move(pipeline, MOVED, options.events + INCREMENT)
+        with cpu(f"messages refreshed after {INCREMENT:,}, {MOVED:,} moved", found):
             assert not views.make(pipeline).changed
         with cpu("views looked at, nothing new", found):
             views.make(pipeline)

@@ -69,6 +69,50 @@ def test_after_every_load_in_any_order_it_is_the_query(
     assert query(pipeline, "SELECT count(*) FROM messages")[0][0] > 100
 
 
+def in_another_message(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Some events as NP6 has them later: of the next one's message, of a new one, or of none."""
+    chosen = [event for event in events if "activation" in event["source"]["detail"]][::20]
+    later: list[dict[str, Any]] = json.loads(json.dumps(chosen[:-1]))
+    for number, (event, other) in enumerate(zip(later, chosen[1:], strict=True)):
+        stamp = event["source"]["detail"]["activation"]["stamp"]
+        theirs = other["source"]["detail"]["activation"]["stamp"]["id"]
+        stamp["id"] = (theirs, f"{stamp['id']}-later", "")[number % 3]
+    return later
+
+
+def test_an_event_whose_later_version_is_of_another_message_counts_in_that_one_only(
+    pipeline: dlt.Pipeline, serve: TMake, source_of: TMake
+) -> None:
+    """The later versions come alone: nothing else of the messages they were in is requested."""
+    events = small(events=300).events()
+    later = in_another_message(events)
+    assert len(later) > 6
+    for held, now, mode in (
+        (events, "2025-03-11", "auto"),
+        (later[::2], "2025-03-12", "auto"),
+        (later[1::2], "2025-03-13", "off"),
+    ):
+        sandbox = serve(held, now=at(now))
+        load(
+            pipeline,
+            lambda sandbox=sandbox: source_of(
+                sandbox, "actions_events", start="2025-01-06", end=END, window=100 * 86_400
+            ),
+            views=mode,
+            materialize=True,
+        )
+        assert (differences(pipeline) == 0) == (mode == "auto")
+
+    before = query(pipeline, MESSAGES)
+    for statements in (2, 3, 4):  # Before, between and after those for the messages left.
+        assert killed_after(pipeline, statements)
+        assert query(pipeline, MESSAGES) == before
+        assert query(pipeline, WAITING) == [(1,)]
+    assert not killed_after(pipeline, -1)
+    assert differences(pipeline) == 0
+    assert query(pipeline, WAITING) == [(0,)]
+
+
 def test_by_action_and_contact_it_is_that_query_until_the_stamp_is_asked_for(
     pipeline: dlt.Pipeline, serve: TMake, source_of: TMake
 ) -> None:
