@@ -77,7 +77,7 @@ class Effort:
 
 
 QUICK = Effort(48, 48, 0.75, 1.3)
-NORMAL = Effort(96, 60, 0.9, 1.1)
+NORMAL = Effort(96, 60, 0.9, 1.25)
 PRECISE = Effort(160, 60, 0.9, 1.1)
 
 
