@@ -12,12 +12,16 @@ from ..dlt_internals.files import table_without_rows
 from ..dlt_internals.resources import last_of_its_windows
 from ..schema import TABLES
 from ..tables.naming import filled, name_of
+from .spool import are_large
 
 ROWS_AT_ONCE = 50_000
 """Rows that are gathered, over windows, before they are handed to dlt."""
 
 BYTES_AT_ONCE = 32 * 1024 * 1024
 """Bytes that are gathered, where events are so large that fewer rows have as many."""
+
+FEWEST_BYTES = 1024 * 1024
+"""Bytes of a table of large rows, at least, that is a file: each is a load job of its own."""
 
 
 def tables_not_yet_there(
@@ -61,6 +65,21 @@ class GatheredTables:
         self._waiting.setdefault(name, []).append(table)
         self._rows += table.num_rows
         self._bytes += table.nbytes
+
+    def take_large(self) -> Iterator[tuple[str, pa.Table]]:
+        """Yields the tables of large rows, by name, and forgets them.
+
+        They are to be handed on as files: dlt 1.31 keeps 5,000 rows in memory before it writes
+        them, whatever they weigh.
+        """
+        for name, waiting in list(self._waiting.items()):
+            bytes_of_rows = sum(rows.nbytes for rows in waiting)
+            count = sum(rows.num_rows for rows in waiting)
+            if bytes_of_rows >= FEWEST_BYTES and are_large(bytes_of_rows, count):
+                del self._waiting[name]
+                self._rows -= count
+                self._bytes -= bytes_of_rows
+                yield name, pa.concat_tables(waiting)
 
     def flush(self, handed_on: Callable[[], None] | None = None) -> Iterator[Any]:
         """Yields everything that was gathered.

@@ -1,8 +1,8 @@
 """Large tables as Parquet files that dlt takes into its load package as they are.
 
-The threads that parse write them, in place of dlt's one thread that writes everything else. Nobody
-sees the rows of a file, so that Arrow tables are handed on wherever somebody in the host's project
-wants to.
+The threads that parse write them, in place of dlt's one thread that writes everything else. Tables
+of large rows are gathered over windows first, as all small ones are. Nobody sees the rows of a
+file, so that Arrow tables are handed on wherever somebody in the host's project wants to.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Generator, Iterator, MutableMapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
@@ -48,7 +48,7 @@ from .saved_progress import Reached, SavedProgress, reached
 from .scopes import ScopePlan, TRunKey, new_coverage, run_key, take_over_labels
 from .session import ExtractSession, Tools
 from .span_loader import SpanLoader, TProbes
-from .spool import TableFile
+from .spool import TableFile, large_rows_in_file
 from .times import RunTimes
 from .window import LoadableSpan
 from .window_queue import Completed, Failed, windows_in_order
@@ -185,7 +185,7 @@ class ResourceRun:
                     break
         if self._session.clock.is_known and self._session.ended_by is None:
             self._failures.note_clocks()
-        yield from self._gathered.flush(self._if_limited())
+        yield from self._hand_on()
         # A limit or a step of the host's may have dropped what was handed on.
         filled_now = self._session.filled_tables if self._is_direct else ()
         yield from tables_not_yet_there(filled_now, needs_rows=self._file_format is not None)
@@ -293,20 +293,36 @@ class ResourceRun:
         if rows.num_rows:
             self._session.filled_tables.add(name)
         if self._gathered.is_enough:
-            yield from self._gathered.flush(self._if_limited())
+            yield from self._hand_on()
+
+    def _hand_on(self) -> Iterator[Any]:
+        """Hands on what was gathered."""
+        importing = self._loader.importing
+        if importing is not None:
+            for name, rows in self._gathered.take_large():
+                file = large_rows_in_file(rows, name, self._tools.spool, importing.parquet)
+                if not (yield from self._offer(file)):
+                    yield dlt.mark.with_table_name(rows, name)
+                file.file.unlink()
+        yield from self._gathered.flush(self._if_limited())
 
     def _import(self, file: TableFile) -> Iterator[Any]:
         """Hands a file on, or its rows where it does not go into a load package of dlt's."""
+        if not (yield from self._offer(file)):
+            for rows in file.rows():
+                yield from self._gather(file.table, rows)
+
+    def _offer(self, file: TableFile) -> Generator[Any, None, bool]:
+        """Offers a file to dlt; returns whether it has taken it."""
         limits = self._loader.importing
         largest = limits.parquet.largest_file if limits else None
-        if largest is None or file.file.stat().st_size <= largest:
-            mark = ImportedTable(file.table, file.file, file.row_count)
-            yield imported(mark, file.schema)
-            if mark.is_taken:
-                self._session.filled_tables.add(file.table)
-                return
-        for rows in file.rows():
-            yield from self._gather(file.table, rows)
+        if largest is not None and file.file.stat().st_size > largest:
+            return False
+        mark = ImportedTable(file.table, file.file, file.row_count)
+        yield imported(mark, file.schema)
+        if mark.is_taken:
+            self._session.filled_tables.add(file.table)
+        return mark.is_taken
 
     def _finish(self, scope: Scope) -> None:
         """Takes note of a scope that was read up to its end."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +26,13 @@ DUCKDB = "duckdb"
 
 FEWEST_IMPORTED = 100_000
 """Rows from which on a table's file is imported as it is: each file is a load job of its own."""
+
+LARGE_ROW = 6 * 1024
+"""Bytes of a row, on average, from which on thousands of them are too many to hold at once."""
+
+BYTES_PER_GROUP = 8 * 1024 * 1024
+"""Bytes of a row group of large rows, uncompressed. DuckDB reads no more rows at a time than a row
+group has."""
 
 _LOCK = "in-use.lock"
 
@@ -105,6 +113,45 @@ class TableFile:
                 yield source.read_row_group(number).cast(self.schema)
 
 
+def large_rows_in_file(
+    rows: pa.Table, table: str, folder: Path, parquet: PackageParquet
+) -> TableFile:
+    """Writes large rows to a Parquet file, in small row groups.
+
+    Args:
+        rows: The rows.
+        table: Name of their table.
+        folder: Where to write.
+        parquet: How dlt would write them.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".parquet", delete=False) as file:
+        with parquet.open(cast("BinaryIO", file), rows.schema) as writer:
+            writer.write_table(rows, _rows_per_group(rows, parquet))
+        return TableFile(table, Path(file.name), rows.num_rows, rows.schema)
+
+
+def are_large(bytes_of_rows: int, count: int) -> bool:
+    """Whether rows are large, on average.
+
+    Args:
+        bytes_of_rows: Their bytes in memory.
+        count: Their number.
+    """
+    return bytes_of_rows >= LARGE_ROW * count
+
+
+def _rows_per_group(rows: pa.Table, parquet: PackageParquet) -> int | None:
+    """How many rows go into a row group; None: as many as there are."""
+    configured = parquet.row_group_size
+    if not are_large(rows.nbytes, rows.num_rows):
+        return configured
+    fitting: int = max(1, BYTES_PER_GROUP * rows.num_rows // max(1, rows.nbytes))
+    return min(fitting, configured or fitting)
+
+
 class _FileOfTable:
     """A table's rows on disk: Arrow's format at first, Parquet from ``FEWEST_IMPORTED`` rows on.
 
@@ -127,7 +174,7 @@ class _FileOfTable:
             self._begin_parquet(self._parquet)
         if self._parquet_writer is not None:
             assert self._parquet is not None
-            self._parquet_writer.write_table(rows, self._parquet.row_group_size)
+            self._parquet_writer.write_table(rows, _rows_per_group(rows, self._parquet))
             return
         if self._writer is None:
             self._arrow.touch(mode=0o600)
@@ -145,7 +192,8 @@ class _FileOfTable:
                 self._writer = None
                 # Mapped, the rows written so far take no memory of their own.
                 with pa.memory_map(str(self._arrow)) as source, pa.ipc.open_stream(source) as rows:
-                    self._parquet_writer.write_table(rows.read_all(), parquet.row_group_size)
+                    written = rows.read_all()
+                    self._parquet_writer.write_table(written, _rows_per_group(written, parquet))
                 self._arrow.unlink()
             self._close_file = stack.pop_all()
 

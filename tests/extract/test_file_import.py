@@ -10,7 +10,7 @@ import dlt
 import pytest
 
 from np6_source.dlt_internals.files import ImportedTable
-from np6_source.extract import spool
+from np6_source.extract import batches, spool
 from np6_source.sandbox import Sandbox
 
 ALL = "actions_events"
@@ -222,3 +222,61 @@ def test_a_file_larger_than_the_destination_takes_is_handed_on_as_rows(
     pipeline.destination.caps_params["recommended_file_size"] = 10
     assert extracted(pipeline, source) == COUNT
     assert files == []
+
+
+class TestLargeRows:
+    """They are gathered over windows, and handed on as files too."""
+
+    @pytest.fixture(autouse=True)
+    def rows_are_large(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(spool, "FEWEST_IMPORTED", 10**9)
+        monkeypatch.setattr(spool, "LARGE_ROW", 1)
+        monkeypatch.setattr(spool, "BYTES_PER_GROUP", 4_000)
+        monkeypatch.setattr(batches, "FEWEST_BYTES", 1)
+        monkeypatch.setattr(batches, "BYTES_AT_ONCE", 10_000)
+
+    def test_files_lead_to_the_same_tables(
+        self,
+        warehouse: Any,
+        new_warehouse: TMake,
+        sandbox: Sandbox,
+        source_of: TMake,
+        files: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        warehouse.run(source_of(sandbox, ALL, window=3 * 3_600))
+        offered = files.count("events")
+        assert offered > 1
+        monkeypatch.setattr(spool, "LARGE_ROW", 10**9)
+        plain = new_warehouse("plain")
+        plain.run(source_of(sandbox, ALL, window=3 * 3_600))
+        assert files.count("events") == offered
+        assert without_times(warehouse.contents()) == without_times(plain.contents())
+        assert len(warehouse.ids()) == COUNT
+        assert list(Path(warehouse.pipeline.working_dir, "np6_spool").iterdir()) == []
+
+    def test_a_resource_that_iterates_over_the_source_gets_every_row(
+        self, warehouse: Any, source: Any, files: list[str]
+    ) -> None:
+        @dlt.resource
+        def ids() -> Iterator[Any]:
+            yield [{"id": one} for one in events_in(source.resources[ALL])]
+
+        warehouse.run(ids())
+        assert len(warehouse.rows("ids")) == COUNT
+
+    def test_a_file_larger_than_the_destination_takes_is_handed_on_as_rows(
+        self, warehouse: Any, source: Any, files: list[str]
+    ) -> None:
+        pipeline = warehouse.pipeline
+        pipeline.destination.caps_params["recommended_file_size"] = 10
+        assert extracted(pipeline, source) == COUNT
+        assert files == []
+
+    def test_a_step_of_the_host_sees_every_row(
+        self, warehouse: Any, source: Any, files: list[str]
+    ) -> None:
+        seen = []
+        source.resources[ALL].add_map(lambda rows: seen.extend(events_in([rows])) or rows)
+        assert extracted(warehouse.pipeline, source) == len(seen) == COUNT
+        assert files == []
