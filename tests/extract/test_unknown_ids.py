@@ -58,4 +58,4 @@ def test_an_id_that_was_never_unknown_leaves_the_state_as_it_is() -> None:
 def test_an_id_that_is_left_out_is_a_failure_that_names_it() -> None:
     failure = not_requested("action_events_activations", "gone")
     assert "action_events_activations, id gone" in str(failure)
-    assert "nothing that was loaded of it is touched" in str(failure)
+    assert "what was loaded of it stays" in str(failure)

@@ -47,7 +47,7 @@ def test_a_view_that_was_dropped_is_made_again(pipeline: dlt.Pipeline) -> None:
     query(pipeline, "DROP VIEW data_quality")
 
     assert views.make(pipeline).changed
-    assert len(query(pipeline, "SELECT * FROM data_quality")) == 11
+    assert len(query(pipeline, "SELECT * FROM data_quality")) == 12
 
 
 def test_data_quality_counts_ids_that_stand_twice(pipeline: dlt.Pipeline) -> None:
