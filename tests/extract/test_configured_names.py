@@ -20,11 +20,11 @@ KEY = "a-key-of-nobody"
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A dlt project without configuration, for as long as the test runs."""
-    before = Path.cwd()
+    before = dlt.current.run_context().run_dir
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".dlt").mkdir()
     yield tmp_path
-    switch_context(str(before))
+    switch_context(before)
 
 
 def configure(project: Path, **files: str) -> None:
