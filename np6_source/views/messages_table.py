@@ -73,11 +73,8 @@ def refreshed(view: View, names: Names, since: datetime) -> Iterator[str]:
         names: The destination's names.
         since: The earliest request of the packages that are not in the table.
     """
-    table = _full(TABLE, names)
     affected = _affected(since)
-    key = _column("message_id", names)
-    yield f"DELETE FROM {table} WHERE {key} IN ({translated(affected, names)})"
-    yield f"INSERT INTO {table} {translated(_of(view, affected), names)}"
+    return _made_anew(view, names, affected, affected)
 
 
 def moved(view: View, names: Names) -> str:
@@ -106,7 +103,6 @@ def left(view: View, names: Names) -> Iterator[str]:
         view: The view ``messages``.
         names: The destination's names.
     """
-    table = _full(TABLE, names)
     counts = _select(
         "SELECT e.message_id, COUNT(*) AS count_events FROM events AS e GROUP BY e.message_id"
     ).where(_is_of_a_message(view), copy=False)
@@ -120,9 +116,7 @@ def left(view: View, names: Names) -> Iterator[str]:
         f"SELECT e.message_id FROM events AS e LEFT JOIN {TABLE} AS m"
         " ON m.message_id = e.message_id WHERE m.message_id IS NULL"
     )
-    key = _column("message_id", names)
-    yield f"DELETE FROM {table} WHERE {key} IN ({translated(wrong, names)})"
-    yield f"INSERT INTO {table} {translated(_of(view, missing), names)}"
+    return _made_anew(view, names, wrong, missing)
 
 
 WAITING = f"""SELECT p.load_id, MIN(w.requested_at) AS since
@@ -153,6 +147,13 @@ def _affected(since: datetime) -> exp.Select:
         f" LEFT JOIN events AS e ON e.id = r.event_id WHERE r.requested_at >= {moment}"
         ") AS a WHERE a.message_id <> ''"
     )
+
+
+def _made_anew(view: View, names: Names, removed: exp.Select, made: exp.Select) -> Iterator[str]:
+    """Statements that remove some messages from the table, and put some into it by the view."""
+    table, key = _full(TABLE, names), _column("message_id", names)
+    yield f"DELETE FROM {table} WHERE {key} IN ({translated(removed, names)})"
+    yield f"INSERT INTO {table} {translated(_of(view, made), names)}"
 
 
 def _of(view: View, affected: exp.Select) -> exp.Select:

@@ -13,6 +13,14 @@ from np6_source.__main__ import main
 SPAN = ("--start", "2024-03-01", "--end", "2024-03-02")
 
 
+@pytest.fixture(autouse=True)
+def configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that the commands need is configured; nobody answers at that address."""
+    monkeypatch.setenv("SOURCES__NP6__API_KEY", "key")
+    monkeypatch.setenv("SOURCES__NP6__PII_KEY", "k" * 32)
+    monkeypatch.setenv("SOURCES__NP6__BASE_URL", "http://127.0.0.1:9/")
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -30,11 +38,8 @@ SPAN = ("--start", "2024-03-01", "--end", "2024-03-02")
     ids=" ".join,
 )
 def test_a_file_that_is_not_there_is_status_4_and_is_not_made(
-    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+    command: tuple[str, ...], tmp_path: Path, capfd: Any
 ) -> None:
-    monkeypatch.setenv("SOURCES__NP6__API_KEY", "key")
-    monkeypatch.setenv("SOURCES__NP6__PII_KEY", "k" * 32)
-    monkeypatch.setenv("SOURCES__NP6__BASE_URL", "http://127.0.0.1:9/")
     folder = tmp_path / "here"
     folder.mkdir()
     file = folder / "typo.duckdb"
@@ -60,12 +65,9 @@ def test_a_file_that_is_not_there_is_status_4_and_is_not_made(
     ids=" ".join,
 )
 def test_a_dataset_into_which_no_load_was_completed_is_status_4(
-    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+    command: tuple[str, ...], tmp_path: Path, capfd: Any
 ) -> None:
     """It is there, with dlt's tables: a load of something else, or one that failed, has made it."""
-    monkeypatch.setenv("SOURCES__NP6__API_KEY", "key")
-    monkeypatch.setenv("SOURCES__NP6__PII_KEY", "k" * 32)
-    monkeypatch.setenv("SOURCES__NP6__BASE_URL", "http://127.0.0.1:9/")
     file = tmp_path / "typo.duckdb"
     begun = dlt.pipeline(
         "begun",

@@ -43,8 +43,29 @@ def differences(pipeline: dlt.Pipeline, message_key: views.TMessageKey = "stamp"
     return len(query(pipeline, f"({table} EXCEPT ALL {sql}) UNION ALL ({sql} EXCEPT ALL {table})"))
 
 
+@pytest.fixture
+def load_held(pipeline: dlt.Pipeline, serve: TMake, source_of: TMake) -> TMake:
+    """Loads what an account holds at a moment; takes ``load``'s options too."""
+
+    def call(
+        events: list[dict[str, Any]],
+        now: str = "2025-03-11",
+        start: str = "2025-01-06",
+        end: str = END,
+        **options: Any,
+    ) -> None:
+        sandbox = serve(events, now=at(now))
+        load(
+            pipeline,
+            lambda: source_of(sandbox, "actions_events", start=start, end=end, window=100 * 86_400),
+            **options,
+        )
+
+    return call
+
+
 def test_after_every_load_in_any_order_it_is_the_query(
-    pipeline: dlt.Pipeline, serve: TMake, source_of: TMake
+    pipeline: dlt.Pipeline, load_held: TMake
 ) -> None:
     """Late events, ranges in no order, loads without views in between, and robots' marks."""
     events = small(events=600).events()
@@ -54,12 +75,10 @@ def test_after_every_load_in_any_order_it_is_the_query(
     for number, (start, end) in enumerate([*days, ("2025-01-06", END)]):
         if number == 3:
             held = events
-        sandbox = serve(held, now=at("2025-03-11"))
-        load(
-            pipeline,
-            lambda sandbox=sandbox, start=start, end=end: source_of(
-                sandbox, "actions_events", start=start, end=end, window=100 * 86_400
-            ),
+        load_held(
+            held,
+            start=start,
+            end=end,
             views="off" if number == 1 else "auto",
             materialize=None if number else True,
         )
@@ -81,7 +100,7 @@ def in_another_message(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_an_event_whose_later_version_is_of_another_message_counts_in_that_one_only(
-    pipeline: dlt.Pipeline, serve: TMake, source_of: TMake
+    pipeline: dlt.Pipeline, load_held: TMake
 ) -> None:
     """The later versions come alone: nothing else of the messages they were in is requested."""
     events = small(events=300).events()
@@ -92,15 +111,7 @@ def test_an_event_whose_later_version_is_of_another_message_counts_in_that_one_o
         (later[::2], "2025-03-12", "auto"),
         (later[1::2], "2025-03-13", "off"),
     ):
-        sandbox = serve(held, now=at(now))
-        load(
-            pipeline,
-            lambda sandbox=sandbox: source_of(
-                sandbox, "actions_events", start="2025-01-06", end=END, window=100 * 86_400
-            ),
-            views=mode,
-            materialize=True,
-        )
+        load_held(held, now=now, views=mode, materialize=True)
         assert (differences(pipeline) == 0) == (mode == "auto")
 
     before = query(pipeline, MESSAGES)
@@ -114,7 +125,7 @@ def test_an_event_whose_later_version_is_of_another_message_counts_in_that_one_o
 
 
 def test_by_action_and_contact_it_is_that_query_until_the_stamp_is_asked_for(
-    pipeline: dlt.Pipeline, serve: TMake, source_of: TMake
+    pipeline: dlt.Pipeline, load_held: TMake
 ) -> None:
     """An activation comes a load later than its execution: that message is another's then."""
     events = small(events=300, execution_stamps="own").events()
@@ -123,15 +134,7 @@ def test_by_action_and_contact_it_is_that_query_until_the_stamp_is_asked_for(
         ([event for event in events if event not in late], "2025-03-11", "action_contact"),
         (late, "2025-03-12", None),
     ):
-        sandbox = serve(held, now=at(now))
-        load(
-            pipeline,
-            lambda sandbox=sandbox: source_of(
-                sandbox, "actions_events", start="2025-01-06", end=END, window=100 * 86_400
-            ),
-            materialize=None if key is None else True,
-            message_key=key,
-        )
+        load_held(held, now=now, materialize=None if key is None else True, message_key=key)
         assert differences(pipeline, "action_contact") == 0
         assert differences(pipeline) > 0
         assert query(pipeline, WAITING) == [(0,)]
@@ -214,19 +217,11 @@ def test_a_kill_while_it_is_made_leaves_nothing_of_it(
 
 
 def test_a_kill_while_it_is_refreshed_leaves_the_state_before_and_the_next_call_mends_it(
-    pipeline: dlt.Pipeline, serve: TMake, source_of: TMake
+    pipeline: dlt.Pipeline, load_held: TMake
 ) -> None:
     events = small(events=300).events()
     for held, mode in ((events[::2], "auto"), (events, "off")):
-        sandbox = serve(held, now=at("2025-03-11"))
-        load(
-            pipeline,
-            lambda sandbox=sandbox: source_of(
-                sandbox, "actions_events", start="2025-01-06", end=END, window=100 * 86_400
-            ),
-            views=mode,
-            materialize=True,
-        )
+        load_held(held, views=mode, materialize=True)
     before = query(pipeline, MESSAGES)
 
     # Behind the removal of what has changed, behind its return, before that is noted.
@@ -243,7 +238,7 @@ def test_a_kill_while_it_is_refreshed_leaves_the_state_before_and_the_next_call_
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_parts_marks_and_late_events_in_any_order_end_as_the_query(
-    pipeline: dlt.Pipeline, serve: TMake, source_of: TMake, seed: int
+    pipeline: dlt.Pipeline, load_held: TMake, seed: int
 ) -> None:
     """Ranges that commit in no order, some without views, some marks between, some events late."""
     chance = random.Random(seed)
@@ -255,12 +250,10 @@ def test_parts_marks_and_late_events_in_any_order_end_as_the_query(
     robots = robots_of(account)
     for number, (start, end) in enumerate(parts):
         share = len(events) if number >= len(parts) // 2 else len(events) // 2
-        sandbox = serve(chance.sample(events, share), now=at("2025-03-11"))
-        load(
-            pipeline,
-            lambda sandbox=sandbox, start=start, end=end: source_of(
-                sandbox, "actions_events", start=start, end=end, window=100 * 86_400
-            ),
+        load_held(
+            chance.sample(events, share),
+            start=start,
+            end=end,
             views=chance.choice(["auto", "off"]) if number else "auto",
             materialize=None if number else True,
         )
@@ -304,19 +297,11 @@ def test_a_package_that_was_requested_before_a_refresh_and_commits_after_it_come
 
 
 def test_what_is_not_in_it_shows_and_comes_with_the_next_refresh(
-    pipeline: dlt.Pipeline, serve: TMake, source_of: TMake
+    pipeline: dlt.Pipeline, load_held: TMake
 ) -> None:
     events = small(events=300).events()
     for held, mode in ((events[:100], "auto"), (events, "off")):
-        sandbox = serve(held, now=at("2025-03-11"))
-        load(
-            pipeline,
-            lambda sandbox=sandbox: source_of(
-                sandbox, "actions_events", start="2025-01-06", end=END, window=100 * 86_400
-            ),
-            views=mode,
-            materialize=True,
-        )
+        load_held(held, views=mode, materialize=True)
     assert differences(pipeline) > 0
     assert query(pipeline, "SELECT count_packages_not_in_messages FROM freshness") == [(1,)]
 
