@@ -52,12 +52,13 @@ def load_held(pipeline: dlt.Pipeline, serve: TMake, source_of: TMake) -> TMake:
         now: str = "2025-03-11",
         start: str = "2025-01-06",
         end: str = END,
+        window: int = 100 * 86_400,
         **options: Any,
     ) -> None:
         sandbox = serve(events, now=at(now))
         load(
             pipeline,
-            lambda: source_of(sandbox, "actions_events", start=start, end=end, window=100 * 86_400),
+            lambda: source_of(sandbox, "actions_events", start=start, end=end, window=window),
             **options,
         )
 
@@ -86,6 +87,19 @@ def test_after_every_load_in_any_order_it_is_the_query(
             assert differences(pipeline) == 0, number
             assert query(pipeline, "SELECT count_packages_not_in_messages FROM freshness") == [(0,)]
     assert query(pipeline, "SELECT count(*) FROM messages")[0][0] > 100
+
+
+def test_a_package_of_many_requests_counts_from_its_first(
+    pipeline: dlt.Pipeline, load_held: TMake
+) -> None:
+    """Later versions that differ in what a message shows alone, not in how many events it has."""
+    events = small(events=300).events()
+    load_held(events, materialize=True)
+    later = [{**event, "source": {**event["source"], "type": "sms"}} for event in events]
+    load_held(later, now="2025-03-12", window=86_400)
+
+    assert query(pipeline, "SELECT DISTINCT channel FROM messages") == [("sms",)]
+    assert differences(pipeline) == 0
 
 
 def in_another_message(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
