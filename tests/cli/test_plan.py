@@ -6,7 +6,7 @@ import json
 import time
 from argparse import Namespace
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any
 
 import pytest
