@@ -57,6 +57,7 @@ BASE_URL = "https://api-cm.np6.com/"
 
 @dlt.source(name="np6", section="np6")
 def np6_source(
+    # What is loaded
     api_key: str = dlt.secrets.value,
     base_url: str = BASE_URL,
     start: TMoment | None = None,
@@ -68,44 +69,51 @@ def np6_source(
     target_hashes: str | Sequence[str] | None = None,
     notification_ids: str | Sequence[str | int] | None = None,
     display_content_ids: str | Sequence[str] | None = None,
+    *,
+    # Operations, and what they are asked
+    endpoints: Sequence[Endpoint] = (),
+    dimensions: Sequence[str] | bool = (),
+    account: str = "",
+    classification: str | None = None,
+    classification_parameter: str = "classification",
+    campaign_items_events: Sequence[Any] | None = None,
+    # Windows of time, and when one is complete
     window: float = 86_400.0,
     overlap: float = 600.0,
     settle: float = 30.0,
     clock_tolerance: float = 60.0,
     accept_fewer_events: bool = False,
-    same_account: bool = False,
+    timestamps_are_final: bool = False,
+    recheck: str | None = None,
+    recheck_every: str = "1d",
+    recheck_resources: str | Sequence[str] | None = None,
+    # Requests
     concurrency: int = ClientSettings.concurrency,
     requests_per_minute: float | None = None,
     workers: int = 1,
-    classification: str | None = None,
-    classification_parameter: str = "classification",
-    campaign_items_events: Sequence[Any] | None = None,
-    endpoints: Sequence[Endpoint] = (),
-    dimensions: Sequence[str] | bool = (),
-    account: str = "",
-    largest_load: int | None = None,
-    stop_when: Callable[[], object] | None = None,
-    largest_answer: int = ClientSettings.largest_answer,
     attempts: int = ClientSettings.attempts,
     backoff: float = ClientSettings.backoff,
     longest_wait: float = ClientSettings.longest_wait,
     connect_timeout: float = ClientSettings.connect_timeout,
     read_timeout: float = ClientSettings.read_timeout,
     request_timeout: float | None = ClientSettings.request_timeout,
+    # Responses, and what the reference leaves open
+    largest_answer: int = ClientSettings.largest_answer,
+    spool_dir: str | None = None,
     timestamp_format: TTimestampFormat = ClientSettings.timestamp_format,
-    timestamps_are_final: bool = False,
     widen_bounds: float = 0.0,
     row_limit: int | None = None,
+    # A run, and what ends it
+    largest_load: int | None = None,
+    stop_when: Callable[[], object] | None = None,
     on_error: TOnError = "raise",
-    table_format: TTableFormat | None = None,
     bad_events: TBadEvents = "refuse",
+    same_account: bool = False,
+    # Tables and personal data
+    table_format: TTableFormat | None = None,
     pii: str | Mapping[str, str] | None = None,
     pii_key: dlt.TSecretStrValue | None = None,
-    spool_dir: str | None = None,
     retention: str | None = None,
-    recheck: str | None = None,
-    recheck_every: str = "1d",
-    recheck_resources: str | Sequence[str] | None = None,
 ) -> Iterator[DltResource]:
     """NP6 events, one resource per API operation, incremental on the event timestamp.
 
@@ -128,38 +136,41 @@ def np6_source(
         target_hashes: Contacts to load by hash.
         notification_ids: Push notifications to load.
         display_content_ids: Display contents to load.
+        endpoints: Further operations, or others in place of rows of the same name.
+        dimensions: Resources of ``np6_source.dimensions`` to select beside the events: their
+            names; True: all over the whole account, and those whose ids are given but contacts'.
+        account: Value of the dimensions' column ``account`` where several accounts share a
+            dataset: the customer number, as in ``events.customer``.
+        classification: Robot classes to ask the hit operations for: ``genericrobot``, ``mpp``,
+            ``gsr``, as a comma list. Each is one more request for every window. Hits of people are
+            requested beside them where they have been before, or by an empty entry: ``,mpp``.
+        classification_parameter: Name of that query parameter; the reference has two spellings.
+        campaign_items_events: ``itemsEvents`` of the campaign requests, in place of the default.
         window: Width of the first requests in seconds; later ones adapt to the responses.
         overlap: Seconds before its progress that each run reads again for late events.
         settle: Seconds after which the API's response about a moment is taken as final.
         clock_tolerance: Seconds by which the server's clock and this machine's may differ. Windows
             count as complete up to the earlier of both; a greater difference, or a server that
             sends no ``Date``, is a failure of the run.
-        same_account: True: a new ``base_url`` or key belongs to the account that the pipeline has
-            loaded before. False: another ``base_url`` is refused, and so is another key unless it
-            returns an event that earlier runs have seen.
         accept_fewer_events: Take a response that lacks events which the run before saw in the
             overlap. False: the window fails and its progress stays, as in an outage in which the
             API returns empty arrays.
+        timestamps_are_final: NP6 never changes the timestamp of an event; the reference only says
+            that it is the time of publication. True: merges into DuckDB, MotherDuck and DuckLake
+            read only the part of a table that lies in the increment's range of time; an event that
+            comes with another timestamp all the same is then in the table twice. False: they look
+            for every id in the whole table, half a second per 10 million rows.
+        recheck: For events that become visible days late: ``14d`` reads days again when they are
+            1, 2, 4, 8 and 14 days old, and loads what the tables lack. ``np6-source load`` does it,
+            and ``np6_source.loading.load``; dlt's ``pipeline.run`` does not. None: no day.
+        recheck_every: How often days are looked for that are due.
+        recheck_resources: Resources whose days are read again. None: the selected ones over the
+            whole account; those by id only where they are named.
         concurrency: Requests that may run at once.
         requests_per_minute: Requests that may begin in a minute, evenly spread. None: as many as
             the API takes.
         workers: Processes that load from the account at the same time: each takes its share of
             ``concurrency`` (one at least) and of ``requests_per_minute``.
-        classification: Robot classes to ask the hit operations for: ``genericrobot``, ``mpp``,
-            ``gsr``, as a comma list. Each is one more request for every window. Hits of people are
-            requested beside them where they have been before, or by an empty entry: ``,mpp``.
-        classification_parameter: Name of that query parameter; the reference has two spellings.
-        campaign_items_events: ``itemsEvents`` of the campaign requests, in place of the default.
-        endpoints: Further operations, or others in place of rows of the same name.
-        dimensions: Resources of ``np6_source.dimensions`` to select beside the events: their
-            names; True: all over the whole account, and those whose ids are given but contacts'.
-        account: Value of the dimensions' column ``account`` where several accounts share a
-            dataset: the customer number, as in ``events.customer``.
-        largest_load: Events after which a run stops at the next complete window. The next run
-            goes on there. None: no run stops early.
-        stop_when: Asked between windows, and by other threads while a request waits; anything true
-            ends the run there, and what is complete is loaded.
-        largest_answer: Bytes (uncompressed) that one response may have before its window is halved.
         attempts: How often a request is tried.
         backoff: Seconds before the second attempt; doubles with each further one.
         longest_wait: Seconds that a run may wait at a time because the API asks it to.
@@ -167,41 +178,38 @@ def np6_source(
         read_timeout: Seconds to wait for the next bytes.
         request_timeout: Seconds that a request may take from its beginning to the last byte, after
             which its window is halved. None: ten times ``read_timeout``.
+        largest_answer: Bytes (uncompressed) that one response may have before its window is halved.
+        spool_dir: Folder for responses while they are read, as NP6 sent them; one on a ``tmpfs``
+            keeps them off the disk. None: the pipeline's folder.
         timestamp_format: ``iso`` or ``ms``: how window bounds are sent.
-        timestamps_are_final: NP6 never changes the timestamp of an event; the reference only says
-            that it is the time of publication. True: merges into DuckDB, MotherDuck and DuckLake
-            read only the part of a table that lies in the increment's range of time; an event that
-            comes with another timestamp all the same is then in the table twice. False: they look
-            for every id in the whole table, half a second per 10 million rows.
         widen_bounds: Seconds by which requests reach beyond their window on both sides, for an API
             that does not keep to bounds as documented (`np6-source probe` finds out). What comes
             from there is merged: no event is in the tables twice.
         row_limit: Rows at which the API cuts a response without saying so (`np6-source probe` finds
             out): a response of just so many is not taken, and its window is halved.
+        largest_load: Events after which a run stops at the next complete window. The next run
+            goes on there. None: no run stops early.
+        stop_when: Asked between windows, and by other threads while a request waits; anything true
+            ends the run there, and what is complete is loaded.
         on_error: ``raise``: a failure ends the run and nothing of it is loaded; only an id that NP6
             does not know (404) is logged and left out. ``keep``: what is complete is loaded, an id
             that fails stops no other, and the failures are in the resources' metrics.
-        table_format: ``delta`` or ``iceberg``: the format of the tables on
-            ``np6_source.lake.filesystem``; on another destination, dlt's table format.
         bad_events: What happens to an event without an id or a usable timestamp, or larger than
             32 MB. ``refuse``: its window fails, and each run requests it again. ``keep``: it goes
             as text, with the reason, into the table ``rejected_events``, and the window completes.
+        same_account: True: a new ``base_url`` or key belongs to the account that the pipeline has
+            loaded before. False: another ``base_url`` is refused, and so is another key unless it
+            returns an event that earlier runs have seen.
+        table_format: ``delta`` or ``iceberg``: the format of the tables on
+            ``np6_source.lake.filesystem``; on another destination, dlt's table format.
         pii: What becomes of personal data before it is stored: ``pseudonyms``, ``strict``, or a
             policy by class, such as ``{"address": "hmac"}``; see ``docs/privacy.md``. A dataset has
             one policy only. None: everything is kept.
         pii_key: Secret key of the digests that ``hmac`` puts in place of values, at least 32 bytes
             of text. Looked up by dlt under ``sources.np6``.
-        spool_dir: Folder for responses while they are read, as NP6 sent them; one on a ``tmpfs``
-            keeps them off the disk. None: the pipeline's folder.
         retention: How long events are kept, such as ``25 months``, ``400 days`` or ``2 years``:
             nothing older is requested. ``np6-source load`` and ``retain`` also remove what has
             become older, see ``docs/privacy.md``. None: for ever.
-        recheck: For events that become visible days late: ``14d`` reads days again when they are
-            1, 2, 4, 8 and 14 days old, and loads what the tables lack. ``np6-source load`` does it,
-            and ``np6_source.loading.load``; dlt's ``pipeline.run`` does not. None: no day.
-        recheck_every: How often days are looked for that are due.
-        recheck_resources: Resources whose days are read again. None: the selected ones over the
-            whole account; those by id only where they are named.
 
     Returns:
         A dlt source.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import MISSING, fields
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
@@ -10,6 +11,7 @@ import pendulum
 import pytest
 
 from np6_source import np6_source
+from np6_source.cli.documentation import parameters
 from np6_source.errors import SettingError
 from np6_source.settings import ClientSettings, Settings, classes, ids, moment_ms, span_ms
 
@@ -232,3 +234,23 @@ class TestClientSettings:
         for field in fields(ClientSettings):
             if field.name in parameters and field.default is not MISSING:
                 assert parameters[field.name].default == field.default, field.name
+
+    def test_parameters_are_described_in_the_order_of_the_signature(self) -> None:
+        arguments = (inspect.getdoc(np6_source) or "").split("Args:")[1].split("Returns:")[0]
+        described = re.findall(r"^    (\w+): ", arguments, re.MULTILINE)
+        assert described == list(inspect.signature(np6_source).parameters)
+
+    def test_the_page_has_every_parameter_below_the_heading_of_its_group(self) -> None:
+        groups = [group.splitlines() for group in parameters().split("## ")[1:]]
+        shown = [re.findall(r"^\| `(\w+)` \|", "\n".join(lines), re.MULTILINE) for lines in groups]
+        assert [name for names in shown for name in names] == list(
+            inspect.signature(np6_source).parameters
+        )
+        assert min(map(len, shown)) > 3
+        assert {"read_timeout", "attempts", "concurrency"} <= set(
+            dict(zip((lines[0] for lines in groups), shown, strict=True))["Requests"]
+        )
+
+    def test_what_is_not_an_id_or_a_date_is_given_by_its_name(self) -> None:
+        with pytest.raises(TypeError, match="positional"):
+            np6_source("some-key", "https://x.test", *[None] * 9, ())

@@ -69,13 +69,27 @@ def _key(table: Table) -> str:
 
 
 def parameters() -> str:
-    """Every parameter of ``np6_source``, as a Markdown table."""
+    """Every parameter of ``np6_source``, as Markdown: a heading and a table for each group.
+
+    The comments between the parameters in the source's signature are the headings.
+    """
     described = _described_arguments(inspect.getdoc(np6_source) or "")
-    lines = ["| parameter | default | meaning |", "|---|---|---|"]
+    headings = _headings_of_parameters()
+    lines: list[str] = []
     for name, parameter in inspect.signature(np6_source).parameters.items():
+        if name in headings:
+            table = "| parameter | default | meaning |", "|---|---|---|"
+            lines += [*([""] if lines else []), f"## {headings[name]}", "", *table]
         default = "required" if name == "api_key" else f"`{parameter.default!r}`"
         lines.append(f"| `{name}` | {default} | {described[name]} |")
     return "\n".join(lines)
+
+
+def _headings_of_parameters() -> dict[str, str]:
+    """The comments in the source's signature, each by the parameter after it."""
+    signature = inspect.getsource(np6_source).split(") -> ", 1)[0]
+    commented = re.finditer(r"^ +# (?P<heading>.+)\n +(?P<name>\w+):", signature, re.MULTILINE)
+    return {found["name"]: found["heading"] for found in commented}
 
 
 def command_settings() -> str:
