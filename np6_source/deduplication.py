@@ -30,8 +30,8 @@ def latest(table: Table, rows: str, dialect: str = "duckdb") -> str:
             Names are quoted in lower case, which Snowflake takes literally.
     """
     columns = _joined(column.name for column in table.columns)
-    ranks = [f"row_number() OVER ({_newest_first(table.key)}) AS np6_place"]
-    condition = "np6_place = 1"
+    ranks = [f"row_number() OVER ({_newest_first(table.key)}) AS np6_rank"]
+    condition = "np6_rank = 1"
     if table.replaced_by:
         ranks.append(f"rank() OVER ({_newest_first((table.replaced_by,))}) AS np6_version")
         condition += " AND np6_version = 1"

@@ -16,7 +16,7 @@ from dlt.destinations.impl.duckdb.duck import DuckDbClient
 
 from .dlt_internals.jobs import columns_of, file_of_later_job, has_parquet, keys_of, sql_job
 from .dlt_internals.packages import note_in_package
-from .tables.merge import MERGE, ROW_OF_FILE, statements_from
+from .tables.merge_from_files import MERGE, ROW_OF_FILE, FileMerge
 
 if TYPE_CHECKING:
     from dlt.common.destination.client import FollowupJobRequest, LoadJob
@@ -99,7 +99,7 @@ class DirectClient(DuckDbClient):
     def _merge(self, table: PreparedTableSchema, files: Iterable[str]) -> FollowupJobRequest:
         known: dict[str, Any] = cast("Any", table)
         how, name = known[MERGE], known["name"]
-        statements = statements_from(
+        merge = FileMerge(
             source=_rows_of(files),
             target=self.sql_client.make_qualified_table_name(name),
             key=keys_of(table),
@@ -110,7 +110,7 @@ class DirectClient(DuckDbClient):
             filled=how.get("filled", ()),
             aside=f"np6_{uniq_id()}",
         )
-        return sql_job(name, statements)
+        return sql_job(name, merge.statements())
 
 
 def _rows_of(files: Iterable[str]) -> str:

@@ -127,9 +127,9 @@ def _earlier_versions(client: SqlClientBase[Any], schema: Schema) -> str:
     events = _path(client, schema, EVENTS)
     return (
         f"SELECT {key}, {time} FROM (SELECT {key}, {time}, ROW_NUMBER() OVER (PARTITION BY {key}"
-        f" ORDER BY {requested} DESC, {time} DESC) AS np6_place FROM {events} WHERE {key} IN"
+        f" ORDER BY {requested} DESC, {time} DESC) AS np6_rank FROM {events} WHERE {key} IN"
         f" (SELECT {key} FROM {events} GROUP BY {key} HAVING COUNT(*) > 1)) np6_versions"
-        " WHERE np6_place > 1"
+        " WHERE np6_rank > 1"
     )
 
 

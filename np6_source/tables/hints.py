@@ -9,7 +9,8 @@ from .. import destinations
 from ..destinations import Destination
 from ..open_tables.merge import FILLED, REPLACED_BY
 from ..schema import EVENTS, REQUESTED_AT, Column, Table
-from .merge import MERGE, TName, destination_scope, filled_columns, how_rows_are_replaced
+from .merge import TName, destination_scope, filled_columns
+from .merge_from_files import MERGE, how_rows_are_replaced
 
 
 def table_hints(

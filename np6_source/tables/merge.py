@@ -1,4 +1,4 @@
-"""The SQL of a merge, as one transaction that leaves newer rows alone.
+"""The SQL that dlt's merge needs, as one transaction that leaves newer rows alone.
 
 dlt 1.31 writes ``DELETE FROM table WHERE {destination_scope};`` and then the INSERT of the staged
 rows, a file that it cuts at semicolons. The condition adds what dlt does not do:
@@ -18,17 +18,13 @@ rows, a file that it cuts at semicolons. The condition adds what dlt does not do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
 
 from ..destinations import CLOCK_NOISE, Destination
 from ..schema import REQUESTED_AT, TIMESTAMP, TOMBSTONE, Table
 
 IN_ONE_TRANSACTION = "/* CREATE nothing: this word makes dlt open a transaction */"
 """Makes dlt 1.31 run a merge in a transaction (``SqlLoadJob.maybe_transaction``)."""
-
-MERGE = "x-np6-merge"
-"""Table hint for ``duck``: how rows of the table are replaced, see ``how_rows_are_replaced``."""
 
 TName = Callable[[str], str]
 """A column's name as the destination's SQL has it."""
@@ -78,7 +74,7 @@ def destination_scope(
     if destination.replaces != "versions":
         return None
     if destination.skips_by_time and timestamps_are_final:
-        scope = f"{scope} AND {_in_range_of_time(name(TIMESTAMP.name), name(TIMESTAMP.name))}"
+        scope = f"{scope} AND {in_range_of_time(name(TIMESTAMP.name), name(TIMESTAMP.name))}"
     before = [f"DELETE FROM {{staging_table}} WHERE {_stale(columns, name(REQUESTED_AT.name))}"]
     if filled := [name(column) for column in filled_columns(table, absent)]:
         times = name(TIMESTAMP.name), name(REQUESTED_AT.name)
@@ -131,7 +127,7 @@ def _fills(key: list[str], filled: list[str], timestamp: str, requested_at: str)
             f" FROM {source} AS t WHERE {same}{condition} AND ({lacks})"
         )
 
-    from_table = f" AND {_in_range_of_time(f't.{timestamp}', timestamp)}"
+    from_table = f" AND {in_range_of_time(f't.{timestamp}', timestamp)}"
     newer = f"t.{requested_at} > s.{requested_at} + {CLOCK_NOISE}"
     any_newer = (
         f"t.{requested_at} > (SELECT min({requested_at}) FROM {{staging_table}}) + {CLOCK_NOISE}"
@@ -173,7 +169,8 @@ def _replaced(columns: list[str]) -> str:
     return f"{_tuple(columns)} IN (SELECT {key} FROM {{staging_table}})"
 
 
-def _in_range_of_time(column: str, of: str, rows: str = "{staging_table}") -> str:
+def in_range_of_time(column: str, of: str, rows: str = "{staging_table}") -> str:
+    """Condition that a column is in the range that another has in some rows."""
     least, most = (f"(SELECT {f}({of}) FROM {rows})" for f in ("min", "max"))
     return f"{column} BETWEEN {least} AND {most}"
 
@@ -196,120 +193,3 @@ def _stale(columns: list[str], requested_at: str) -> str:
 
 def _tuple(columns: list[str]) -> str:
     return columns[0] if len(columns) == 1 else f"({', '.join(columns)})"
-
-
-def how_rows_are_replaced(
-    table: Table,
-    destination: Destination,
-    timestamps_are_final: bool,
-    absent: Collection[str] = (),
-) -> dict[str, Any]:
-    """The arguments of ``statements_from`` that are the table's."""
-    return {
-        "by": list((table.replaced_by,) if table.replaced_by else table.key),
-        "in_range_of_time": destination.skips_by_time and timestamps_are_final,
-        "tombstones": table.replaced_by is not None,
-        "filled": filled_columns(table, absent),
-    }
-
-
-ROW_OF_FILE = ("np6_file", "file_row_number")
-"""Columns of rows in files that say which row of which file each is."""
-
-
-def statements_from(
-    source: str,
-    target: str,
-    key: Sequence[str],
-    columns: Sequence[str],
-    by: Sequence[str],
-    in_range_of_time: bool,
-    tombstones: bool,
-    filled: Sequence[str],
-    aside: str,
-) -> list[str]:
-    """DuckDB's statements that merge rows that are in files, not in a table.
-
-    They do what dlt's merge does with ``destination_scope``, in one transaction for the same
-    reason. Rows that are not to be inserted are few: they are noted first, and all others then go
-    from the files into the table in the order of the files. A ``row_number`` over all rows, as
-    dlt has it, would gather and scatter all of them, and what is out of order compresses worse.
-
-    Args:
-        source: Where the rows are, as SQL; it gives the columns ``ROW_OF_FILE`` as well.
-        target: The table, as SQL.
-        key: Columns that identify a row.
-        columns: The table's columns.
-        by: Columns by which rows go.
-        in_range_of_time: Only rows in the range of time of the new ones are looked at.
-        tombstones: Rows may only say that an event has none.
-        filled: Columns in which rows of the same version complete each other.
-        aside: How the names begin of tables that are there meanwhile.
-    """
-    time, keys, row = REQUESTED_AT.name, _quoted(key), ", ".join(ROW_OF_FILE)
-    same = " AND ".join(f's."{column}" = t."{column}"' for column in by)
-    left_out, versions, completed = (f"{aside}_{n}" for n in ("left_out", "versions", "completed"))
-    kept = f"(SELECT * FROM {source} ANTI JOIN {left_out} USING ({row}))"
-    bound = (
-        f" AND {_in_range_of_time(TIMESTAMP.name, TIMESTAMP.name, kept)}"
-        if in_range_of_time
-        else ""
-    )
-    no_tombstones = (
-        f" WHERE {TOMBSTONE.column} IS DISTINCT FROM '{TOMBSTONE.value}'" if tombstones else ""
-    )
-    # A row of the same version is not stale: it may say more.
-    is_other = f" AND t.{TIMESTAMP.name} <> s.{TIMESTAMP.name}" if filled else ""
-    before, after, others, insert = [], [], "", []
-    if filled:
-        version = _quoted([*key, TIMESTAMP.name])
-        near = _in_range_of_time(TIMESTAMP.name, TIMESTAMP.name, source)
-        there = f"(SELECT * FROM {target} WHERE {near})"
-        newest = ", ".join(
-            f'arg_max("{column}", {time}) AS "{column}"'
-            if column in filled
-            else f'first("{column}" ORDER BY {time} DESC) AS "{column}"'
-            for column in columns
-            if column not in (*key, TIMESTAMP.name, time)
-        )
-        others = f" UNION ALL BY NAME SELECT {keys}, {time} FROM {completed}"
-        before = [
-            f"CREATE TEMP TABLE {versions} AS SELECT {version} FROM (SELECT {version} FROM {kept}"
-            f" UNION ALL SELECT {version} FROM {there} SEMI JOIN {source} USING ({version}))"
-            " GROUP BY ALL HAVING count(*) > 1",
-            f"CREATE TEMP TABLE {completed} AS SELECT {version}, {newest}, max({time}) AS {time}"
-            f" FROM (SELECT * EXCLUDE ({row}) FROM {kept} UNION ALL BY NAME SELECT * FROM {there})"
-            f" SEMI JOIN {versions} USING ({version}) GROUP BY {version}",
-        ]
-        after = [
-            f"INSERT INTO {left_out} SELECT {row} FROM {kept}"
-            f" SEMI JOIN {versions} USING ({version})",
-            # Versions of which the load has a newer one.
-            f"DELETE FROM {completed} WHERE ({version}) IN (SELECT {version} FROM"
-            f" (SELECT {version}, row_number() OVER (PARTITION BY {keys}"
-            f" ORDER BY {time} DESC, {TIMESTAMP.name} DESC) AS np6_place FROM"
-            f" (SELECT {version}, {time} FROM {kept} SEMI JOIN {completed} USING ({keys})"
-            f" UNION ALL SELECT {version}, {time} FROM {completed})) WHERE np6_place > 1)",
-        ]
-        insert = [f"INSERT INTO {target} BY NAME SELECT * FROM {completed}"]
-    return [
-        f"CREATE TEMP TABLE {left_out} AS SELECT DISTINCT {row}"
-        f" FROM {source} AS s JOIN {target} AS t ON {same}"
-        f" WHERE t.{time} > s.{time} + {CLOCK_NOISE}"
-        f" AND t.{time} > (SELECT min({time}) FROM {source}) + {CLOCK_NOISE}{is_other}",
-        *before,
-        f"DELETE FROM {target} WHERE ({_quoted(by)}) IN (SELECT {_quoted(by)} FROM {kept}){bound}",
-        *after,
-        f"INSERT INTO {left_out} SELECT {row} FROM (SELECT {row}, row_number()"
-        f" OVER (PARTITION BY {keys} ORDER BY {time} DESC) AS np6_place FROM"
-        f" (SELECT {keys}, {time}, {row} FROM {kept}"
-        f" SEMI JOIN (SELECT {keys} FROM {source} GROUP BY ALL HAVING count(*) > 1)"
-        f" USING ({keys}){others})) WHERE np6_place > 1 AND {ROW_OF_FILE[0]} IS NOT NULL",
-        f"INSERT INTO {target} BY NAME SELECT * EXCLUDE ({row}) FROM {kept}{no_tombstones}",
-        *insert,
-        *(f"DROP TABLE {name}" for name in (left_out, *([versions, completed] if filled else ()))),
-    ]
-
-
-def _quoted(columns: Sequence[str]) -> str:
-    return ", ".join(f'"{column}"' for column in columns)

@@ -32,7 +32,7 @@ options = json.loads(sys.argv[1])
 destination = options["destination"]
 
 def is_insert_of_a_merge(statement):
-    is_merge = "_dlt_dedup_rn" in statement or "np6_place" in statement
+    is_merge = "_dlt_dedup_rn" in statement or "np6_rank" in statement
     return statement.lstrip().startswith("INSERT INTO") and is_merge
 
 def one_by_one(self, statements, *arguments, **named):

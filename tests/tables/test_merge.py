@@ -12,12 +12,8 @@ import pytest
 
 from np6_source.destinations import destination
 from np6_source.schema import EVENTS, REQUESTED_AT
-from np6_source.tables.merge import (
-    ROW_OF_FILE,
-    destination_scope,
-    how_rows_are_replaced,
-    statements_from,
-)
+from np6_source.tables.merge import destination_scope
+from np6_source.tables.merge_from_files import ROW_OF_FILE, FileMerge, how_rows_are_replaced
 
 COLUMNS = ("id", "timestamp", "recipient", "channel", "requested_at")
 ABSENT = {column.name for column in EVENTS.columns} - set(COLUMNS)
@@ -84,7 +80,7 @@ class Database:
     def _directly(self) -> list[str]:
         self.connection.execute(f"COPY staged TO '{self.file}' (FORMAT parquet)")
         file, number = ROW_OF_FILE
-        return statements_from(
+        merge = FileMerge(
             source=f"read_parquet('{self.file}', filename = '{file}', {number} = true)",
             target="events",
             key=["id"],
@@ -92,6 +88,7 @@ class Database:
             aside="np6_x",
             **how_rows_are_replaced(EVENTS, destination("duckdb"), self.final),
         )
+        return merge.statements()
 
     def _from_staging(self) -> list[str]:
         scope = destination_scope(EVENTS, destination("duckdb"), self.final, absent=ABSENT)
