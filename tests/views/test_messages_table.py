@@ -18,7 +18,7 @@ import pytest
 
 from np6_source import views
 from np6_source.loading import load
-from np6_source.views import base_tables, messages_table
+from np6_source.views import base_tables, making, messages_table
 from np6_source.views.message_keys import with_key
 from np6_source.views.translation import translated
 from tests.support import ROOT, at
@@ -34,10 +34,10 @@ WAITING = "SELECT count_packages_not_in_messages FROM freshness"
 def differences(pipeline: dlt.Pipeline, message_key: views.TMessageKey = "stamp") -> int:
     """Rows of the table that the query has not, and the other way round."""
     (view,) = [view for view in views.views() if view.name == "messages"]
-    with views._place(pipeline) as place:
-        assert place is not None
+    with making.connected(pipeline) as target:
+        assert target is not None
         keyed = with_key(view, message_key)
-        sql = f"SELECT * FROM ({translated(keyed.query, place.names)}) AS q"
+        sql = f"SELECT * FROM ({translated(keyed.query, target.names)}) AS q"
     columns = ", ".join(f'"{name}"' for name in view.columns)
     table = f"SELECT {columns} FROM messages_table"
     return len(query(pipeline, f"({table} EXCEPT ALL {sql}) UNION ALL ({sql} EXCEPT ALL {table})"))
@@ -167,6 +167,7 @@ KILLED = """
 import json, os, signal, sys
 import dlt
 from np6_source import views
+from np6_source.views import making
 
 options = json.loads(sys.argv[1])
 destination = getattr(dlt.destinations, options["kind"])(options["where"])
@@ -175,15 +176,15 @@ pipeline = dlt.pipeline(
     pipelines_dir=options["folder"],
 )
 
-def one_by_one(place, statements):
-    # As views._execute does at once, in the same transaction.
+def one_by_one(target, statements):
+    # As making._execute does at once, in the same transaction.
     for statement in statements:
         if options["statements"] == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         options["statements"] -= 1
-        place.client.sql_client.execute_sql(statement)
+        target.client.sql_client.execute_sql(statement)
 
-views._execute = one_by_one
+making._execute = one_by_one
 views.make(pipeline, materialize=True)
 print("done")
 """
