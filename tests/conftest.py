@@ -6,11 +6,13 @@ comes from an empty folder.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
@@ -35,7 +37,28 @@ from tests.support import (
     is_configuration,
 )
 
+DAY_SECONDS = 86_400
+LONGEST_TEST = 90
+"""Seconds that a test takes on a busy machine."""
 EPOCH_2024 = datetime(2024, 3, 1, tzinfo=timezone.utc)
+
+
+def pytest_configure() -> None:
+    """Hypothesis tries the same examples each time, however long they take.
+
+    ``--hypothesis-profile=default`` tries others. Where a scheduler's tests run there is none.
+    """
+    if importlib.util.find_spec("hypothesis"):
+        from hypothesis import HealthCheck, settings
+
+        settings.register_profile(
+            "repeatable",
+            derandomize=True,
+            deadline=None,
+            database=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        )
+        settings.load_profile("repeatable")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -113,6 +136,14 @@ def postgres_url(postgres_socket: str) -> str:
 def postgres_dataset(postgres_url: str, tmp_path: Path) -> Callable[[str], PostgresDataset]:
     """Names datasets of the test in PostgreSQL; each name is used by one test."""
     return lambda name: PostgresDataset(postgres_url, name, tmp_path / "pipelines")
+
+
+@pytest.fixture
+def same_day() -> None:
+    """The test ends on the day (UTC) on which it begins: just before midnight it begins later."""
+    left = DAY_SECONDS - time.time() % DAY_SECONDS
+    if left < LONGEST_TEST:
+        time.sleep(left + 1)
 
 
 @pytest.fixture
