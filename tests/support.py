@@ -306,6 +306,8 @@ class CommandLine:
             name: value for name, value in os.environ.items() if not is_configuration(name)
         } | {
             "HOME": str(folder),
+            # For root, dlt's working folder is not below HOME (dlt 1.31): all tests would share it.
+            "DLT_DATA_DIR": str(folder / "dlt"),
             "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
             "RUNTIME__DLTHUB_TELEMETRY": "false",
             "SOURCES__NP6__BACKOFF": "0.01",
@@ -354,7 +356,7 @@ class CommandLine:
     ) -> subprocess.CompletedProcess[str]:
         """Gives a script its standard input, if any, and waits for its end."""
         try:
-            output, errors = process.communicate(stdin, timeout=60)
+            output, errors = process.communicate(stdin, timeout=200)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

@@ -217,13 +217,15 @@ def test_no_more_requests_run_at_once_than_allowed(
     client_of: TMake, raw_server: TMake, answer_with: TMake, request_of: TMake
 ) -> None:
     lock, running, most = threading.Lock(), 0, 0
+    both = threading.Barrier(2)
 
     def answers(_: str) -> bytes:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
-        time.sleep(0.02)
+        both.wait(60)
+        time.sleep(0.02)  # So that one more would be seen.
         with lock:
             running -= 1
         return bytes(answer_with())

@@ -286,7 +286,7 @@ class TestSignals:
             SOURCES__NP6__WINDOW="3600",
             SOURCES__NP6__CONCURRENCY="1",
         )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 100
         while len(sandbox.requests) < 2 and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(number)
@@ -385,7 +385,7 @@ def test_the_sandbox_command_serves_the_script(
         *("-m np6_source.sandbox", "--samples", "--key", "its-key", "--ready-file", str(ready)),
     )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 100
         while not ready.exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         url = ready.read_text().strip()

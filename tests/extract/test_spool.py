@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import json
 import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from np6_source import SettingError, np6_source
 from np6_source.extract.spool import IN_MEMORY, TableStash, spool_folder
-from tests.support import Warehouse, at, event
+from tests.support import Warehouse, at, event, http_answer
 
 HOLDS_A_FOLDER = """
 import sys
@@ -81,7 +82,7 @@ class TestSpoolFolder:
             with spool_folder(tmp_path) as folder:
                 assert folder != other
             kept = (other / "answer.json").exists()
-            process.communicate("done\n", timeout=20)
+            process.communicate("done\n", timeout=60)
 
         assert kept
         assert process.returncode == 0
@@ -91,7 +92,7 @@ class TestSpoolFolder:
         process, other = hold_a_folder(tmp_path)
         with process:
             process.kill()
-            process.wait(20)
+            process.wait(60)
         assert (other / "answer.json").exists()
 
         with spool_folder(tmp_path) as folder:
@@ -110,11 +111,11 @@ class TestSpoolFolder:
         began, checked = threading.Barrier(count), threading.Barrier(count)
 
         def use() -> bool:
-            began.wait(10)
+            began.wait(60)
             try:
                 with spool_folder(tmp_path) as folder:
                     (folder / "answer.json").write_text("[]")
-                    checked.wait(10)
+                    checked.wait(60)
                     return (folder / "answer.json").exists()
             except BaseException:
                 checked.abort()
@@ -252,28 +253,39 @@ class TestSpoolDir:
     """``spool_dir``: where responses wait while they are read."""
 
     def test_responses_are_there_alone_and_private_in_an_open_folder(
-        self, warehouse: Warehouse, serve: Any, source_of: Any, tmp_path: Path
+        self, warehouse: Warehouse, raw_server: Any, source_of: Any, tmp_path: Path
     ) -> None:
         spool = tmp_path / "tmpfs"
         spool.mkdir(mode=0o755)
         seen: set[Path] = set()
         open_to_others: dict[Path, str] = {}
+        has_seen_one = threading.Event()
 
         def look() -> bool:
             with suppress(FileNotFoundError):  # What is gone is not open.
                 for path in [*spool.rglob("*"), *warehouse.pipelines_dir.rglob("np6_spool")]:
                     seen.add(path)
                     open_to_others.update(modes_beside_private([path]))
+                    if path.suffix == ".json":
+                        has_seen_one.set()
             return False
 
-        sandbox = serve([event(n, at("03-01") + n) for n in range(40)], now=at("03-02"))
-        # Half a response waits to be the whole.
-        with sandbox.faults.during("stall_body=0.3"):
-            watch = Watch(look)
-            with watch:
-                warehouse.run(source_of(sandbox, "actions_events", spool_dir=str(spool)))
+        events = [event(n, at("03-01") + n) for n in range(40)]
+        whole = http_answer(json.dumps(events).encode())
+
+        def answer(_: str) -> Iterator[bytes]:
+            """Half a response waits to be the whole."""
+            yield whole[: len(whole) // 2]
+            has_seen_one.wait(60)
+            yield whole[len(whole) // 2 :]
+
+        day = {"start": "2024-03-01", "end": "2024-03-02", "window": 86_400}
+        with Watch(look):
+            server = raw_server(answer)
+            warehouse.run(source_of(server, "actions_events", spool_dir=str(spool), **day))
 
         assert len(warehouse.ids()) == 40
+        assert has_seen_one.is_set()
         assert {path.suffix for path in seen if path.parent.name.startswith("spool-")} >= {".json"}
         assert {path for path in seen if spool not in path.parents} == set()
         lock = spool / "np6_spool.lock"

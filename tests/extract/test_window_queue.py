@@ -155,7 +155,7 @@ class TestOrder:
 
         def answer(scope: Scope, window: Window) -> Loaded:
             if window.start == START:
-                assert second_is_there.wait(10)
+                assert second_is_there.wait(60)
             else:
                 second_is_there.set()
             return Loaded(window)
@@ -282,7 +282,7 @@ class TestFailures:
 
         def answer(scope: Scope, window: Window) -> Loaded:
             if window.start == START:
-                assert others_are_there.wait(10)
+                assert others_are_there.wait(60)
                 raise not_found(window)
             if window.start == START + 2 * MINUTE:
                 others_are_there.set()
@@ -437,7 +437,7 @@ class TestResources:
         together = threading.Barrier(4)
 
         def answer(scope: Scope, window: Window) -> Loaded:
-            together.wait(10)
+            together.wait(60)
             return Loaded(window)
 
         found = list(steps(Api(answer), [scope(n, 1) for n in "abcd"], concurrency=4))

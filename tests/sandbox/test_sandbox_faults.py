@@ -205,14 +205,14 @@ class TestConnection:
                 sandbox.url.rstrip("/") + PATH,
                 headers={"X-Key": sandbox.key},
                 stream=True,
-                timeout=10,
+                timeout=100,
             ):
                 return time.monotonic() - started
 
         with sandbox.faults.during("stall=0.4"):
             assert until_headers() >= 0.4
-        with sandbox.faults.during("stall_body=0.4"):
-            assert until_headers() < 0.3
+        with sandbox.faults.during("stall_body=60"):
+            assert until_headers() < 50
 
     def test_a_client_that_waits_too_short_gives_up(self, sandbox: Sandbox) -> None:
         sandbox.faults.append("stall=5")

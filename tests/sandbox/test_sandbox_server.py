@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -66,20 +67,21 @@ class TestLife:
                 )
                 for headers in ({}, {"Accept-Encoding": "identity"})
             ]
-            sandbox.faults.append("stall=30")
+            sandbox.faults.append("stall=60")
             address, key = sandbox.url.rstrip("/") + PATH, sandbox.key
 
             def wait_for_an_answer() -> None:
                 with pytest.raises(requests.ConnectionError):
-                    requests.get(address, headers={"X-Key": key}, timeout=20)
+                    requests.get(address, headers={"X-Key": key}, timeout=50)
 
             waiting = threading.Thread(target=wait_for_an_answer)
             waiting.start()
             while not sandbox.fault_counts:
                 time.sleep(0.01)
             started = time.monotonic()
-        assert time.monotonic() - started < 2
-        waiting.join(5)
+        # Less than the answer takes, however busy the machine is.
+        assert time.monotonic() - started < 20
+        waiting.join(30)
         assert not waiting.is_alive()
         assert threads() == []
         for stream in streams:
@@ -94,7 +96,7 @@ class TestLife:
                 timeout=10,
             ) as stream:
                 next(stream.iter_content(1000))
-            until = time.monotonic() + 5
+            until = time.monotonic() + 60
             while not sandbox.requests and time.monotonic() < until:
                 time.sleep(0.01)
             (request,) = sandbox.requests
@@ -169,12 +171,14 @@ class TestLimits:
         assert [a.headers["X-RateLimit-Remaining"] for a in answers] == ["1", "0", "0"]
         assert 50 < int(answers[-1].headers["X-RateLimit-Reset"]) <= 60
 
-    def test_waiting_for_the_reset_helps(self, five: StoredAccount, serve: Any, call: Any) -> None:
+    def test_waiting_for_the_reset_helps(
+        self, five: StoredAccount, serve: Any, call: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        moments = iter([1.0, 1.2, 1.31])
+        clock = SimpleNamespace(monotonic=lambda: next(moments))
+        monkeypatch.setattr("np6_source.sandbox.limits.time", clock)
         sandbox = serve(five, rate_limit=RateLimit(1, seconds=0.3))
-        assert call(sandbox, PATH).status_code == 200
-        assert call(sandbox, PATH).status_code == 429
-        time.sleep(0.31)
-        assert call(sandbox, PATH).status_code == 200
+        assert [call(sandbox, PATH).status_code for _ in range(3)] == [200, 429, 200]
 
     def test_reset_as_epoch_and_no_headers(
         self, five: StoredAccount, serve: Any, call: Any
@@ -188,7 +192,7 @@ class TestLimits:
         sandbox = serve(five, latency=150)
         started = time.monotonic()
         call(sandbox, PATH)
-        assert 0.15 <= time.monotonic() - started < 1
+        assert time.monotonic() - started >= 0.15
 
 
 class TestRecords:

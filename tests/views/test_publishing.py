@@ -31,6 +31,7 @@ while True:
         ).fetchone()
     assert count == hits, (count, hits)
     reads += 1
+    print("read", flush=True)
     if not counts or counts[-1] != count:
         counts.append(count)
     if ended:
@@ -59,16 +60,18 @@ def test_a_reader_that_polls_during_loads_sees_whole_states_only(
                 stderr=subprocess.PIPE,
                 text=True,
             )
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == "read\n"
     stop.touch()
     assert reader is not None
     output, errors = reader.communicate(timeout=60)
 
     assert reader.returncode == 0, errors
-    reads, *counts = map(int, output.split())
-    assert reads > len(counts)
+    reads, *counts = map(int, output.splitlines()[-1].split())
+    assert reads >= len(counts) >= 2
     assert counts == sorted(counts)
     assert set(counts) <= {100, 200, 300, 400}
-    assert counts[-1] == 400
+    assert (counts[0], counts[-1]) == (100, 400)
     assert sorted(p.name for p in tmp_path.glob("analysts*")) == ["analysts.duckdb"]
 
 
