@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .endpoints import ENDPOINTS, Endpoint
     from .errors import Np6Error, RequestFailed, SettingError, TryAgainLater
-    from .runs import raise_if_incomplete
+    from .runs.last_run import raise_if_incomplete
     from .source import np6_source
 
 __all__ = [
@@ -34,7 +34,7 @@ _MODULES = {
     "SettingError": "errors",
     "TryAgainLater": "errors",
     "np6_source": "source",
-    "raise_if_incomplete": "runs",
+    "raise_if_incomplete": "runs.last_run",
 }
 """Where each name is."""
 

@@ -20,10 +20,7 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
-from .destinations import destination_of
-from .dlt_internals.destinations import configuration_of, has_sql
-from .errors import SettingError
-from .row_counts import (
+from .bookkeeping.row_counts import (
     NEVER_READ_AGAIN,
     ROW_COUNTS,
     Missing,
@@ -33,6 +30,9 @@ from .row_counts import (
     removed_before,
     settle,
 )
+from .destinations import destination_of
+from .dlt_internals.destinations import configuration_of, has_sql
+from .errors import SettingError
 from .schema import LOAD_WINDOWS
 from .tables.naming import filled, name_of
 from .windows import DAY, SECOND, Window, gaps, merged, to_datetime, to_ms

@@ -26,22 +26,25 @@ from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 from filelock import Timeout
 
+from .bookkeeping.erasures import ErasedMeanwhile, ExtractedBefore, refuse_older
 from .dataset_lock import DatasetBusy, TTurn, in_database_or_file, lock_file, patience, to_read
 from .dimensions import dimension_tables
 from .dlt_internals.packages import forget_package, ran_out_of_memory, windows_of_pending
 from .dlt_internals.pipelines import keeping_rows_out_of_errors
 from .duck import is_begun_without_staging
-from .erasures import ErasedMeanwhile, ExtractedBefore, refuse_older
 from .errors import RUN_ENDING, AlreadyRunning, Np6Error, listed, scope_name
 from .extract.selection import session_of
-from .isolation import has_given_lock, keep_apart, private_files
 from .ledger import note_not_loaded
-from .ledger_compaction import compact_once_a_day
-from .moved_events import warn_of_moved
 from .persons.erasing import finish as finish_erasures
 from .recheck import RecheckReport, recheck_when_due
 from .redaction import keep_rows_out_of_logs
-from .reloading import (
+from .runs.isolation import has_given_lock, keep_apart, private_files
+from .runs.last_run import failures, raise_if_incomplete, resource_metrics
+from .settings import TMoment
+from .tables.naming import filled, name_of, names
+from .upkeep.ledger_compaction import compact_once_a_day
+from .upkeep.moved_events import warn_of_moved
+from .upkeep.reloading import (
     ask_first,
     begin,
     can_delete,
@@ -51,14 +54,11 @@ from .reloading import (
     missing_tables,
     plan_reload,
 )
-from .reloading import (
+from .upkeep.reloading import (
     finish as finish_reload,
 )
-from .removals import remove
-from .runs import failures, raise_if_incomplete, resource_metrics
-from .settings import TMoment
-from .tables.naming import filled, name_of, names
-from .upgrading import fill_noted_columns, note_new_columns
+from .upkeep.removals import remove
+from .upkeep.upgrading import fill_noted_columns, note_new_columns
 from .views import TMessageKey, TMode, after_load
 from .windows import Window, iso
 

@@ -16,8 +16,8 @@ from dlt.common.destination.reference import TDestinationReferenceArg
 from dlt.extract import DltSource
 
 from .endpoints import ENDPOINTS
-from .isolation import isolated_pipeline, without_state
-from .runs import raise_if_incomplete
+from .runs.isolation import isolated_pipeline, without_state
+from .runs.last_run import raise_if_incomplete
 
 __all__ = [
     "passing_pipeline",

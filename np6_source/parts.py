@@ -24,8 +24,8 @@ from .endpoints import ENDPOINTS, Endpoint
 from .errors import Incomplete, SettingError
 from .extract.chosen_actions import ChosenActions
 from .extract.selection import read_for
-from .isolation import isolated_pipeline, with_own_staging
 from .loading import LoadReport, load
+from .runs.isolation import isolated_pipeline, with_own_staging
 from .settings import TMoment
 from .windows import iso, to_datetime, to_ms
 

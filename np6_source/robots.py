@@ -14,11 +14,11 @@ import dlt
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
+from .bookkeeping.source_state import PLACES
 from .endpoints import ENDPOINTS
 from .errors import SettingError
 from .events.digests import DigestKey
 from .extract.policy import label_of
-from .extract.progress import PLACES
 from .ledger import TCoverage, of_scope_key, scope_key
 from .schema import EVENTS
 from .settings import classes, one_of

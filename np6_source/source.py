@@ -28,7 +28,7 @@ from .extract.dimension import make_dimension
 from .extract.policy import check_ids_can_be_hidden, privacy_of
 from .extract.resource import make_cursor, make_resource
 from .extract.session import ExtractSession
-from .isolation import go_on_apart
+from .runs.isolation import go_on_apart
 from .settings import (
     ClientSettings,
     Retention,

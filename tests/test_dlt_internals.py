@@ -82,7 +82,7 @@ from np6_source.dlt_internals.resources import (
     last_of_its_windows,
     transformers_of,
 )
-from np6_source.runs import resource_metrics
+from np6_source.runs.last_run import resource_metrics
 from tests.support import ROOT, Warehouse
 
 

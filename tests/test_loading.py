@@ -20,8 +20,8 @@ from filelock import FileLock
 from np6_source import SettingError, loading
 from np6_source.errors import Incomplete
 from np6_source.loading import AlreadyRunning, TableMissing, load
-from np6_source.reloading import plan_reload
 from np6_source.sandbox import Fault, Sandbox
+from np6_source.upkeep.reloading import plan_reload
 from np6_source.windows import SECOND, Window, merged
 
 ALL = "actions_events"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -17,26 +18,9 @@ FACTS = {"schema", "windows", "errors", "endpoints", "dimensions", "destinations
 
 MAY_KNOW_DLT = {
     *("source", "__main__", "cli", "tables", "extract", "views", "dlt_internals"),
-    *(
-        "loading",
-        "status",
-        "recheck",
-        "reconcile",
-        "isolation",
-        "parts",
-        "orchestration",
-        "ledger",
-        "ledger_compaction",
-        "row_counts",
-        "lake",
-        "open_tables",
-        "duck",
-        "dataset_lock",
-        "known_starts",
-    ),
-    *("destinations", "reloading", "robots", "runs", "upgrading", "erasures", "persons"),
-    *("maskings", "masking", "moved_events", "own_tables", "removals"),
-    "indexes",
+    *("loading", "parts", "orchestration", "status", "recheck", "reconcile", "ledger", "robots"),
+    *("runs", "bookkeeping", "upkeep", "persons", "masking"),
+    *("destinations", "dataset_lock", "lake", "open_tables", "duck", "indexes"),
 }
 """Folders and modules that may import dlt."""
 
@@ -45,19 +29,23 @@ FOLDERS: dict[str, set[str]] = {
     "api": {*FACTS, "dlt_internals", "redaction"} - {"schema", "destinations"},
     "tables": {*FACTS, "dlt_internals", "redaction", "lake", "open_tables", "dataset_lock"},
     "open_tables": {"destinations", "schema", "dataset_lock", "dlt_internals"},
+    "bookkeeping": {*FACTS, "dlt_internals", "dataset_lock", "events", "tables"},
     "extract": {
         *(*FACTS, "dlt_internals", "api", "events", "tables", "ledger", "lake"),
-        "open_tables",
-        *("isolation", "reloading", "row_counts", "dataset_lock", "erasures", "known_starts"),
-        "maskings",
+        *("open_tables", "dataset_lock", "bookkeeping", "runs"),
+    },
+    "runs": {*FACTS, "dlt_internals", "dataset_lock", "bookkeeping", "lake"},
+    "upkeep": {
+        *(*FACTS, "dlt_internals", "dataset_lock", "bookkeeping", "extract", "ledger"),
+        *("persons", "robots", "runs", "tables", "views"),
     },
     "masking": {
-        *(*FACTS, "dlt_internals", "events", "extract", "ledger", "maskings", "persons"),
-        *("own_tables", "reloading", "views"),
+        *(*FACTS, "dlt_internals", "bookkeeping", "events", "extract", "ledger", "persons"),
+        "views",
     },
     "persons": {
-        *(*FACTS, "dlt_internals", "dataset_lock", "erasures", "events", "extract", "ledger"),
-        *("maskings", "own_tables", "reloading", "views"),
+        *(*FACTS, "dlt_internals", "dataset_lock", "bookkeeping", "events", "extract", "ledger"),
+        "views",
     },
     "views": {*FACTS, "deduplication", "dlt_internals"},
     "volume": {"windows"},
@@ -148,9 +136,30 @@ def test_no_module_imports_itself_through_others() -> None:
     TopologicalSorter(inside).prepare()  # Raises an error with the circle, if there is one.
 
 
+def test_no_folder_imports_itself_through_others() -> None:
+    inside: dict[str, set[str]] = {}
+    for file in FILES:
+        own = part(module_name(file))
+        names = (part(name) for name, is_inside in imports_of(file) if is_inside)
+        # The names of ``__init__`` are imported when they are used.
+        inside.setdefault(own, set()).update({*names} - {own, "__init__"})
+
+    TopologicalSorter(inside).prepare()  # As above.
+
+
 @pytest.mark.parametrize("folder", sorted(FOLDERS))
 def test_every_folder_of_the_rules_is_there(folder: str) -> None:
     assert (PACKAGE / folder / "__init__.py").exists()
+
+
+def test_the_map_has_every_folder_and_every_module_at_the_top() -> None:
+    page = (PACKAGE.parent / "CONTRIBUTING.md").read_text("utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([\w.]+/?)`", row)}
+
+    there = {file.name for file in PACKAGE.glob("*.py")}
+    there |= {f"{file.parent.name}/" for file in PACKAGE.glob("*/__init__.py")}
+    assert named - {"np6_source_plugin.py"} == there
 
 
 KNOWS_DLTS_INSIDE = {"dlt_internals", "open_tables", "duck"}

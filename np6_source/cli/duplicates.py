@@ -6,7 +6,7 @@ import argparse
 
 from ..dataset_lock import to_read
 from ..loading import only_one
-from ..moved_events import SETTING, count_moved, remove_moved
+from ..upkeep.moved_events import SETTING, count_moved, remove_moved
 from .configuration import check_names
 from .destination import open_pipeline
 from .document import print_document

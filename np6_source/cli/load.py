@@ -19,14 +19,14 @@ from typing import Any
 import dlt
 from dlt.extract import DltSource
 
+from ..bookkeeping.known_starts import known_start
 from ..dataset_lock import DatasetBusy, duckdb_file, in_database_or_file, patience, to_read
 from ..endpoints import ENDPOINTS, Endpoint
 from ..errors import SettingError
 from ..extract.selection import account_of, selected_operations, session_of
-from ..known_starts import known_start
 from ..loading import load
-from ..reloading import Reload, plan_reload
 from ..settings import at_least_one, check_end, moment_ms
+from ..upkeep.reloading import Reload, plan_reload
 from ..windows import SECOND
 from . import progress, report
 from .alarms_of_load import FAIL_ON, alarms_of_load, problem_of

@@ -7,7 +7,7 @@ import argparse
 from ..dataset_lock import to_read
 from ..errors import SettingError
 from ..loading import only_one
-from ..removals import Removal, out_of_reach, remove, to_remove
+from ..upkeep.removals import Removal, out_of_reach, remove, to_remove
 from ..windows import iso
 from .configuration import check_names, configured_cutoff
 from .destination import open_pipeline

@@ -11,7 +11,7 @@ import dlt
 
 from ..dlt_internals.destinations import has_sql
 from ..errors import SettingError
-from ..upgrading import fill_all_columns
+from ..upkeep.upgrading import fill_all_columns
 from ..views import drop, make, statements
 from ..views.dbt import write_project
 from ..views.translation import FUNCTIONS, plain_names

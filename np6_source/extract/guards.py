@@ -12,6 +12,7 @@ from typing import Any
 import dlt
 from dlt.common.schema import Schema
 
+from ..bookkeeping.source_state import has_loaded
 from ..dataset_lock import duckdb_file
 from ..dlt_internals.configuration import fails_with_its_jobs
 from ..dlt_internals.packages import current_refresh
@@ -22,7 +23,6 @@ from ..ledger import coverage
 from ..schema import EVENTS
 from ..tables.naming import filled, name_of, names
 from ..windows import iso
-from .progress import has_loaded
 
 
 def check_cursor(resource: str, cursor: dlt.sources.incremental[Any]) -> None:

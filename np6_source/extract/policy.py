@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any
 
 from ..api.credentials import MaskedKey, is_placeholder
+from ..bookkeeping.source_state import BACKFILLS, PLACES
 from ..endpoints import scope_label
 from ..errors import SettingError, did_you_mean
 from ..events.digests import LEAST_KEY, DigestKey
@@ -25,7 +26,6 @@ from ..events.privacy import (
 )
 from ..ledger import of_scope_key, scope_key
 from .account import ACCOUNT, WITNESS
-from .progress import BACKFILLS, PLACES
 from .unknown_ids import UNKNOWN_IDS
 
 logger = logging.getLogger(__name__)

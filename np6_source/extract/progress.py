@@ -15,44 +15,6 @@ from typing import Any
 from ..windows import Window
 from .known_pieces import KnownPiece
 
-PLACES, BACKFILLS = "places", "backfills"
-"""Keys of the resource state: progress by scope, and that of unfinished backfills by range."""
-
-
-def has_progress(source_state: Mapping[str, Any]) -> bool:
-    """Whether a window of any resource was ever completed.
-
-    Args:
-        source_state: dlt's state of the source.
-    """
-    return any(
-        state.get(PLACES) or any(state.get(BACKFILLS, {}).values())
-        for state in source_state.get("resources", {}).values()
-    )
-
-
-def has_loaded(state: Mapping[str, Any]) -> bool:
-    """Whether a window of a resource was ever completed for its cursor.
-
-    A run in which every id is unknown leaves a cursor that never moved, and no progress.
-
-    Args:
-        state: dlt's state of the resource.
-    """
-    cursor = state.get("incremental", {}).get("timestamp", {})
-    return bool(state.get(PLACES)) or cursor.get("last_value") != cursor.get("initial_value")
-
-
-def earliest_start(source_state: Mapping[str, Any]) -> int | None:
-    """Where the oldest history of a source begins, milliseconds since the epoch; None: nowhere.
-
-    Args:
-        source_state: dlt's state of the source.
-    """
-    states = source_state.get("resources", {}).values()
-    starts = [place["start"] for state in states for place in state.get(PLACES, {}).values()]
-    return min(starts, default=None)
-
 
 @dataclass(frozen=True)
 class Progress:

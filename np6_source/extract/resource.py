@@ -19,6 +19,7 @@ import dlt
 import pyarrow as pa
 from dlt.extract import DltResource
 
+from ..bookkeeping.source_state import has_progress
 from ..destinations import destination_of
 from ..dlt_internals.files import ImportedTable, imported
 from ..dlt_internals.packages import current_load_id, note_windows
@@ -26,7 +27,6 @@ from ..dlt_internals.resources import HandedOn, hands_items_on_at_once, is_limit
 from ..endpoints import Endpoint
 from ..lake import KEEPS_COPIES, keeps_copies
 from ..ledger import scope_key
-from ..reloading import note_package
 from ..tables.declaration import declare_tables, format_by_driver
 from ..windows import SECOND, Pace, to_datetime
 from .batches import GatheredTables, tables_not_yet_there
@@ -43,7 +43,8 @@ from .guards import (
     check_transformers,
 )
 from .metrics import RunMetrics
-from .progress import Scope, ScopeRun, has_progress
+from .progress import Scope, ScopeRun
+from .reload_intent import note_package
 from .saved_progress import Reached, SavedProgress, reached
 from .scopes import ScopePlan, TRunKey, new_coverage, run_key, take_over_labels
 from .session import ExtractSession, Tools

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..bookkeeping.source_state import BACKFILLS, PLACES
 from ..endpoints import Endpoint
 from ..ledger import scope_key
-from .progress import BACKFILLS, PLACES, Progress, ScopeRun
+from .progress import Progress, ScopeRun
 from .span_loader import TProbes
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import dlt
 
+from ..bookkeeping.source_state import PLACES
 from ..dlt_internals.packages import current_load_id
 from ..endpoints import Endpoint
 from ..errors import RUN_ENDING, RequestFailed, SettingError, Stopped
 from ..ledger import of_scope_key, scope_key
-from ..reloading import rename_scopes
 from ..schema import TABLES
 from ..settings import check_end
 from ..windows import Window, merged
@@ -24,7 +24,6 @@ from .lateness import LatenessProbe
 from .ledger_check import earlier_start, proven_progress
 from .policy import other_labels, rename_labels
 from .progress import (
-    PLACES,
     Progress,
     Scope,
     ScopeRun,
@@ -36,6 +35,7 @@ from .progress import (
     stretch_of_backfill,
     stretch_of_run,
 )
+from .reload_intent import rename_scopes
 from .saved_progress import SavedProgress
 from .session import ExtractSession, Tools
 from .times import RunTimes

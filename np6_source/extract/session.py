@@ -18,29 +18,29 @@ import pyarrow as pa
 
 from ..api.client import Client
 from ..api.server_clock import ServerClock
+from ..bookkeeping.erasures import read, read_maskings, suppression_of
+from ..bookkeeping.known_starts import BEGINS_AT, known_start
+from ..bookkeeping.maskings import Masking, present_policies
+from ..bookkeeping.row_counts import NEVER_READ_AGAIN
+from ..bookkeeping.source_state import earliest_start, has_progress
 from ..dataset_lock import in_database_or_file, patience, to_read
 from ..dimensions import Dimension
 from ..dlt_internals.packages import current_load_id
 from ..dlt_internals.pipelines import is_stop_requested
 from ..endpoints import Endpoint
-from ..erasures import read, read_maskings, suppression_of
 from ..errors import RequestFailed
 from ..events.privacy import Privacy
 from ..events.reader import PARSES_AT_ONCE, EventReader
 from ..events.suppression import NOBODY, Suppression
-from ..isolation import keep_apart
-from ..known_starts import BEGINS_AT, known_start
 from ..ledger import DAYS_APART_MS, TCoverage, policies, proven, speaks_sql
-from ..maskings import Masking, present_policies
-from ..reloading import INTENT
-from ..row_counts import NEVER_READ_AGAIN
+from ..runs.isolation import keep_apart
 from ..settings import SPOT_CHECKS_TO, ClientSettings, Settings
 from ..windows import DAY, SECOND, iso, to_datetime
 from .account import ACCOUNT, key_digest
 from .action_list import ActionList
 from .guards import is_emptied
 from .policy import POLICY, check_policy, label_of, policies_in_state
-from .progress import earliest_start, has_progress
+from .reload_intent import INTENT
 from .row_limits import RowLimits
 from .spool import spool_folder
 

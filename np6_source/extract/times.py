@@ -14,8 +14,8 @@ from typing import Any
 import dlt
 
 from ..api.waits import pause
+from ..bookkeeping.known_starts import BEGINS_AT
 from ..errors import RequestContext, SettingError, Stopped
-from ..known_starts import BEGINS_AT
 from ..settings import kept_from, moment_ms
 from ..windows import SECOND, Window, iso
 from .session import ExtractSession

@@ -10,6 +10,7 @@ from typing import Any
 
 import dlt
 
+from ..bookkeeping.source_state import has_progress
 from ..endpoints import Endpoint
 from ..windows import SECOND, Window
 from .account import (
@@ -23,7 +24,7 @@ from .account import (
 from .chosen_actions import ChosenActions, TScopeIds
 from .facts import EventFacts
 from .policy import KEYED
-from .progress import Scope, has_progress
+from .progress import Scope
 from .session import ExtractSession
 
 TLook = Callable[[Scope, Window, str], EventFacts]

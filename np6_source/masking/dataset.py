@@ -12,15 +12,15 @@ from typing import Any
 
 import dlt
 
+from ..bookkeeping.own_tables import MASKINGS
 from ..dlt_internals.pipelines import state_of
 from ..errors import SettingError
 from ..events.digests import DIGITS
 from ..events.privacy import DROP, HMAC, KEEP, TRUNCATE, Privacy
 from ..extract.policy import KEY_ADVICE
-from ..own_tables import MASKINGS
+from ..extract.reload_intent import INTENT
 from ..persons.dataset import Dataset
 from ..persons.duckdb_file import TCopy
-from ..reloading import INTENT
 from ..schema import LOAD_WINDOWS, Table
 from ..views import forget_messages, statements_of_messages
 from ..views.messages_table import TABLE as MESSAGES

@@ -11,9 +11,9 @@ from ..endpoints import ENDPOINTS, Endpoint, scope_label
 from ..events.digests import DigestKey, canonical
 from ..extract.account import ACCOUNT
 from ..extract.policy import KEYED, POLICY, label_of, rename_labels
+from ..extract.reload_intent import INTENT
 from ..ledger import of_scope_key, scope_key
 from ..persons.labels import forget_labels, labels_in
-from ..reloading import INTENT
 
 OF_CONTACTS: Mapping[str, Endpoint | Dimension] = {
     **{row.name: row for row in ENDPOINTS if row.ids_are_of_contacts},

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..erasures import listed
+from ..bookkeeping.erasures import listed
 from ..schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, Table
 from .dataset import Condition, Dataset
 from .erasing import LABELLED, labelled

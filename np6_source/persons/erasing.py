@@ -20,12 +20,12 @@ from typing import Any
 import dlt
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
+from ..bookkeeping.erasures import listed
+from ..bookkeeping.own_tables import ERASURES, MASKINGS
 from ..dataset_lock import TTurn, duckdb_file, in_database_or_file
 from ..destinations import kind_of_destination
 from ..dlt_internals.pipelines import changed_state
-from ..erasures import listed
 from ..events.suppression import personal_columns
-from ..own_tables import ERASURES, MASKINGS
 from ..schema import (
     EVENT_TABLES,
     EVENTS,

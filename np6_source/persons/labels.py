@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..bookkeeping.source_state import BACKFILLS, PLACES
 from ..endpoints import ENDPOINTS, scope_label
 from ..events.digests import DigestKey, canonical
 from ..extract.account import WITNESS
 from ..extract.policy import KEYED
-from ..extract.progress import BACKFILLS, PLACES
+from ..extract.reload_intent import INTENT
 from ..extract.unknown_ids import UNKNOWN_IDS
 from ..ledger import of_scope_key
-from ..reloading import INTENT
 from .dataset import Dataset
 from .finding import Person
 

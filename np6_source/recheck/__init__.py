@@ -28,7 +28,6 @@ from ..extract.comparison import stored_rows
 from ..extract.policy import other_labels
 from ..extract.reread import ScopeToRead, make_reread
 from ..extract.selection import SelectedOperation, operations, session_of
-from ..isolation import beside, private_files
 from ..ledger import (
     TCoverage,
     coverage,
@@ -40,11 +39,12 @@ from ..ledger import (
     speaks_sql,
 )
 from ..redaction import keep_rows_out_of_logs
-from ..reloading import is_backfill
-from ..runs import resource_metrics
+from ..runs.isolation import beside, private_files
+from ..runs.last_run import resource_metrics
 from ..schema import LATENESS
 from ..settings import Recheck, check_days_are_kept
 from ..tables.naming import name_of
+from ..upkeep.reloading import is_backfill
 from ..windows import DAY, SECOND, Window, iso, to_ms
 from . import ladder
 from .account import check_account

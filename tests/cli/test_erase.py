@@ -18,7 +18,7 @@ import dlt
 import pytest
 
 from np6_source import loading
-from np6_source.erasures import ErasedMeanwhile
+from np6_source.bookkeeping.erasures import ErasedMeanwhile
 from np6_source.parts import Part, load_part
 from np6_source.recheck import plan_recheck, recheck
 from np6_source.windows import SECOND, Window

@@ -14,9 +14,9 @@ import duckdb
 import pytest
 
 from np6_source import loading
-from np6_source.erasures import MaskedMeanwhile
+from np6_source.bookkeeping.erasures import MaskedMeanwhile
+from np6_source.bookkeeping.source_state import PLACES
 from np6_source.events.digests import DigestKey
-from np6_source.extract.progress import PLACES
 from tests.cli.test_erase import beside
 from tests.support import PostgresDataset, Warehouse, at
 from tests.test_clear_values import (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from np6_source.ledger import coverage
-from np6_source.ledger_compaction import PURPOSE, compact
+from np6_source.upkeep.ledger_compaction import PURPOSE, compact
 from np6_source.windows import Window, gaps
 from tests.destinations.stores import Store
 from tests.support import at, event

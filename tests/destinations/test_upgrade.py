@@ -14,7 +14,7 @@ import pytest
 from np6_source.loading import load
 from np6_source.sandbox import Sandbox
 from np6_source.schema import EVENTS, EXECUTION_DATA_TABLE, TABLES
-from np6_source.upgrading import fill_all_columns
+from np6_source.upkeep.upgrading import fill_all_columns
 from np6_source.windows import SECOND
 from tests.destinations.stores import Store
 from tests.support import ROOT, at, event

@@ -16,8 +16,8 @@ import dlt
 import pyarrow.compute as pc
 import pytest
 
-from np6_source.isolation import isolated_pipeline
 from np6_source.ledger import coverage
+from np6_source.runs.isolation import isolated_pipeline
 from np6_source.windows import SECOND, Window, gaps
 from tests.support import PostgresDataset, Warehouse, at, event
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from np6_source.bookkeeping.source_state import PLACES
 from np6_source.endpoints import scope_label
 from np6_source.errors import SettingError
 from np6_source.events.digests import DigestKey
 from np6_source.events.privacy import PRESETS, Privacy, policies_of
 from np6_source.extract.account import ACCOUNT
 from np6_source.extract.policy import POLICY
-from np6_source.extract.progress import PLACES
 from np6_source.masking.changes import changes_of
 from np6_source.masking.labels import labels_in_state, new_labels, to_rename
 from np6_source.schema import EVENTS, EXECUTION_DATA_TABLE

@@ -11,13 +11,14 @@ from typing import Any
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
 
+from ...bookkeeping.source_state import PLACES
 from ...dataset_lock import duckdb_file
 from ...dlt_internals.packages import pending_packages
 from ...dlt_internals.pipelines import state_on_disk
 from ...errors import SettingError, listed, scope_name
 from ...extract.account import ACCOUNT, Account, check_base_url
 from ...extract.policy import check_policy, policies_in_state
-from ...extract.progress import PLACES, Progress, as_proven
+from ...extract.progress import Progress, as_proven
 from ...extract.selection import session_of
 from ...ledger import TCoverage, recorded_policies
 from ...windows import iso

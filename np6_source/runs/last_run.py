@@ -6,7 +6,7 @@ from typing import Any
 
 import dlt
 
-from .errors import Incomplete
+from ..errors import Incomplete
 
 
 def resource_metrics(pipeline: dlt.Pipeline) -> list[tuple[str, dict[str, Any]]]:

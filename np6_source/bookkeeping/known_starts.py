@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from dlt.common.configuration.exceptions import ConfigurationException
 
-from .dataset_lock import duckdb_file
-from .dlt_internals.destinations import configuration_of
-from .extract.progress import earliest_start
+from ..dataset_lock import duckdb_file
+from ..dlt_internals.destinations import configuration_of
+from .source_state import earliest_start
 
 if TYPE_CHECKING:
     import dlt

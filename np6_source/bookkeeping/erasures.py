@@ -20,12 +20,12 @@ from dlt.common.schema import Schema
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
+from ..errors import AlreadyRunning, SettingError
+from ..events.digests import DigestKey
+from ..events.suppression import NOBODY, Suppression, suppression
+from ..windows import to_ms
 from . import maskings
-from .errors import AlreadyRunning, SettingError
-from .events.digests import DigestKey
-from .events.suppression import NOBODY, Suppression, suppression
 from .own_tables import ERASURES
-from .windows import to_ms
 
 
 class ExtractedBefore(AlreadyRunning):

@@ -14,10 +14,10 @@ import dlt
 from dlt.common.schema import Schema
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from .extract.policy import POLICY
-from .schema import EVENTS
-from .tables.naming import filled, name_of
-from .views import forget_messages
+from ..extract.policy import POLICY
+from ..schema import EVENTS
+from ..tables.naming import filled, name_of
+from ..views import forget_messages
 
 logger = logging.getLogger(__name__)
 

@@ -20,17 +20,17 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
-from .dataset_lock import TTurn, duckdb_file, in_database_or_file
-from .destinations import kind_of_destination
-from .errors import SettingError
-from .ledger import loaded_schema
-from .own_tables import REMOVALS
-from .persons.duckdb_file import rewrite
-from .persons.erasing import make_messages_anew
-from .schema import EVENT_TABLES, REJECTED_EVENTS
-from .tables.naming import name_of
-from .views import forget_messages
-from .windows import to_datetime, to_ms
+from ..bookkeeping.own_tables import REMOVALS
+from ..dataset_lock import TTurn, duckdb_file, in_database_or_file
+from ..destinations import kind_of_destination
+from ..errors import SettingError
+from ..ledger import loaded_schema
+from ..persons.duckdb_file import rewrite
+from ..persons.erasing import make_messages_anew
+from ..schema import EVENT_TABLES, REJECTED_EVENTS
+from ..tables.naming import name_of
+from ..views import forget_messages
+from ..windows import to_datetime, to_ms
 
 logger = logging.getLogger(__name__)
 

@@ -18,11 +18,11 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
-from .dataset_lock import TTurn, in_database_or_file
-from .errors import SettingError
-from .ledger import loaded_schema
-from .schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, REQUESTED_AT, TIMESTAMP
-from .tables.naming import name_of
+from ..dataset_lock import TTurn, in_database_or_file
+from ..errors import SettingError
+from ..ledger import loaded_schema
+from ..schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, REQUESTED_AT, TIMESTAMP
+from ..tables.naming import name_of
 
 logger = logging.getLogger(__name__)
 

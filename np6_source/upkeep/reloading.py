@@ -23,29 +23,28 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltResource, DltSource
 
-from .dataset_lock import TTurn, in_database_or_file
-from .destinations import destination_of
-from .dlt_internals.pipelines import do_not_restore
-from .dlt_internals.resources import cursor_of
-from .endpoints import ENDPOINTS
-from .errors import Incomplete, SettingError, listed, scope_name
-from .extract.policy import POLICY
-from .extract.progress import PLACES, Progress, has_loaded
-from .extract.unknown_ids import UNKNOWN_IDS
-from .known_starts import BEGINS_AT
-from .ledger import coverage, of_scope_key, recorded_policies, scope_key
-from .robots import is_of_marks
-from .runs import failures
-from .schema import CAMPAIGNS, EVENT_TABLES, EVENTS, LOAD_WINDOWS, REQUESTED_AT, TABLES, Table
-from .settings import TMoment, moment_ms
-from .tables.naming import filled, name_of
-from .views import forget_messages
-from .windows import SECOND, Window, gaps, iso, merged, to_datetime
+from ..bookkeeping.known_starts import BEGINS_AT
+from ..bookkeeping.source_state import PLACES, has_loaded
+from ..dataset_lock import TTurn, in_database_or_file
+from ..destinations import destination_of
+from ..dlt_internals.pipelines import do_not_restore
+from ..dlt_internals.resources import cursor_of
+from ..endpoints import ENDPOINTS
+from ..errors import Incomplete, SettingError, listed, scope_name
+from ..extract.policy import POLICY
+from ..extract.progress import Progress
+from ..extract.reload_intent import INTENT
+from ..extract.unknown_ids import UNKNOWN_IDS
+from ..ledger import coverage, of_scope_key, recorded_policies
+from ..robots import is_of_marks
+from ..runs.last_run import failures
+from ..schema import CAMPAIGNS, EVENT_TABLES, EVENTS, LOAD_WINDOWS, REQUESTED_AT, TABLES, Table
+from ..settings import TMoment, moment_ms
+from ..tables.naming import filled, name_of
+from ..views import forget_messages
+from ..windows import SECOND, Window, gaps, iso, merged, to_datetime
 
 logger = logging.getLogger(__name__)
-
-INTENT = "reload"
-"""Key of the source's state: a reload that has begun and is not through."""
 
 _ASKED_FIRST = 60 * SECOND
 """Length of the stretch that the API is asked for before anything changes, milliseconds."""
@@ -317,34 +316,6 @@ def finish(pipeline: dlt.Pipeline, source: DltSource, turn: TTurn = in_database_
         )
     with pipeline.managed_state() as state:
         state["sources"][source.name].pop(INTENT, None)
-
-
-def note_package(source_state: Any, load_id: str | None) -> None:
-    """Notes that a load package, which is being extracted, belongs to a reload of its source.
-
-    Args:
-        source_state: The source's state, which the package commits.
-        load_id: The package; None where none is being made.
-    """
-    intent = source_state.get(INTENT)
-    if intent is not None and load_id and load_id not in intent["packages"]:
-        intent["packages"].append(load_id)
-
-
-def rename_scopes(source_state: Any, resource: str, names: Mapping[str, Iterable[str]]) -> None:
-    """Renames ids that had another label under another policy, to the reload's labels.
-
-    Args:
-        source_state: The source's state.
-        resource: The resource.
-        names: Former labels of each id, by its present label.
-    """
-    spans = source_state.get(INTENT, {}).get("spans", {}).get(resource, {})
-    for name, former in names.items():
-        for key in list(spans):
-            label, classification = of_scope_key(key)
-            if label in former:
-                spans[scope_key(name, classification)] = spans.pop(key)
 
 
 @dataclass(frozen=True)

@@ -26,16 +26,18 @@ from dlt.common.destination.client import WithStagingDataset
 from dlt.common.destination.reference import AnyDestination, TDestinationReferenceArg
 from filelock import FileLock, Timeout
 
-from .dataset_lock import TTurn, duckdb_file, in_database_or_file
-from .destinations import destination_of
-from .dlt_internals.configuration import (
+from ..bookkeeping.erasures import refuse_older
+from ..bookkeeping.known_starts import are_noted, remember_starts
+from ..dataset_lock import TTurn, duckdb_file, in_database_or_file
+from ..destinations import destination_of
+from ..dlt_internals.configuration import (
     configured_staging_layout,
     given_staging_layout,
     with_database,
     with_staging_layout,
 )
-from .dlt_internals.packages import begun_packages, packages_to_load
-from .dlt_internals.pipelines import (
+from ..dlt_internals.packages import begun_packages, packages_to_load
+from ..dlt_internals.pipelines import (
     active_pipeline,
     around_load_step,
     at_each_activation,
@@ -43,10 +45,8 @@ from .dlt_internals.pipelines import (
     keeping_rows_out_of_errors,
     set_around_load_step,
 )
-from .erasures import refuse_older
-from .errors import SettingError
-from .known_starts import are_noted, remember_starts
-from .lake import check_writers
+from ..errors import SettingError
+from ..lake import check_writers
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from np6_source import np6_source
+from np6_source.bookkeeping.row_counts import _proven_counts
 from np6_source.ledger import _covered, _policies, coverage, loaded_schema
-from np6_source.ledger_compaction import PURPOSE, compact
-from np6_source.row_counts import _proven_counts
 from np6_source.sandbox import Sandbox, account_from_events
 from np6_source.schema import LOAD_WINDOWS
+from np6_source.upkeep.ledger_compaction import PURPOSE, compact
 from np6_source.windows import DAY, SECOND, Window, gaps, to_datetime
 from tests.support import Warehouse, at, event
 

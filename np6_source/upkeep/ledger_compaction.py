@@ -25,14 +25,14 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
-from .destinations import destination_of
-from .ledger import DAYS_APART_MS, loaded_schema
-from .reloading import INTENT
-from .row_counts import MICROSECONDS, ROW_COUNTS
-from .schema import LOAD_WINDOWS
-from .tables.naming import filled, name_of
-from .views.base_tables import REFRESHES
-from .windows import DAY, to_datetime, to_ms
+from ..bookkeeping.row_counts import MICROSECONDS, ROW_COUNTS
+from ..destinations import destination_of
+from ..extract.reload_intent import INTENT
+from ..ledger import DAYS_APART_MS, loaded_schema
+from ..schema import LOAD_WINDOWS
+from ..tables.naming import filled, name_of
+from ..views.base_tables import REFRESHES
+from ..windows import DAY, to_datetime, to_ms
 
 logger = logging.getLogger(__name__)
 

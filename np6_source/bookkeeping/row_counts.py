@@ -17,8 +17,7 @@ from typing import Any
 from dlt.common.schema import Schema
 from dlt.destinations.sql_client import SqlClientBase
 
-from .own_tables import REMOVALS
-from .schema import (
+from ..schema import (
     CAMPAIGNS,
     EVENT_TABLES,
     EVENTS,
@@ -28,8 +27,9 @@ from .schema import (
     TIMESTAMP,
     Table,
 )
-from .tables.naming import filled, name_of
-from .windows import DAY, Window, iso, to_datetime, to_ms
+from ..tables.naming import filled, name_of
+from ..windows import DAY, Window, iso, to_datetime, to_ms
+from .own_tables import REMOVALS
 
 logger = logging.getLogger(__name__)
 

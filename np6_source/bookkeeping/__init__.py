@@ -1,0 +1,1 @@
+"""What is noted beside the events: who was erased, which policies, where histories began."""

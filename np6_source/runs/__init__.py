@@ -1,0 +1,1 @@
+"""A run of a pipeline: what keeps it apart from others, and what the last one did."""

@@ -1,0 +1,1 @@
+"""What changes a dataset around a load: reloads, new columns, moved events, what goes by age."""
