@@ -106,9 +106,9 @@ def no_log_handler_is_left_behind() -> Iterator[None]:
             root.removeHandler(handler)
 
 
-@pytest.fixture(scope="session")
-def postgres_socket() -> Iterator[str]:
-    """A PostgreSQL that ends with the tests; the folder of its socket."""
+@contextmanager
+def running_postgres() -> Iterator[str]:
+    """A PostgreSQL that ends with the block; the folder of its socket."""
     with (
         # Not in pytest's folder, which another user, whom root's server runs as, cannot read; and
         # a socket's path must be short.
@@ -124,6 +124,13 @@ def postgres_socket() -> Iterator[str]:
             yield server.get_uri().partition("?host=")[2]
         finally:
             server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres_socket() -> Iterator[str]:
+    """A PostgreSQL that ends with the tests; the folder of its socket."""
+    with running_postgres() as socket:
+        yield socket
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ class BodySink(Protocol):
         """A body begins; what came of an earlier attempt, if any, is void.
 
         Args:
-            requested_at: When the request was sent, milliseconds since the epoch on the server.
+            requested_at: When the request was sent, see ``client.ResponseFacts``.
             context: What the body is for, for messages.
 
         Raises:

@@ -140,7 +140,8 @@ class ResponseFacts:
 
     Attributes:
         byte_count: Size of the body, uncompressed.
-        requested_at: When the request was sent, milliseconds since the epoch on the server.
+        requested_at: When the request was sent, milliseconds since the epoch, by the server's clock
+            or this machine's, whichever is earlier.
         duration_ms: Milliseconds from the request to the last byte.
         request_id: NP6's ``x-request-id``.
         total_count: Rows that its headers announce, None: they announce none. Whoever counts the
@@ -312,7 +313,7 @@ class Client:
             headers = response.headers
             self.clock.observe(headers.get("Date"))
             self._on_response(response.status_code, headers)
-            requested_at = self.clock.now() - int((time.monotonic() - began) * SECOND)
+            requested_at = self.clock.earlier() - int((time.monotonic() - began) * SECOND)
             context = replace(
                 request.context,
                 status=response.status_code,

@@ -40,6 +40,13 @@ class ServerClock:
         """Milliseconds since the epoch, on the server."""
         return int(self._local() * SECOND) + self.offset_ms
 
+    def earlier(self) -> int:
+        """The earlier of the server's time and this machine's, milliseconds since the epoch.
+
+        What is requested by a clock that is ahead would else be of the future once it is set right.
+        """
+        return int(self._local() * SECOND) + min(0, self.offset_ms)
+
     def observe(self, date_header: str | None) -> None:
         """Takes note of a response's ``Date`` header; an unreadable one is left aside."""
         if not date_header:

@@ -359,11 +359,10 @@ class ExtractSession:
         would call windows complete that are not over.
 
         Args:
-            requested_at: When a request was sent, milliseconds since the epoch on the server.
+            requested_at: When a request was sent, see ``client.ResponseFacts``.
         """
         local = int(time.time() * SECOND)
-        earlier = min(requested_at, requested_at - self.clock.offset_ms, local)
-        return (earlier - self.settings.settle) // SECOND * SECOND
+        return (min(requested_at, local) - self.settings.settle) // SECOND * SECOND
 
     def say_once(self, text: str) -> None:
         """Warns, once for all resources of a run."""

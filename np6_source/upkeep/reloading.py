@@ -42,7 +42,7 @@ from ..schema import CAMPAIGNS, EVENT_TABLES, EVENTS, LOAD_WINDOWS, REQUESTED_AT
 from ..settings import TMoment, moment_ms
 from ..tables.naming import filled, name_of
 from ..views import forget_messages
-from ..windows import SECOND, Window, gaps, iso, merged, to_datetime
+from ..windows import SECOND, Window, gaps, iso, merged, to_datetime, to_ms
 
 logger = logging.getLogger(__name__)
 
@@ -375,7 +375,8 @@ def _remove_old(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) 
 
     A row has the moment of its request to the millisecond, as has the row of the ledger that proves
     the window. Rows that other pipelines have loaded meanwhile stay, and so do those of ids that
-    were not read again.
+    were not read again. So do rows that were requested after the reload's first request, by a clock
+    that is ahead of the reload's: the merge keeps them, or the moment of their request.
     """
     state = pipeline.state["sources"][source]
     unknown = {
@@ -383,7 +384,8 @@ def _remove_old(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) 
     }
     proven = coverage(pipeline, source, packages=intent["packages"])
     policies = recorded_policies(pipeline, source)
-    outcome = _outcome(intent, proven, unknown, not policies <= {state.get(POLICY, "")})
+    changes_policy = not policies <= {state.get(POLICY, "")}
+    outcome = _outcome(intent, proven, unknown, changes_policy)
     if outcome.unproven:
         logger.warning(
             "The reload is through, but did not read %s again: no row was removed. Reload again,"
@@ -399,7 +401,12 @@ def _remove_old(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) 
         given = ", ".join(["%s"] * len(intent["packages"]))
         read_again = f"SELECT {quoted} FROM {ledger} WHERE {load_id} IN ({given})"
         old = f"{quoted} < %s AND {quoted} NOT IN ({read_again})"
-        arguments = (to_datetime(intent["began"]), *intent["packages"])
+        before: int = intent["began"]
+        if not changes_policy:  # Then all of them must go.
+            earliest = f"SELECT min({quoted}) FROM {ledger} WHERE {load_id} IN ({given})"
+            ((first,),) = client.execute_sql(earliest, *intent["packages"]) or []
+            before = before if first is None else min(before, to_ms(first))
+        arguments = (to_datetime(before), *intent["packages"])
         transaction: Any = (
             client.begin_transaction()
             if client.capabilities.supports_ddl_transactions

@@ -29,6 +29,11 @@ class DuckDbFile(Warehouse):
     errors: ClassVar[tuple[type[Exception], ...]] = (duckdb.Error,)
     environment: Mapping[str, str] = {}
 
+    @property
+    def address(self) -> tuple[str, str]:
+        """The name of dlt's destination, and what it is made with."""
+        return "duckdb", str(self.database)
+
     def options(self) -> list[str]:
         """The script's options that name the pipeline and the database."""
         return [
@@ -102,6 +107,11 @@ class PostgresDatabase(DuckDbFile):
             dataset_name="np6",
             pipelines_dir=str(self.pipelines_dir),
         )
+
+    @property
+    def address(self) -> tuple[str, str]:
+        """See ``DuckDbFile``."""
+        return "postgres", self._url
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """What a query gives."""

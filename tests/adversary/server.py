@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import formatdate
@@ -71,6 +71,9 @@ class Api:
         clock: Seconds by which ``Date`` is ahead; None: there is no such header.
         faults: Answers of the next requests, first to last; ``""`` is a good one.
         slow: Seconds that each response takes.
+        now: What ``Date`` says, milliseconds since the epoch; None: this machine's time.
+        respond: Gets a request's path and query and its events, and may give a response of its own:
+            its bytes, head and all, or their parts one by one.
         requests: Paths and queries seen.
     """
 
@@ -80,13 +83,24 @@ class Api:
     clock: float | None = 0.0
     faults: list[str] = field(default_factory=list)
     slow: float = 0.0
+    now: int | None = None
+    respond: Callable[[str, list[dict[str, Any]]], bytes | Iterable[bytes] | None] | None = None
     requests: list[str] = field(default_factory=list)
     url: str = ""
 
     def well(self) -> None:
         """Ends every misbehaviour."""
         self.cap, self.outage, self.clock, self.slow = None, False, 0.0, 0.0
+        self.respond = None
         self.faults.clear()
+
+    @property
+    def date(self) -> str | None:
+        """The value of ``Date``."""
+        if self.clock is None:
+            return None
+        now = time.time() if self.now is None else self.now / 1000
+        return formatdate(now + self.clock, usegmt=True)
 
     def rows(self, key: str, path: str, query: dict[str, list[str]]) -> list[dict[str, Any]] | None:
         """The events that a request is for; None where there is no such operation."""
@@ -149,6 +163,12 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None:
             self._send(404, b"")
             return
+        own = api.respond(self.path, found) if api.respond else None
+        if own is not None:
+            for part in (own,) if isinstance(own, bytes) else own:
+                self.wfile.write(part)
+            self.close_connection = True
+            return
         body = json.dumps([] if api.outage else found).encode()
         if fault == "cut":
             body = body[: max(1, len(body) // 2)]
@@ -164,10 +184,15 @@ class _Handler(BaseHTTPRequestHandler):
             body = b"null"
         self._send(200, body)
 
+    def handle(self) -> None:
+        """A client that is killed resets its connection: no news."""
+        with suppress(ConnectionError):
+            super().handle()
+
     def _send(self, status: int, body: bytes) -> None:
         self.send_response_only(status)
-        if self.api.clock is not None:
-            self.send_header("Date", formatdate(time.time() + self.api.clock, usegmt=True))
+        if self.api.date is not None:
+            self.send_header("Date", self.api.date)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -21,19 +21,25 @@ from tests.support import ROOT
 
 
 class Forks:
-    """Starts scripts of ``pipelines/``."""
+    """Starts scripts of ``pipelines/``, or any by its path."""
 
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
         self._process = process
         self._folder = folder
 
     def run(
-        self, script: str, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+        self,
+        script: str | Path,
+        arguments: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
     ) -> subprocess.CompletedProcess[str]:
         """Runs a script to its end, in a folder and an environment, as a process of its own."""
         out, errors = self._folder / "out", self._folder / "errors"
         call = {
-            "script": str(ROOT / "pipelines" / f"{script}.py"),
+            "script": str(
+                script if isinstance(script, Path) else ROOT / "pipelines" / f"{script}.py"
+            ),
             "arguments": list(arguments),
             "folder": str(folder),
             "environment": dict(environment),
@@ -46,7 +52,7 @@ class Forks:
         self._process.stdin.flush()
         status = int(self._process.stdout.readline())
         return subprocess.CompletedProcess(
-            [script, *arguments], status, out.read_text(), errors.read_text()
+            [str(script), *arguments], status, out.read_text(), errors.read_text()
         )
 
 

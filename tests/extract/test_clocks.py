@@ -144,3 +144,16 @@ def test_a_backfill_of_what_has_passed_by_both_clocks_is_complete(
     end = to_ms(sandbox.now) // SECOND * SECOND - HOUR
     assert run(end=end)["failures"] == []
     assert merged(warehouse.windows(ALL))[-1].end == end
+
+
+def test_a_row_requested_by_a_clock_that_was_ahead_gives_way_to_a_later_one(
+    warehouse: Warehouse, serve: TMake, source_of: TMake
+) -> None:
+    begin = now_ms() // SECOND * SECOND - 6 * HOUR
+    options = {"start": begin, "overlap": 7 * 3600.0, "on_error": "keep"}
+    for action, ahead in (("000OLD", 1), ("000NEW", 0)):
+        sandbox = serve([event(1, begin + HOUR, action)])
+        sandbox.now = timedelta(hours=ahead)
+        warehouse.run(source_of(sandbox, ALL, **options))
+    (row,) = warehouse.rows("events")
+    assert row["action_id"] == "000NEW"
