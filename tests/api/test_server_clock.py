@@ -32,6 +32,7 @@ def test_it_takes_the_server_time_over_the_local_one(offset: timedelta) -> None:
     server.observe(header(offset))
 
     assert server.now() == to_ms(LOCAL + offset)
+    assert server.earlier() == to_ms(LOCAL + min(offset, timedelta(0)))
 
 
 @pytest.mark.parametrize("offset", [timedelta(seconds=s) for s in (-2, -1, 0, 1, 2)], ids=str)
