@@ -29,8 +29,11 @@ REPORT := .venv-report
 # configuration wherever Airflow is installed.
 ENGINES_READY := build/engines/airflow/.ready build/engines/dagster/.ready
 
+# The tests start hundreds of processes: the modules are compiled once, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-matrices test-stories test-versions soak test-destinations \
+.PHONY: help install demo run test test-loads test-matrices test-stories test-versions soak test-destinations \
 	test-orchestrators test-guest dlt-init-bundle lint format docs bench bench-page bench-memory bench-growth bench-latency \
 	bench-startup bench-many bench-parts bench-policies bench-postgres bench-views report test-report clean
 
@@ -92,8 +95,12 @@ test-report: $(REPORT)/.ready-to-test ## Look at the report in a browser without
 run: $(PRODUCT) ## Load your account: make run ARGS="--start 2024-01-01"
 	@$(BIN)/python pipelines/np6_to_duckdb.py $(ARGS)
 
-test: $(READY) ## Run the tests, but for the matrices and the stories
-	@$(IN_MEMORY) $(BIN)/python -m pytest -q -n auto --dist loadgroup -m "$(NOT_HERE)" \
+test: $(READY) ## Run what a change needs, in a minute or two; README's blocks and some loads are in it
+	@$(IN_MEMORY) $(BIN)/python -m pytest -q -n auto --dist loadgroup -m "$(NOT_HERE) and not loads" \
+		$(addprefix --ignore=,$(MATRICES) $(STORIES)) $(ARGS)
+
+test-loads: $(READY) ## Run whole loads, commands and the printed blocks of all pages: 15 minutes
+	@$(IN_MEMORY) $(BIN)/python -m pytest -q -n auto --dist loadgroup -m "$(NOT_HERE) and loads" \
 		$(addprefix --ignore=,$(MATRICES) $(STORIES)) $(ARGS)
 
 test-stories: $(READY) ## Run whole stories: host projects, destinations, workers, faults, erasure

@@ -40,6 +40,25 @@ from tests.support import (
 DAY_SECONDS = 86_400
 LONGEST_TEST = 90
 """Seconds that a test takes on a busy machine."""
+LOADS = {
+    *("warehouse", "new_warehouse", "warehouse_in", "command_line"),
+    *("postgres_socket", "postgres_url", "postgres_dataset"),
+}
+"""Fixtures of tests that run whole loads, commands in processes of their own, or PostgreSQL."""
+LOADS_TOO = (
+    *("assumptions/test_probe.py", "printed/"),
+    *("cli/test_all_actions.py", "cli/test_as_shipped.py", "cli/test_duplicates.py"),
+    *("cli/test_destination.py", "cli/test_ids.py", "cli/test_mcp_tools.py", "cli/test_plan.py"),
+    *("cli/test_probe.py", "cli/test_report.py", "events/test_nothing_is_lost.py"),
+    *("events/test_proof_property.py", "views/", "volume/", "test_lake.py", "test_lake_lock.py"),
+)
+"""Folders and files that do the same without these fixtures, or try many inputs."""
+WITH_EVERY_CHANGE = (
+    *("extract/test_incremental.py", "printed/test_readme.py", "views/test_descriptions.py"),
+    *("cli/test_options.py", "volume/test_cost.py", "extract/test_failures.py"),
+)
+"""Loads that no change goes without: increments, failures, README's blocks as printed."""
+
 EPOCH_2024 = datetime(2024, 3, 1, tzinfo=timezone.utc)
 
 
@@ -63,17 +82,28 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests that share a fixture of their module in one process, in order.
+    """Marks the tests that run whole loads, and keeps those that share a fixture together.
 
-    All others are dealt out one by one to the processes that share the tests. It runs before
-    pytest-xdist reads the marks.
+    ``make test`` leaves out what is marked ``loads``. Tests that share a fixture of their module
+    run in one process, in order; all others are dealt out one by one to the processes that share
+    the tests. It runs before pytest and pytest-xdist read the marks.
     """
     shares: dict[Path, bool] = {}
     for item in items:
+        if runs_loads(item):
+            item.add_marker(pytest.mark.loads)
         if item.path not in shares:
             shares[item.path] = 'scope="module"' in item.path.read_text("utf-8")
         if shares[item.path]:
             item.add_marker(pytest.mark.xdist_group(item.location[0]))
+
+
+def runs_loads(item: pytest.Item) -> bool:
+    """Whether a test is one of ``make test-loads``."""
+    path = item.path.relative_to(Path(__file__).parent).as_posix()
+    if path.startswith(WITH_EVERY_CHANGE):
+        return False
+    return path.startswith(LOADS_TOO) or not LOADS.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session", autouse=True)

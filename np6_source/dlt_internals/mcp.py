@@ -21,7 +21,7 @@ TAsks = Annotated[dict[str, Any], RequiresAccess(data=("read",), local=("network
 
 
 class Feature(NamedTuple):
-    """What a plug-in gives an MCP server; dlt's ``SupportsMcpFeatures``."""
+    """What a plug-in hands to an MCP server; dlt's ``SupportsMcpFeatures``."""
 
     name: str
     tools: tuple[Callable[..., Any], ...]

@@ -66,7 +66,7 @@ class EventStream:
         self.event_count = total - self.left_out
 
     def batches(self) -> Iterator[pa.Array]:
-        """Gives the payloads' JSON in Arrow arrays of text or bytes, each after a comma."""
+        """Yields the payloads' JSON in Arrow arrays of text or bytes, each after a comma."""
         buckets = [bucket for bucket, _ in self._buckets]
         order = f"{self.query.moment()}, position" if self.query.moving else "position"
         if self.query.sort == "desc":
