@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 
 from np6_source.cli.alarms_of_load import alarms_of_load
-from tests.cli.test_status import HOUR, STOPPED, two_days_ago
+from np6_source.windows import SECOND
+from tests.cli.test_status import HOUR, STOPPED
 from tests.support import Warehouse, event
 
 TMake = Callable[..., Any]
@@ -34,8 +36,9 @@ SELECT '{number}' AS load_id, 'np6' AS schema_name, 0 AS status, now() AS insert
 @pytest.fixture
 def loaded(warehouse: Warehouse, serve: TMake, source_of: TMake) -> Any:
     """Two days of an event an hour, loaded just now."""
-    sandbox = serve([event(n, two_days_ago() + n * HOUR) for n in range(48)])
-    warehouse.run(source_of(sandbox, ALL, start=two_days_ago()))
+    start = int(time.time()) * SECOND - 48 * HOUR
+    sandbox = serve([event(n, start + n * HOUR) for n in range(48)])
+    warehouse.run(source_of(sandbox, ALL, start=start))
     return sandbox
 
 
@@ -144,6 +147,7 @@ def sentry() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 IN_A_PROCESS = """
 import sys, dlt
 from np6_source.cli.alarms_of_load import alarms_of_load
+from np6_source.windows import SECOND
 name, folder, file = sys.argv[1:]
 destination = dlt.destinations.duckdb(file)
 pipeline = dlt.pipeline(name, destination=destination, dataset_name="np6", pipelines_dir=folder)

@@ -23,8 +23,6 @@ from tests.support import http_answer
 
 TMake = Callable[..., Any]
 HOUR = 3_600_000
-NOW = int(time.time() * 1000)
-IN_THE_HOUR = NOW - 26 * HOUR - HOUR // 2
 
 TEXT, NUMBER = (str, type(None)), (int, float, type(None))
 STEP = {"name": str, "ok": bool, "severity": TEXT, "what": str, "advice": TEXT, "ms": NUMBER}
@@ -46,8 +44,14 @@ def has_shape(value: Any, shape: Mapping[str, Any]) -> bool:
 
 
 @pytest.fixture
-def sandbox(serve: TMake, event: TMake) -> Sandbox:
-    started: Sandbox = serve([event(n, IN_THE_HOUR + n) for n in range(3)])
+def now() -> int:
+    return int(time.time() * 1000)
+
+
+@pytest.fixture
+def sandbox(serve: TMake, event: TMake, now: int) -> Sandbox:
+    """Three events in the hour that is asked for, of which half is left."""
+    started: Sandbox = serve([event(n, now - 26 * HOUR - HOUR // 2 + n) for n in range(3)])
     return started
 
 
@@ -107,9 +111,9 @@ class TestWhatItFinds:
         assert not warehouse.database.exists()
 
     def test_it_changes_neither_the_file_nor_the_pipelines_folder(
-        self, check: TMake, sandbox: Sandbox, warehouse: Any, source_of: TMake
+        self, check: TMake, sandbox: Sandbox, warehouse: Any, source_of: TMake, now: int
     ) -> None:
-        start = NOW - 72 * HOUR
+        start = now - 72 * HOUR
         warehouse.run(source_of(sandbox, "actions_events", start=start))
         before = files(warehouse.folder)
         status, document = check()
@@ -119,9 +123,9 @@ class TestWhatItFinds:
         assert step(document, "progress")["what"].startswith("as the ledger proves")
 
     def test_another_policy_than_the_datasets_is_a_problem(
-        self, check: TMake, sandbox: Sandbox, warehouse: Any, source_of: TMake
+        self, check: TMake, sandbox: Sandbox, warehouse: Any, source_of: TMake, now: int
     ) -> None:
-        start = NOW - 72 * HOUR
+        start = now - 72 * HOUR
         warehouse.run(source_of(sandbox, "actions_events", start=start))
         assert step(check()[1], "policy")["what"] == "everything is kept (pii is not set)"
 
@@ -233,10 +237,10 @@ class TestBounds:
         assert counts == [READ_AT_MOST // (len(body) + 1)] * 2
 
     def test_three_ids_of_a_kind_are_tried_and_no_more_requests_than_allowed(
-        self, check: TMake, sandbox: Sandbox, event: TMake
+        self, check: TMake, sandbox: Sandbox, event: TMake, now: int
     ) -> None:
         sandbox.account.add_events(
-            event(n, NOW - 90 * HOUR, name) for n, name in enumerate("ABCD", 9)
+            event(n, now - 90 * HOUR, name) for n, name in enumerate("ABCD", 9)
         )
         ids = ("--resources", "action_events_bounces", "--action-ids", "A", "B", "C", "D")
         _, document = check(*ids)
@@ -323,9 +327,9 @@ class TestProgress:
         assert compare(progress, {("actions_events", ""): [Window(0, 20)]}).severity is None
 
     def test_another_accounts_state_is_a_problem(
-        self, check: TMake, sandbox: Sandbox, warehouse: Any, source_of: TMake
+        self, check: TMake, sandbox: Sandbox, warehouse: Any, source_of: TMake, now: int
     ) -> None:
-        warehouse.run(source_of(sandbox, "actions_events", start=NOW - 72 * HOUR))
+        warehouse.run(source_of(sandbox, "actions_events", start=now - 72 * HOUR))
         with Sandbox(sandbox.account, key=sandbox.key) as other:
             status, document = check(SOURCES__NP6__BASE_URL=other.url)
         assert status == 1

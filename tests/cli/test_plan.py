@@ -6,7 +6,7 @@ import json
 import time
 from argparse import Namespace
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -14,21 +14,23 @@ import pytest
 from np6_source.__main__ import main, parse
 from np6_source.cli.plan import Plan, plan
 from np6_source.sandbox import Fault, Sandbox, generated_account
-from np6_source.windows import DAY
+from np6_source.windows import DAY, SECOND, to_ms
 
 TMake = Callable[..., Any]
-NOW = int(time.time() * 1000) - 5_000
 KEYS = [
     *("resource", "ids", "start", "end", "events", "bytes", "requests", "seconds", "disk"),
     *("is_counted", "sampled", "history"),
 ]
 DAYS = ("--start", "2026-01-20", "--end", "2026-03-01")
+END = to_ms(datetime(2026, 3, 1, tzinfo=timezone.utc))
 RANGES = ("events", "bytes", "requests", "seconds", "disk")
 
 
 @pytest.fixture
 def sandbox(serve: TMake, event: TMake) -> Sandbox:
-    started: Sandbox = serve([event(n, NOW - n * DAY // 20, f"A{n % 8}") for n in range(400)])
+    """An account of the last 20 of the days: the same windows, whenever the test runs."""
+    made = (event(n, END - 1 - n * DAY // 20, f"A{n % 8}") for n in range(400))
+    started: Sandbox = serve(made)
     return started
 
 
@@ -44,7 +46,7 @@ def run(
 
     def call(*options: str) -> tuple[int, dict[str, Any]]:
         capsys.readouterr()
-        status = main(["plan", "--json", *options])
+        status = main(["plan", "--json", *DAYS, *options])
         output = capsys.readouterr().out
         document: dict[str, Any] = json.loads(output)
         assert sandbox.key not in output
@@ -66,7 +68,7 @@ def test_few_events_are_counted(run: TMake, sandbox: Sandbox) -> None:
     assert (every["resource"], every["is_counted"]) == ("actions_events", True)
     assert every["events"] == {"low": 400, "likely": 400, "high": 400}
     oldest = datetime.fromisoformat(every["history"].replace("Z", "+00:00"))
-    assert abs(oldest.timestamp() - (NOW / 1000 - 20 * 86_400)) < 2 * 86_400
+    assert abs(to_ms(oldest) - (END - 20 * DAY)) < 2 * DAY
     assert (reactions["events"]["high"], reactions["history"]) == (0, None)
     sent = len(sandbox.requests)
     assert (
@@ -75,6 +77,20 @@ def test_few_events_are_counted(run: TMake, sandbox: Sandbox) -> None:
         == sum(one["sampled"]["requests"] for one in (every, reactions))
     )
     assert sent < 120
+
+
+def test_without_dates_the_last_thirty_days_are_planned(
+    serve: TMake, event: TMake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = int(time.time()) * SECOND
+    sandbox = serve([event(1, before - 29 * DAY), event(2, before - 31 * DAY)])
+    monkeypatch.setenv("SOURCES__NP6__API_KEY", sandbox.key)
+    monkeypatch.setenv("SOURCES__NP6__BASE_URL", sandbox.url)
+    (one,) = plan(parse(["plan", "--resources", "actions_events"]), apart=0.0).resources
+    assert before <= one.period.end <= int(time.time() * SECOND)
+    assert one.period.width == 30 * DAY
+    assert one.estimate is not None
+    assert one.estimate.events.likely == 1
 
 
 def test_of_ids_a_few_are_asked_for(run: TMake, sandbox: Sandbox) -> None:
@@ -162,7 +178,7 @@ def test_many_events_are_estimated_over_http(serve: TMake, monkeypatch: pytest.M
 def test_each_status_is_that_of_the_process(command_line: Any, sandbox: Sandbox) -> None:
     def status(*options: str) -> Any:
         ended = command_line.run(
-            *("-m np6_source", "plan", "--base-url", sandbox.url, *options),
+            *("-m np6_source", "plan", "--base-url", sandbox.url, *DAYS, *options),
             SOURCES__NP6__API_KEY=sandbox.key,
         )
         assert sandbox.key not in ended.stdout + ended.stderr
@@ -171,7 +187,7 @@ def test_each_status_is_that_of_the_process(command_line: Any, sandbox: Sandbox)
     well = status("--resources", "actions_events")
     assert (well.returncode, well.stderr) == (0, "")
     assert "events  400, all counted" in well.stdout
-    assert "Load it: np6-source load --resources actions_events" in well.stdout
+    assert f"Load it: np6-source load {' '.join(DAYS)} --resources actions_events" in well.stdout
     assert max(map(len, well.stdout.splitlines())) <= 100
     assert status("--max-requests", "0").returncode == 2
     with sandbox.faults.during(Fault("status", 401)):

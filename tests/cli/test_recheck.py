@@ -18,6 +18,8 @@ ALL = "actions_events"
 HOUR = 3600 * SECOND
 TMake = Callable[..., Any]
 
+pytestmark = pytest.mark.usefixtures("same_day")
+
 RESULT = {
     "dry_run": bool,
     "planned": list,
@@ -187,7 +189,7 @@ def test_one_that_is_killed_leaves_nothing_and_the_next_goes_on(account: Account
     ledger = account.warehouse.rows("load_windows")
     account.api.faults.append(Fault("stall", 20, after=1, times=1))
     process = account.begin("--resources", ALL)
-    deadline = time.monotonic() + 50
+    deadline = time.monotonic() + 100
     while len(account.api.requests) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)

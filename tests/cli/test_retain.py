@@ -11,18 +11,23 @@ import pytest
 
 from np6_source import SettingError, loading, np6_source
 from np6_source.settings import Retention
-from np6_source.windows import DAY, SECOND, iso, to_datetime
+from np6_source.windows import DAY, SECOND, iso, to_datetime, to_ms
 from tests.support import PostgresDataset, Warehouse, event
 
 ALL = "actions_events"
-NOW = int(time.time() * SECOND)
 AGES = (45, 40, 20, 5, 3)
 """Days ago, an event each."""
-CUTOFF = Retention.parse("30 days").cutoff(NOW)
+
+pytestmark = pytest.mark.usefixtures("same_day")
 
 
 def moment(days: int) -> int:
-    return NOW // SECOND * SECOND - days * DAY
+    return int(time.time()) * SECOND - days * DAY
+
+
+def cutoff(span: str = "30 days") -> str:
+    """From when on events are kept today."""
+    return iso(Retention.parse(span).cutoff(moment(0)))
 
 
 @pytest.fixture
@@ -36,8 +41,10 @@ def sandbox(serve: Any) -> Any:
 
 @pytest.fixture
 def load(warehouse: Warehouse, sandbox: Any, source_of: Any) -> Callable[..., Any]:
+    start = moment(50)
+
     def call(reload: bool = False, **options: Any) -> Any:
-        given = {"start": moment(50), "on_error": "keep", **options}
+        given = {"start": start, "on_error": "keep", **options}
         return warehouse.load(lambda: source_of(sandbox, ALL, **given), reload=reload)
 
     return call
@@ -71,7 +78,7 @@ class TestLoads:
 
         assert report.failures == []
         assert warehouse.ids() == ids(20, 5, 3)
-        assert min(r.query["start"] for r in sandbox.requests) == iso(CUTOFF)
+        assert min(r.query["start"] for r in sandbox.requests) == cutoff()
         assert report.removed == {}
 
     def test_what_is_older_goes_once_a_day_and_does_not_come_back(
@@ -120,7 +127,7 @@ class TestLoads:
 
         load(retention="30 days")
 
-        assert min(r.query["start"] for r in sandbox.requests) == iso(CUTOFF)
+        assert min(r.query["start"] for r in sandbox.requests) == cutoff()
         sandbox.requests.clear()
         load(retention="30 days")
         assert min(r.query["start"] for r in sandbox.requests) > day(3)
@@ -135,7 +142,7 @@ class TestLoads:
         report = load(reload=True, retention="30 days")
 
         assert report.failures == []
-        assert min(r.query["start"] for r in sandbox.requests) == iso(CUTOFF)
+        assert min(r.query["start"] for r in sandbox.requests) == cutoff()
         assert warehouse.ids() == ids(20, 5, 3)
         load(retention="30 days")
         assert warehouse.ids() == ids(20, 5, 3)
@@ -154,7 +161,7 @@ class TestLoads:
 
         assert partly.returncode == 0, partly.stderr
         assert warehouse.ids() == ids(20, 5)
-        assert min(r.query["start"] for r in sandbox.requests) == iso(CUTOFF)
+        assert min(r.query["start"] for r in sandbox.requests) == cutoff()
 
     @pytest.mark.parametrize("text", ["30", "a month", "0 days", "-1 days", "3 centuries"])
     def test_what_is_no_span_is_refused(self, call: Any, text: str) -> None:
@@ -178,7 +185,7 @@ class TestCommands:
         # The dataset remembers the cutoff that was applied.
         for one in (without, kept, filled):
             assert one.returncode == 0, one.stderr
-            assert f"Before {iso(CUTOFF)}: removed by retention" in one.stdout
+            assert f"Before {cutoff()}: removed by retention" in one.stdout
             assert "Nothing is missing." in one.stdout
         assert before.returncode == 0
 
@@ -192,13 +199,13 @@ class TestCommands:
         planned = call("retain", "--retention", "30 days")
 
         assert planned.returncode == 3, planned.stderr
-        assert f"events: 2 rows from before {iso(CUTOFF)} would be removed" in planned.stdout
+        assert f"events: 2 rows from before {cutoff()} would be removed" in planned.stdout
         assert warehouse.contents() == before
         done = call("retain", "--yes", "--json", SOURCES__NP6__RETENTION="30 days")
         assert done.returncode == 0, done.stderr
         result = json.loads(done.stdout)["result"]
         assert result["rows"] == {"events": 2, "events__hits": 2}
-        assert result["cutoff"] == iso(CUTOFF)
+        assert result["cutoff"] == cutoff()
         assert warehouse.ids() == ids(20, 5, 3)
         again = call("retain", SOURCES__NP6__RETENTION="30 days")
         assert (again.returncode, "Nothing is older" in again.stdout) == (0, True)
@@ -216,22 +223,22 @@ class TestCommands:
         assert status.returncode == 0, status.stderr
         result = json.loads(status.stdout)["result"]
         (resource,) = result["resources"]
-        assert (resource["start"], resource["gaps"]) == (iso(CUTOFF), 0)
-        assert result["removed_before"] == iso(CUTOFF)
+        assert (resource["start"], resource["gaps"]) == (cutoff(), 0)
+        assert result["removed_before"] == cutoff()
         said = call("status", SOURCES__NP6__RETENTION="10 days").stdout
-        later = iso(Retention.parse("10 days").cutoff(NOW))[:10]
+        later = cutoff("10 days")[:10]
         assert f"before {later}: removed by retention" in said
         span = ("--start", day(48), "--end", day(2))
         gaps = call("gaps", *span, "--fill")
         assert "Nothing is missing." in gaps.stdout
-        assert f"Before {iso(CUTOFF)}: removed by retention" in gaps.stdout
+        assert f"Before {cutoff()}: removed by retention" in gaps.stdout
         again = call("recheck", *span, "--resources", ALL)
         assert again.returncode == 0, again.stderr
         compared = call("reconcile", *span, "--without-reactivities", "--fill")
         assert compared.returncode == 0, compared.stdout + compared.stderr
-        assert f"Before {iso(CUTOFF)}: removed by retention, not compared" in compared.stdout
+        assert f"Before {cutoff()}: removed by retention, not compared" in compared.stdout
         asked = [r.query["start"] for r in sandbox.requests if "start" in r.query]
-        assert min(asked) == iso(CUTOFF)
+        assert min(asked) == cutoff()
         assert warehouse.ids() == kept
         before = ("--start", day(48), "--end", day(35))
         for refused in (
@@ -269,7 +276,8 @@ class TestCommands:
             (True, False)
         ]
         assert warehouse.query(check) == [(0,)]
-        assert warehouse.query(covered) == [(to_datetime(CUTOFF),)]
+        ((first,),) = warehouse.query(covered)
+        assert iso(to_ms(first)) == cutoff()
 
     def test_rows_are_removed_from_postgresql(
         self,
@@ -284,8 +292,10 @@ class TestCommands:
             query = f"SELECT {column} FROM {table} ORDER BY {column}"
             return [value for (value,) in dataset.query(query)]
 
+        start = moment(50)
+
         def load_again(**options: Any) -> Any:
-            given = {"start": moment(50), "on_error": "keep", **options}
+            given = {"start": start, "on_error": "keep", **options}
             make = lambda: source_of(sandbox, ALL, **given)  # noqa: E731
             return loading.load(dataset.pipeline, make, materialize=True)
 

@@ -47,7 +47,7 @@ def moment(text: str) -> int:
 
 def is_up_to(end: int, now: int) -> bool:
     """Whether a span goes up to what had settled at a moment, but for a slow answer's seconds."""
-    return 0 <= now - SETTLE - end <= 5 * SECOND
+    return 0 <= now - SETTLE - end <= MINUTE
 
 
 class TestRunsInARow:
@@ -87,7 +87,7 @@ class TestRunsInARow:
         self, warehouse: Warehouse, serve: TMake, source_of: TMake, event: TMake
     ) -> None:
         now = int(time.time() * SECOND)
-        sandbox = serve([event(1, now - 90 * SECOND), event(2, now - 20 * SECOND)])
+        sandbox = serve([event(1, now - 90 * SECOND), event(2, now - SECOND)])
         start = datetime.fromtimestamp(now // SECOND - 7200, timezone.utc)
         warehouse.run(source_of(sandbox, start=start, settle=60))
         latest = to_ms(sandbox.now) - 60 * SECOND
@@ -106,7 +106,7 @@ class TestRunsInARow:
         warehouse.run(source_of(sandbox, ALL, start=None))
         assert warehouse.ids() == ["event-00001"]
         first = warehouse.windows(ALL)[0].start
-        assert abs(first - (now - 30 * DAY)) < 2 * MINUTE
+        assert now - SECOND <= first + 30 * DAY <= int(time.time() * SECOND)
 
     def test_events_at_the_bounds_of_windows_arrive_once(
         self, warehouse: Warehouse, serve: TMake, source_of: TMake, event: TMake, at: TAt
@@ -349,13 +349,17 @@ class TestClocks:
         )
         for shift in (timedelta(minutes=-17), timedelta()):
             sandbox.now = server_is_ahead + shift
+
+            def settled(sandbox: Sandbox = sandbox) -> int:
+                """The earlier of both clocks counts."""
+                return min(to_ms(sandbox.now), int(time.time() * SECOND)) - SETTLE
+
+            before = settled()
             warehouse.run(source_of(sandbox, ALL, start=start, window=3600))
-            # The earlier of both clocks counts.
-            settled = min(to_ms(sandbox.now), int(time.time() * SECOND)) - SETTLE
             (covered,) = merged(warehouse.windows(ALL))
             assert covered.start == start
             # A run goes right up to what has settled, neither less nor more.
-            assert settled - 10 * SECOND <= covered.end <= settled
+            assert before - MINUTE <= covered.end <= settled()
             arrived = [n for n in range(count) if start + n * 5 * MINUTE + 1 < covered.end]
             assert warehouse.ids() == [f"event-{n:05d}" for n in arrived]
 

@@ -49,19 +49,22 @@ class Api:
         return http_answer(json.dumps(kept).encode())
 
 
+@pytest.fixture
 def begin() -> int:
-    """Ten hours ago, a whole hour."""
+    """Ten hours ago, a whole hour; the same for all of a test, should another hour begin."""
     return int(time.time() * SECOND) // HOUR * HOUR - 10 * HOUR
 
 
 @pytest.fixture
-def load(warehouse: Warehouse, raw_server: TMake, source_of: TMake) -> Callable[..., Any]:
+def load(
+    warehouse: Warehouse, raw_server: TMake, source_of: TMake, begin: int
+) -> Callable[..., Any]:
     """Loads an API's events once; gives the resource's metrics."""
     servers: dict[int, RawServer] = {}
 
     def once(api: Api, **options: Any) -> Any:
         server = servers.setdefault(id(api), raw_server(api) if id(api) not in servers else None)
-        settings = {"start": begin(), "on_error": "keep", **options}
+        settings = {"start": begin, "on_error": "keep", **options}
         source = source_of(server, ALL, **settings)
         warehouse.run(source)
         return source.resources[ALL].custom_metrics
@@ -72,41 +75,41 @@ def load(warehouse: Warehouse, raw_server: TMake, source_of: TMake) -> Callable[
 class TestRowsCutWithoutAWord:
     @pytest.mark.parametrize("cap", [20, 50, 64, 100, 250])
     def test_windows_are_halved_until_they_hold_fewer(
-        self, warehouse: Warehouse, load: Callable[..., Any], cap: int
+        self, warehouse: Warehouse, load: Callable[..., Any], begin: int, cap: int
     ) -> None:
-        api = Api([event(n, begin() + n * 30 * SECOND) for n in range(600)], cap)
+        api = Api([event(n, begin + n * 30 * SECOND) for n in range(600)], cap)
         assert load(api, window=4 * 3600, concurrency=1)["failures"] == []
         assert warehouse.ids() == [f"event-{n:05d}" for n in range(600)]
         assert all(row["event_count"] < cap for row in warehouse.rows("load_windows"))
 
     @pytest.mark.parametrize("order", [reversed, lambda rows: sorted(rows, key=str)])
     def test_whichever_rows_the_server_keeps(
-        self, warehouse: Warehouse, load: Callable[..., Any], order: Any
+        self, warehouse: Warehouse, load: Callable[..., Any], begin: int, order: Any
     ) -> None:
-        api = Api([event(n, begin() + n * 30 * SECOND) for n in range(600)], 100, order)
+        api = Api([event(n, begin + n * 30 * SECOND) for n in range(600)], 100, order)
         assert load(api, window=4 * 3600, concurrency=3)["failures"] == []
         assert warehouse.ids() == [f"event-{n:05d}" for n in range(600)]
 
     def test_a_second_with_as_many_events_fails_and_is_not_proven(
-        self, warehouse: Warehouse, load: Callable[..., Any]
+        self, warehouse: Warehouse, load: Callable[..., Any], begin: int
     ) -> None:
-        api = Api([event(n, begin() + HOUR + n) for n in range(300)], 100)
+        api = Api([event(n, begin + HOUR + n) for n in range(300)], 100)
         (failure,) = load(api, window=3600, concurrency=1)["failures"]
         assert "100 events, at which the API cuts responses" in failure["message"]
-        assert merged(warehouse.windows(ALL))[-1].end <= begin() + HOUR
+        assert merged(warehouse.windows(ALL))[-1].end <= begin + HOUR
 
     def test_it_is_said_once(
-        self, load: Callable[..., Any], caplog: pytest.LogCaptureFixture
+        self, load: Callable[..., Any], begin: int, caplog: pytest.LogCaptureFixture
     ) -> None:
-        api = Api([event(n, begin() + n * 30 * SECOND) for n in range(600)], 100)
+        api = Api([event(n, begin + n * 30 * SECOND) for n in range(600)], 100)
         with caplog.at_level(logging.WARNING, "np6_source"):
             load(api)
         assert caplog.text.count("the API returns 100 events at most") == 1
 
     def test_a_whole_response_with_a_round_number_is_compared_once(
-        self, warehouse: Warehouse, load: Callable[..., Any]
+        self, warehouse: Warehouse, load: Callable[..., Any], begin: int
     ) -> None:
-        api = Api([event(n, begin() + n * MINUTE) for n in range(100)])
+        api = Api([event(n, begin + n * MINUTE) for n in range(100)])
         assert load(api, window=86_400)["failures"] == []
         assert len(warehouse.ids()) == 100
         assert len(api.windows) == 3
@@ -114,25 +117,25 @@ class TestRowsCutWithoutAWord:
     @pytest.mark.parametrize("cap", [10, 33, 137, 399])
     @pytest.mark.parametrize("order", [iter, reversed])
     def test_a_cap_at_any_number_shows_by_the_empty_end_that_it_leaves(
-        self, warehouse: Warehouse, load: Callable[..., Any], cap: int, order: Any
+        self, warehouse: Warehouse, load: Callable[..., Any], begin: int, cap: int, order: Any
     ) -> None:
-        api = Api([event(n, begin() + n * 30 * SECOND) for n in range(600)], cap, order)
+        api = Api([event(n, begin + n * 30 * SECOND) for n in range(600)], cap, order)
         assert load(api, window=4 * 3600, concurrency=2)["failures"] == []
         assert warehouse.ids() == [f"event-{n:05d}" for n in range(600)]
 
     def test_rows_that_cannot_be_taken_count_towards_a_cap(
-        self, warehouse: Warehouse, load: Callable[..., Any]
+        self, warehouse: Warehouse, load: Callable[..., Any], begin: int
     ) -> None:
-        events = [event(n, begin() + n * 30 * SECOND) for n in range(600)]
+        events = [event(n, begin + n * 30 * SECOND) for n in range(600)]
         del events[7]["id"]
         load(Api(events, 100), window=4 * 3600, concurrency=1, bad_events="keep")
         assert len(warehouse.ids()) == 599
         assert len(warehouse.rows("rejected_events")) == 1
 
     def test_the_empty_end_of_the_largest_response_is_asked_for_once(
-        self, load: Callable[..., Any]
+        self, load: Callable[..., Any], begin: int
     ) -> None:
-        api = Api([event(n, begin() + n * MINUTE) for n in range(97)])
+        api = Api([event(n, begin + n * MINUTE) for n in range(97)])
         load(api, window=4 * 3600, concurrency=1)
         assert len([w for w in api.windows if w.start % MINUTE]) == 1
 
@@ -145,9 +148,9 @@ class TestRowsCutWithoutAWord:
 
 class TestNoEventWasEverSeen:
     def test_a_history_that_an_outage_answers_with_empty_arrays_is_read_again(
-        self, warehouse: Warehouse, load: Callable[..., Any]
+        self, warehouse: Warehouse, load: Callable[..., Any], begin: int
     ) -> None:
-        api = Api([event(n, begin() + n * MINUTE) for n in range(97)], is_out=True)
+        api = Api([event(n, begin + n * MINUTE) for n in range(97)], is_out=True)
         load(api)
         assert warehouse.ids() == []
         api.is_out = False
@@ -155,13 +158,13 @@ class TestNoEventWasEverSeen:
         assert len(warehouse.ids()) == 97
 
     def test_but_not_once_there_was_one(
-        self, warehouse: Warehouse, load: Callable[..., Any]
+        self, warehouse: Warehouse, load: Callable[..., Any], begin: int
     ) -> None:
-        api = Api([event(n, begin() + n * MINUTE) for n in range(97)])
+        api = Api([event(n, begin + n * MINUTE) for n in range(97)])
         load(api)
         api.windows.clear()
         load(api)
-        assert min(window.start for window in api.windows) > begin() + HOUR
+        assert min(window.start for window in api.windows) > begin + HOUR
 
 
 class TestFewerThanBefore:
