@@ -136,6 +136,11 @@ class TestWhatItFinds:
         assert "this dataset was loaded under (everything kept)" in step(document, "policy")["what"]
         assert key not in json.dumps(document)
 
+        # Into a dataset that is gone a load may go under any.
+        warehouse.database.unlink()
+        status, document = check(SOURCES__NP6__PII="pseudonyms", SOURCES__NP6__PII_KEY=key)
+        assert (status, step(document, "policy")["ok"]) == (0, True), document["problems"]
+
     def test_a_key_that_is_refused_is_told_from_an_operation_that_is_not_permitted(
         self, check: TMake, sandbox: Sandbox
     ) -> None:
@@ -332,8 +337,15 @@ class TestProgress:
         warehouse.run(source_of(sandbox, "actions_events", start=now - 72 * HOUR))
         with Sandbox(sandbox.account, key=sandbox.key) as other:
             status, document = check(SOURCES__NP6__BASE_URL=other.url)
-        assert status == 1
-        assert "this pipeline's state and tables are of the account" in str(document["problems"])
+            assert status == 1
+            assert "this pipeline's state and tables are of the account" in str(
+                document["problems"]
+            )
+            # A load into a dataset that is gone drops the state.
+            warehouse.database.unlink()
+            status, document = check(SOURCES__NP6__BASE_URL=other.url)
+        assert (status, step(document, "progress")["ok"]) == (0, True), document["problems"]
+        assert "the next load begins again" in step(document, "progress")["what"]
 
 
 class TestStatuses:

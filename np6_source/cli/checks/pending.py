@@ -12,7 +12,6 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
 
 from ...bookkeeping.source_state import PLACES
-from ...dataset_lock import duckdb_file
 from ...dlt_internals.packages import pending_packages
 from ...dlt_internals.pipelines import state_on_disk
 from ...errors import SettingError, listed, scope_name
@@ -64,6 +63,19 @@ def check_progress(
         is_reachable: Whether the destination can be asked.
     """
     state = _state_of_source(options)
+    progress = progress_in(state)
+    covered = None
+    if is_reachable:
+        try:
+            with looking(options, waits=False) as pipeline:
+                if isinstance(pipeline.destination_client(), SqlJobClientBase):
+                    covered = coverage_of(pipeline)
+        except NothingLoaded as nothing:
+            # A load drops the state, then, whatever account it is of.
+            if not progress:
+                return Step("progress", Finding("nothing was loaded yet"))
+            what = f"{nothing} The pipeline's state is ahead: the next load begins again"
+            return Step("progress", Finding(what, "warning"))
     if base_url is not None and ACCOUNT in state:
         account = Account.from_state(state[ACCOUNT])
         try:
@@ -73,19 +85,10 @@ def check_progress(
         if key not in account.keys:
             what = "the state was loaded with another key; a load asks whether it is of one account"
             return Step("progress", Finding(what, "warning"))
-    progress = progress_in(state)
     if not is_reachable:
         return Step("progress", skipped("the destination"))
-    try:
-        with looking(options, waits=False) as pipeline:
-            if not isinstance(pipeline.destination_client(), SqlJobClientBase):
-                return Step("progress", Finding("files prove nothing; the state alone counts"))
-            covered = coverage_of(pipeline)
-    except NothingLoaded as nothing:
-        if not progress:
-            return Step("progress", Finding("nothing was loaded yet"))
-        what = f"{nothing} The pipeline's state is ahead: the next load begins again"
-        return Step("progress", Finding(what, "warning"))
+    if covered is None:
+        return Step("progress", Finding("files prove nothing; the state alone counts"))
     return Step("progress", compare(progress, covered))
 
 
@@ -103,10 +106,14 @@ def check_privacy(
     recorded = policies_in_state(_state_of_source(options))
     if is_reachable:
         with looking(options) as pipeline:
-            file = duckdb_file(pipeline)
-            if file is None or file.exists():
+            try:
+                if isinstance(pipeline.destination_client(), SqlJobClientBase):
+                    coverage_of(pipeline)
                 pipeline.sync_destination()
                 recorded |= recorded_policies(pipeline)
+            except NothingLoaded:
+                # A load drops the state, then.
+                recorded = frozenset()
     try:
         check_policy(recorded, privacy.recorded, "np6")
     except SettingError as error:
