@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 from ..endpoints import HIT_SUBTYPES, default_items_events
 from ..windows import DAY, SECOND, iso
-from .control import AGE
+from .control import AGE, REFUSED
 from .facts import Asked, Response, Verdict
-from .question import REFUSED, Known, Question
+from .question import Known, Question
 
 SPAN = 7 * DAY
 DOCUMENTED = {"type": "email", "events": [{"type": "hit", "subtypes": list(HIT_SUBTYPES)}]}

@@ -1,14 +1,14 @@
 """The events that every rule rests on, and the ways to ask that keep chance out of the verdicts.
 
 Only ids that an earlier response held count: they are there or they are not. What is new proves
-nothing: it may have come late. What is absent is requested twice more. A response that was cut
-shows what is there, never what is not.
+nothing: it may have come late. What is absent is requested twice more. A response that was cut, or
+that an API may have cut without saying so, shows what is there, never what is not.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Iterable
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..windows import DAY, SECOND, Window, iso
@@ -18,12 +18,18 @@ AGE = 26 * 3600 * SECOND
 """Milliseconds since the end of every window: by then, what comes late is there."""
 FIRST_WIDTH = 30 * SECOND
 WIDEST = 32 * DAY
+REFUSED = (400, 422)
+"""Statuses that say that a parameter is not understood."""
 FEW = 4
 ENOUGH = 40
 MOST = 400
 TRIES = 3
 KEPT = 9
 """Requests that are kept for the control at the end."""
+LEAST_CAP = 10
+"""Rows that an API returns at least before it cuts a response."""
+ROUND = 10
+"""The rows at which an API cuts are a multiple of this, more often than not."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +61,44 @@ class Control:
 
 @dataclass(frozen=True)
 class Found:
-    """What a request showed.
+    """What a request showed, sent up to three times.
 
     Attributes:
-        ids: Ids that are there.
-        is_whole: Whether what is not among them is not there.
+        events: Events that are there, by id.
+        whole: Timestamps of each response that was read to its end, in its order, and whether it
+            is known to hold all that there is.
     """
 
-    ids: frozenset[str]
-    is_whole: bool
+    events: Mapping[str, Seen]
+    whole: tuple[tuple[tuple[int, ...], bool], ...]
 
-    def has(self, name: str) -> bool | None:
-        """Whether an id is there; None: the response was cut."""
-        return True if name in self.ids else (False if self.is_whole else None)
+    @property
+    def ids(self) -> set[str]:
+        """Ids that are there."""
+        return set(self.events)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what is not among the events is not there."""
+        return any(is_all for _, is_all in self.whole)
+
+    def has(self, one: Seen) -> bool | None:
+        """Whether an event is there; None: the responses may have been cut before it.
+
+        A response that ascends and has earlier events and later ones was not cut between them.
+        """
+        if one.id in self.events:
+            return True
+        is_shown = any(
+            is_all
+            or (
+                len(moments) > 1
+                and moments[0] < one.timestamp < moments[-1]
+                and moments == tuple(sorted(moments))
+            )
+            for moments, is_all in self.whole
+        )
+        return False if is_shown else None
 
 
 class Asking:
@@ -96,6 +127,7 @@ class Asking:
         self.is_final = False
         self.headed: deque[Response] = deque(maxlen=20)
         self._remembered: dict[Asked, Response] = {}
+        self._most_rows: Counter[str] = Counter()
 
     def once(self, asked: Asked) -> Response:
         """Sends a request.
@@ -116,29 +148,74 @@ class Asking:
             if asked.path == EVENTS:
                 self.mixed.update((one.id, one) for one in response.events)
             self.responses += 1
+            rows = len(response.events)
+            self._most_rows[asked.path] = max(rows, self._most_rows[asked.path])
             ids = [one.id for one in response.events]
             self.repeats += len(ids) - len(set(ids))
             self.held.update((one.id, one) for one in response.events)
         return response
 
+    def is_all(self, asked: Asked, response: Response) -> bool:
+        """Whether a response is known to hold all events of its window.
+
+        An API may cut responses at some number of rows and say nothing. One with fewer rows than
+        another of the same operation was not cut. Where it is the largest of its operation,
+        another operation has to have returned more, and the number must not be a round one.
+
+        Args:
+            asked: The request.
+            response: What came of it.
+        """
+        if response.events is None or not response.is_whole or response.says_more:
+            return False
+        rows = len(response.events)
+        if rows < LEAST_CAP or rows < self._most_rows[asked.path]:
+            return True
+        return rows < max(self._most_rows.values(), default=0) and rows % ROUND > 0
+
     def ids(self, asked: Asked, expected: Collection[str] = ()) -> Found | None:
-        """The ids that are there; what is expected and absent is requested twice more.
+        """The events that are there; where an expected one is absent, asks twice more.
 
         Returns:
             None where no response has events: another status, or no array.
         """
-        found: set[str] = set()
-        has_events, is_whole = False, False
+        found: dict[str, Seen] = {}
+        whole: list[tuple[tuple[int, ...], bool]] = []
+        has_events = False
         for _ in range(TRIES):
             response = self.once(asked)
             if response.events is not None:
-                has_events, is_whole = True, is_whole or response.is_whole
-                found |= {one.id for one in response.events}
-                if found >= set(expected):
+                has_events = True
+                if response.is_whole and not response.says_more:
+                    moments = tuple(one.timestamp for one in response.events)
+                    whole.append((moments, self.is_all(asked, response)))
+                found |= {one.id: one for one in response.events}
+                if found.keys() >= set(expected):
                     break
             elif response.status is not None and response.status < 500:
                 break
-        return Found(frozenset(found), is_whole) if has_events else None
+        return Found(found, tuple(whole)) if has_events else None
+
+    def still_there(self, control: Control, events: Iterable[Seen]) -> list[Seen]:
+        """Those of some known events that the control's request still returns, dated as before.
+
+        A verdict that rests on what is absent elsewhere counts these alone: an event may have been
+        erased or changed since it became known.
+
+        Args:
+            control: The known events.
+            events: Some of them.
+        """
+        wanted = list(events)
+        asked = window_query(EVENTS, control.window)
+        found = self.ids(asked, {one.id for one in wanted})
+        if found is None:
+            return []
+        return [
+            one
+            for one in wanted
+            if one.id in found.events and found.events[one.id].timestamp == one.timestamp
+        ]
 
     def remembered(self, asked: Asked) -> Response:
         """As ``status``, but requested once only: two questions rest on the same responses."""
@@ -146,12 +223,23 @@ class Asking:
             self._remembered[asked] = self.status(asked)
         return self._remembered[asked]
 
+    def remembered_requests(self) -> list[Asked]:
+        """The requests whose responses are remembered."""
+        return list(self._remembered)
+
     def status(self, asked: Asked) -> Response:
-        """The response; one with a status that passes by itself is requested twice more."""
+        """The response, where it is none of a moment.
+
+        A status that passes by itself is requested twice more; one that refuses counts where it
+        comes twice.
+        """
+        before: int | None = None
         for _ in range(TRIES):
             response = self.once(asked)
-            if response.status is not None and response.status < 500:
-                return response
+            status = response.status
+            if status is not None and (status < 400 or (status < 500 and status == before)):
+                break
+            before = status
         return response
 
 

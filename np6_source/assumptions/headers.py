@@ -6,10 +6,12 @@ from email.utils import parsedate_to_datetime
 
 from ..windows import SECOND
 from .control import window_query
-from .facts import EVENTS, Verdict
+from .facts import EVENTS, Response, Verdict
 from .question import MINUTE, Known, Question
 
 FEWEST = 5
+LEAST_BYTES = 8_000
+"""Bytes of a body that a server compresses where it compresses any."""
 LONGEST_WAIT = 86_400
 """Seconds: a number up to this is a wait, and a moment is at most so far away."""
 
@@ -46,12 +48,21 @@ def reset_is_understood(known: Known, question: Question) -> Verdict:
         return question.no("no response has X-RateLimit-Reset")
     limit = sent[-1].headers.get("X-RateLimit-Limit")
     of_limit = f"; {limit} requests" if (limit or "").isdigit() else ""
-    units = {_unit(one.headers["X-RateLimit-Reset"], one.received_at or known.now) for one in sent}
+    units = {_unit(one.headers["X-RateLimit-Reset"], _moment_of(one, known.now)) for one in sent}
     if None in units or len(units) > 1:
         text = f"{len(sent)} responses have it, in a form that is not understood{of_limit}"
         meaning = "after a refusal the wait is guessed: set requests_per_minute below NP6's limit"
         return question.verdict("contradicted", text, meaning)
     return question.verdict("confirmed", f"{units.pop()} ({len(sent)} responses){of_limit}")
+
+
+def _moment_of(response: Response, now: int) -> int:
+    """When a response was sent, by the server's clock where it says so."""
+    try:
+        moment = parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
+    except ValueError:
+        return response.received_at or now
+    return int(moment * SECOND)
 
 
 def _unit(text: str, now: int) -> str | None:
@@ -79,5 +90,7 @@ def gzip_is_used(known: Known, question: Question) -> Verdict:
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding == "gzip":
         return question.verdict("confirmed", f"{len(response.events)} events came with gzip")
+    if response.byte_count < LEAST_BYTES:
+        return question.no("the response is too small: a server may leave such as they are")
     text = f"{len(response.events)} events came as they are"
     return question.verdict("contradicted", text, "transfers take their full size")

@@ -86,9 +86,11 @@ def _instability(asking: Asking, control: Control | None) -> str:
         if response.events is None:
             return "responses are not stable: the control could not be asked again"
         if response.is_whole and control.is_whole:
-            found = {one.id for one in response.events}
-            if not found >= set(control.events):
+            found = {one.id: one.timestamp for one in response.events}
+            if not found.keys() >= set(control.events):
                 return "responses are not stable: known events vanished"
+            if any(found[name] != one.timestamp for name, one in control.events.items()):
+                return "responses are not stable: known events have other timestamps"
     return ""
 
 

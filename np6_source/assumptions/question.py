@@ -12,8 +12,6 @@ from .facts import Seen, TResult, Verdict
 
 MINUTE = 60 * SECOND
 CANNOT_TELL: TResult = "cannot tell"
-REFUSED = (400, 422)
-"""Statuses that say that a parameter is not understood."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 The operation over all hits of a contact takes a class. It is asked without one, with each, and
 without again. What both responses without a class hold is *sure*; what only one with a class holds
-has *come*. What came late is in the second response without, and so has not come.
+has *come*. What came late is in the second response without, and so has not come. A response that
+may have been cut shows nothing here.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from ..windows import DAY, SECOND, Window, iso
-from .control import AGE, window_query
+from .control import AGE, REFUSED, window_query
 from .facts import EVENTS, Asked, Seen, Verdict
-from .question import MINUTE, REFUSED, Known, Question, floor
+from .question import MINUTE, Known, Question, floor, spread
 
 OPERATION = "/targets/events/hits"
 NAMES = ("classification", "classifications")
@@ -24,6 +25,9 @@ SPAN = 32 * DAY
 MOST_BYTES = 2_000_000
 WITNESSES = 5
 FEWEST_THAT_CAME = 2
+MOST_TRIED = 3
+MOST_CANDIDATES = 6
+UNUSABLE = "a response could not be used, or may have been cut"
 
 
 @dataclass(frozen=True)
@@ -48,14 +52,17 @@ def classes_are_apart(known: Known, question: Question) -> Verdict:
     contacts = _contacts(known)
     if not contacts:
         return question.no("no contact with hits was found")
-    hits = sum(len(_ids(known, one, ()) or ()) for one in contacts)
+    plain = [_ids(known, one, ()) for one in contacts]
+    if None in plain:
+        return question.no(UNUSABLE)
+    hits = sum(len(one or ()) for one in plain)
     if hits < WITNESSES:
         return question.no(f"under {WITNESSES} hits of {len(contacts)} contacts")
     refused = None
     for name in NAMES:
         found = classified(known, name)
         if found is None:
-            return question.no("a response could not be used")
+            return question.no(f"{UNUSABLE}, or hits vanished")
         refused = refused or found.refused
         came = len(found.came)
         if came >= FEWEST_THAT_CAME and found.gone >= WITNESSES and not found.stayed:
@@ -85,25 +92,56 @@ def mixed_has_robots(known: Known, question: Question) -> Verdict:
         came |= {} if found is None else found.came
     if len(came) < FEWEST_THAT_CAME:
         return question.no("no hits that come for a class only")
-    there = 0
-    tried = sorted(came.values(), key=lambda one: (one.timestamp, one.id))[:3]
-    for one in tried:
+    # Messages that the operation has, of a time from which it has events: a contact's hits may be
+    # of other channels, and may be kept for longer.
+    mixed = known.asking.mixed.values()
+    actions = {one.action for one in mixed if one.action}
+    oldest = min((one.timestamp for one in mixed), default=known.now)
+    expected = [one for one in came.values() if one.action in actions and one.timestamp >= oldest]
+    if len(expected) < FEWEST_THAT_CAME:
+        return question.no("no such hits of messages that it has")
+    expected.sort(key=lambda one: (one.timestamp, one.id))
+    there, absent = 0, []
+    for one in spread(expected, MOST_CANDIDATES):
         # Wide enough for bounds that are cut to the minute.
         window = Window(floor(one.timestamp) - 2 * MINUTE, floor(one.timestamp) + 2 * MINUTE)
         response = known.asking.ids(window_query(EVENTS, window), {one.id})
-        has = None if response is None else response.has(one.id)
-        if has is None:
-            return question.no("a response could not be used")
-        there += has
-    if there == len(tried):
+        has = None if response is None else response.has(one)
+        there += has is True
+        absent += [one] if has is False else []
+        if there + len(absent) == MOST_TRIED:
+            break
+    tried = there + len(absent)
+    if tried < FEWEST_THAT_CAME:
+        return question.no(UNUSABLE)
+    if there == tried:
         return question.verdict("confirmed", f"{there} hits that come for a class only are there")
     if there:
-        return question.no(f"{there} of {len(tried)} such hits are there")
+        return question.no(f"{there} of {tried} such hits are there")
+    if not _come_again(known, absent):
+        return question.no("such hits have changed, or are gone")
     return question.verdict(
         "contradicted",
-        f"none of {len(tried)} hits that come for a class only is there",
+        f"none of {tried} hits that come for a class only is there",
         "robots' hits are loaded by np6-source robots alone",
     )
+
+
+def _come_again(known: Known, hits: list[Seen]) -> bool:
+    """Whether the requests that hits came from still return them."""
+    asked = [
+        one
+        for one in known.asking.remembered_requests()
+        if one.path == OPERATION and set(dict(one.more)) & set(NAMES)
+    ]
+    wanted = {one.id for one in hits}
+    found: set[str] = set()
+    for one in asked:
+        before = {event.id for event in known.asking.remembered(one).events or ()}
+        if before & (wanted - found):
+            again = known.asking.ids(one, before & wanted)
+            found |= set() if again is None else again.ids
+    return found >= wanted
 
 
 def classified(known: Known, name: str) -> Classified | None:
@@ -122,12 +160,13 @@ def classified(known: Known, name: str) -> Classified | None:
     found: list[tuple[str, dict[str, Seen]]] = []
     for robots in CLASSES:
         for contact in contacts:
-            response = known.asking.remembered(_asked(known, contact, ((name, robots),)))
+            asked = _asked(known, contact, ((name, robots),))
+            response = known.asking.remembered(asked)
             if response.status in REFUSED:
                 return Classified(refused=response.status)
-            if response.events is None or not response.is_whole:
+            if not known.asking.is_all(asked, response):
                 return None
-            found.append((contact, {one.id: one for one in response.events}))
+            found.append((contact, {one.id: one for one in response.events or ()}))
         changed = [set(ids) ^ set(before[contact] or ()) for contact, ids in found]
         if any(ids for _, ids in found) and any(changed):
             break
@@ -139,6 +178,9 @@ def classified(known: Known, name: str) -> Classified | None:
     gone = stayed = 0
     for contact, ids in found:
         first, second = set(before[contact] or ()), set(after[contact] or ())
+        if first - second:
+            # Marked meanwhile, or responses are not stable.
+            return None
         came |= {id_: one for id_, one in ids.items() if id_ not in first | second}
         gone += len((first & second) - set(ids))
         stayed += len(first & second & set(ids))
@@ -149,10 +191,11 @@ def _ids(
     known: Known, contact: str, more: tuple[tuple[str, str], ...], number: int = 0
 ) -> set[str] | None:
     """Hits that come; None: that is not known."""
-    response = known.asking.remembered(_asked(known, contact, more, number))
-    if response.events is None or not response.is_whole:
+    asked = _asked(known, contact, more, number)
+    response = known.asking.remembered(asked)
+    if not known.asking.is_all(asked, response):
         return None
-    return {one.id for one in response.events}
+    return {one.id for one in response.events or ()}
 
 
 def _asked(known: Known, contact: str, more: tuple[tuple[str, str], ...], number: int = 0) -> Asked:

@@ -82,15 +82,20 @@ class Stored:
 
 
 @functools.lru_cache(maxsize=4)
-def account(seed: int, whole_seconds: bool, stamps: str, per_day: float | None) -> list[Stored]:
-    """The events of a made-up account, by timestamp."""
+def account(
+    seed: int, whole_seconds: bool, stamps: str, per_day: float | None, in_bursts: bool = False
+) -> list[Stored]:
+    """The events of a made-up account, by timestamp; most of them of mailings, where asked for."""
     dice = random.Random(seed)
     a_day = per_day or 10 ** dice.uniform(1.2, 3.4)
     days = min(40.0, max(3.0, 8_000 / a_day))
     found: list[Stored] = []
     messages = int(a_day * days / 2.7)
+    bursts = [NOW - dice.random() * days * DAY for _ in range(int(days) if in_bursts else 0)]
     for number in range(messages):
         made = int(NOW - dice.random() * days * DAY)
+        if bursts and dice.random() < 0.8:
+            made = int(bursts[int(len(bursts) * dice.random() ** 2)] + dice.random() * HOUR / 4)
         sent = made + int(dice.expovariate(1 / 6_000))
         action, contact = f"A{dice.randrange(9):05d}", f"C{number:07d}"
         stamp = f"stamp-{number}"
@@ -156,11 +161,13 @@ class Server:
         requests: Requests so far.
     """
 
-    def __init__(self, seed: int, knobs: Knobs, per_day: float | None = None) -> None:
+    def __init__(
+        self, seed: int, knobs: Knobs, per_day: float | None = None, in_bursts: bool = False
+    ) -> None:
         self.knobs = knobs
         self.requests = 0
         self._dice = random.Random(seed)
-        self._events = account(seed + 1, knobs.whole_seconds, knobs.stamps, per_day)
+        self._events = account(seed + 1, knobs.whole_seconds, knobs.stamps, per_day, in_bursts)
         self._seen: dict[int, Seen] = {}
         self._moments = [one.timestamp for one in self._events]
         self._of_contact: dict[str, list[int]] = {}

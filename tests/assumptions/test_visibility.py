@@ -15,7 +15,13 @@ from tests.support import at
 BEGIN = at("2024-03-01")
 
 
-def watching(mean: float, per_second: float = 1.0, settle: int = 30, status: int = 200) -> Verdict:
+def watching(
+    mean: float,
+    per_second: float = 1.0,
+    settle: int = 30,
+    status: int = 200,
+    cap: int | None = None,
+) -> Verdict:
     """Ten minutes of a server whose events can be read after so many seconds on average."""
     dice = random.Random(3)
     events: list[tuple[int, Seen]] = []
@@ -34,7 +40,7 @@ def watching(mean: float, per_second: float = 1.0, settle: int = 30, status: int
             for readable, event in events
             if readable <= now and start <= event.timestamp < end
         ]
-        return Response(status, tuple(found) if status == 200 else None)
+        return Response(status, tuple(found[:cap]) if status == 200 else None)
 
     def sleep(seconds: float) -> None:
         nonlocal now
@@ -59,3 +65,12 @@ def test_events_that_take_longer_ask_for_a_longer_settle() -> None:
 @pytest.mark.parametrize(("per_second", "status"), [(0.1, 200), (1.0, 403)])
 def test_too_few_events_tell_nothing(per_second: float, status: int) -> None:
     assert watching(20, per_second, status=status).result == "cannot tell"
+
+
+@pytest.mark.parametrize(("per_second", "cap"), [(2.0, 100), (4.0, 250), (1.0, 60)])
+def test_what_a_cap_has_cut_did_not_come_late(per_second: float, cap: int) -> None:
+    verdict = watching(0, per_second, cap=cap)
+    assert verdict.result == "cannot tell"
+    assert "cut" in verdict.evidence
+    # A cap that is never reached changes nothing.
+    assert watching(0, per_second, cap=10_000).result == "confirmed"
