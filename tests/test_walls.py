@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -67,8 +68,13 @@ FOREIGN = {
 """Packages that a folder or a module may not import."""
 
 
-def imports_of(file: Path) -> Iterator[tuple[str, bool]]:
+@cache
+def imports_of(file: Path) -> tuple[tuple[str, bool], ...]:
     """What a module imports: the name from the package's root, and whether it is in the package."""
+    return tuple(found_imports(file))
+
+
+def found_imports(file: Path) -> Iterator[tuple[str, bool]]:
     folders = file.relative_to(PACKAGE).parts[:-1]
     tree = ast.parse(file.read_text("utf-8"))
     for block in [node for node in tree.body if isinstance(node, ast.If)]:
