@@ -24,9 +24,9 @@ from .checks.writable import check_destination, finding_of
 from .configuration import check_values
 from .document import print_document
 from .options import (
-    Names,
     add_address_option,
     add_id_options,
+    add_names_option,
     add_output_options,
     add_pipeline_options,
     configure_logging,
@@ -53,19 +53,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         f" {TRY_AGAIN_LATER}: it would fail now, and passes by itself."
     )
     what = parser.add_argument_group("what")
-    what.add_argument(
+    add_names_option(
+        what,
         "--resources",
-        nargs="+",
-        action=Names,
-        metavar="NAME",
-        help="just these resources; default: those that a load takes",
+        "just these resources; default: those that a load takes",
     )
-    what.add_argument(
+    add_names_option(
+        what,
         "--dimensions",
-        nargs="+",
-        action=Names,
-        metavar="NAME",
-        help="names for ids as well, as in load",
+        "names for ids as well, as in load",
     )
     add_address_option(what)
     limits = parser.add_argument_group("limits")

@@ -31,9 +31,9 @@ from .for_analysts import for_analysts
 from .options import (
     CHECKPOINT,
     DATES,
-    Names,
     add_address_option,
     add_id_options,
+    add_names_option,
     add_output_options,
     add_pipeline_options,
     check_resources,
@@ -74,12 +74,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--end", required=True, metavar="DATE", help="moment up to which it should be, exclusive"
     )
-    what.add_argument(
+    add_names_option(
+        what,
         "--resources",
-        nargs="+",
-        action=Names,
-        metavar="NAME",
-        help="just these; one that was never loaded is missing whole."
+        "just these; one that was never loaded is missing whole."
         " Default: every resource in load_windows, but for what np6-source robots has asked",
     )
     what.add_argument("--fill", action="store_true", help="load just what is missing")

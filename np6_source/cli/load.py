@@ -38,10 +38,10 @@ from .options import (
     CHECKPOINT,
     DATES,
     RESOURCES,
-    Names,
     Parser,
     add_address_option,
     add_id_options,
+    add_names_option,
     add_output_options,
     add_pipeline_options,
     configure_logging,
@@ -82,20 +82,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="moment to load up to, exclusive. With --start: a backfill of just this range, beside"
         " the schedule's cursor",
     )
-    what.add_argument(
+    add_names_option(
+        what,
         "--resources",
-        nargs="+",
-        action=Names,
-        metavar="NAME",
-        help="just these resources, side by side or with commas between; default: those whose ids"
+        "just these resources, side by side or with commas between; default: those whose ids"
         " are given, else actions_events and actions_reactivities",
     )
-    what.add_argument(
+    add_names_option(
+        what,
         "--dimensions",
-        nargs="+",
-        action=Names,
-        metavar="NAME",
-        help="names for ids as well: actions, categories, campaigns, …; all: those of the whole"
+        "names for ids as well: actions, categories, campaigns, …; all: those of the whole"
         " account, and by id those whose ids are given",
     )
     what.add_argument(

@@ -116,6 +116,11 @@ class Parser(argparse.ArgumentParser):
         return options
 
 
+def add_names_option(group: argparse._ArgumentGroup, option: str, what: str) -> None:
+    """An option that takes names, side by side or with commas between."""
+    group.add_argument(option, nargs="+", action=Names, metavar="NAME", help=what)
+
+
 def add_address_option(group: argparse._ArgumentGroup) -> None:
     """Where the API is."""
     group.add_argument("--base-url", metavar="URL", help="root of the API; default: NP6's own")

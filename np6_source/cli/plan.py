@@ -39,9 +39,9 @@ from .configuration import check_names
 from .document import Problem, print_document
 from .options import (
     DATES,
-    Names,
     add_address_option,
     add_id_options,
+    add_names_option,
     add_output_options,
     configure_logging,
     given_ids,
@@ -167,12 +167,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " passes by itself."
     )
     what = parser.add_argument_group("what")
-    what.add_argument(
+    add_names_option(
+        what,
         "--resources",
-        nargs="+",
-        action=Names,
-        metavar="NAME",
-        help="just these resources; default: those that a load takes",
+        "just these resources; default: those that a load takes",
     )
     what.add_argument(
         "--start", metavar="DATE", help=f"default: as configured, else {DAYS_UNSAID} days ago"

@@ -25,6 +25,7 @@ from .options import (
     DATES,
     add_address_option,
     add_id_options,
+    add_names_option,
     add_output_options,
     add_pipeline_options,
     check_resources,
@@ -64,11 +65,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--start", metavar="DATE", help="with --end: just this span, due or not")
     what.add_argument("--end", metavar="DATE", help="exclusive")
-    what.add_argument(
+    add_names_option(
+        what,
         "--resources",
-        nargs="+",
-        metavar="NAME",
-        help="just these; default: recheck_resources, or those over the whole account",
+        "just these; default: recheck_resources, or those over the whole account",
     )
     add_address_option(what)
     act = parser.add_argument_group("act")

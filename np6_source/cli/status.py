@@ -26,7 +26,7 @@ from .destination import check_speaks_sql, looking, pipelines_dir
 from .document import account_in_state, print_document
 from .for_analysts import for_analysts
 from .gaps import coverage_of
-from .options import Names, add_output_options, add_pipeline_options, configure_logging
+from .options import add_names_option, add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, FOUND, Output
 from .report import lateness_result
 
@@ -58,12 +58,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " ever loaded here. 75: another program has the DuckDB file open."
     )
     what = parser.add_argument_group("what")
-    what.add_argument(
+    add_names_option(
+        what,
         "--resources",
-        nargs="+",
-        action=Names,
-        metavar="NAME",
-        help="just these, and alarms about them; default: every resource in load_windows",
+        "just these, and alarms about them; default: every resource in load_windows",
     )
     alarm = parser.add_argument_group("alarm")
     alarm.add_argument(

@@ -260,6 +260,21 @@ class TestNames:
         options = parse(["--resources", *words, "--dimensions", "actions,campaigns"])
         assert (options.resources, options.dimensions) == (["a", "b"], ["actions", "campaigns"])
 
+    def test_every_command_takes_names_of_resources_alike(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        taken = {}
+        for command in COMMANDS:
+            with pytest.raises(SystemExit):
+                parse_command([command, "--help"])
+            if "--resources" in capsys.readouterr().out:
+                span = "--start 2024-03-01 --end 2024-03-02".split() if command == "gaps" else []
+                options = parse_command([command, *span, "--resources", "a,b", "c"])
+                taken[command] = options.resources
+        assert taken == dict.fromkeys(
+            ("load", "check", "plan", "gaps", "recheck", "status"), [*"abc"]
+        )
+
     @pytest.mark.parametrize("words", [["mpp,gsr"], ["mpp", "gsr"], ["mpp", "--classes", "gsr"]])
     def test_they_replace_what_is_taken_without_any(self, words: list[str]) -> None:
         assert parse_command(["robots"]).classes == ["mpp", "gsr", "genericrobot"]
