@@ -268,12 +268,12 @@ class TestNames:
             with pytest.raises(SystemExit):
                 parse_command([command, "--help"])
             if "--resources" in capsys.readouterr().out:
-                span = "--start 2024-03-01 --end 2024-03-02".split() if command == "gaps" else []
-                options = parse_command([command, *span, "--resources", "a,b", "c"])
+                span = ["--start", "2024-03-01", "--end", "2024-03-02"]
+                needed = span if command == "gaps" else []
+                options = parse_command([command, *needed, "--resources", "a,b", "c"])
                 taken[command] = options.resources
-        assert taken == dict.fromkeys(
-            ("load", "check", "plan", "gaps", "recheck", "status"), [*"abc"]
-        )
+        those = ("load", "check", "plan", "gaps", "recheck", "status")
+        assert taken == {command: ["a", "b", "c"] for command in those}
 
     @pytest.mark.parametrize("words", [["mpp,gsr"], ["mpp", "gsr"], ["mpp", "--classes", "gsr"]])
     def test_they_replace_what_is_taken_without_any(self, words: list[str]) -> None:
