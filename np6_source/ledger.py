@@ -206,8 +206,8 @@ def recent_windows(
         )
         given: list[Any] = [schema.name]
         if resources is not None:
-            places = ", ".join(["%s"] * len(resources)) or "NULL"
-            complete += f" AND w.{column['resource']} IN ({places})"
+            placeholders = ", ".join(["%s"] * len(resources)) or "NULL"
+            complete += f" AND w.{column['resource']} IN ({placeholders})"
             given += resources
         at = f"w.{column['requested_at']}"
         try:
@@ -525,10 +525,10 @@ def note_not_loaded(
             columns = ", ".join(
                 client.escape_column_name(schema.naming.normalize_path(name)) for name in row
             )
-            places = ", ".join(["%s"] * len(row))
+            placeholders = ", ".join(["%s"] * len(row))
             try:
                 client.execute_sql(
-                    f"INSERT INTO {table} ({columns}) VALUES ({places})", *row.values()
+                    f"INSERT INTO {table} ({columns}) VALUES ({placeholders})", *row.values()
                 )
             except DatabaseUndefinedRelation:
                 return

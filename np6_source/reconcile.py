@@ -236,19 +236,19 @@ class _Comparison:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         connection.execute(
-            "CREATE TABLE seen (place VARCHAR, again BOOLEAN, id VARCHAR, day DATE, type VARCHAR,"
+            "CREATE TABLE seen (side VARCHAR, again BOOLEAN, id VARCHAR, day DATE, type VARCHAR,"
             " action_id VARCHAR, channel VARCHAR, robot BOOLEAN)"
         )
 
-    def add(self, place: str, rows: pa.Table, again: bool, robots: Sequence[str] = ()) -> None:
-        """Takes events of one place: an operation, or the tables."""
+    def add(self, side: str, rows: pa.Table, again: bool, robots: Sequence[str] = ()) -> None:
+        """Takes events of one side: an operation, or the tables."""
         self._connection.register("rows", rows.select(_COLUMNS))
         self._connection.register("robots", pa.table({"id": pa.array(robots, pa.string())}))
         self._connection.execute(
-            "INSERT INTO seen SELECT $place, $again, id, (timestamp AT TIME ZONE 'UTC')::DATE,"
+            "INSERT INTO seen SELECT $side, $again, id, (timestamp AT TIME ZONE 'UTC')::DATE,"
             " coalesce(type, ''), coalesce(action_id, ''), coalesce(channel, ''),"
             " id IN (SELECT id FROM robots) FROM rows",
-            {"place": place, "again": again},
+            {"side": side, "again": again},
         )
 
     def read_tables(
@@ -311,13 +311,13 @@ class _Comparison:
 _SEEN = f"""
 WITH ids AS (
   SELECT id,
-    bool_or(place = '{EVENTS_OPERATION}') AS in_events,
-    bool_or(place = '{REACTIONS_OPERATION}') AS in_reactions,
-    bool_or(place = 'tables') AS in_tables,
-    bool_or(place <> 'tables' AND again) AS in_api_again,
+    bool_or(side = '{EVENTS_OPERATION}') AS in_events,
+    bool_or(side = '{REACTIONS_OPERATION}') AS in_reactions,
+    bool_or(side = 'tables') AS in_tables,
+    bool_or(side <> 'tables' AND again) AS in_api_again,
     bool_or(robot) AS robot,
-    any_value(cell ORDER BY again DESC) FILTER (place <> 'tables') AS api,
-    any_value(cell ORDER BY again DESC) FILTER (place = 'tables') AS stored,
+    any_value(cell ORDER BY again DESC) FILTER (side <> 'tables') AS api,
+    any_value(cell ORDER BY again DESC) FILTER (side = 'tables') AS stored,
     any_value(channel) AS channel
   FROM (SELECT *, {{'day': day, 'type': type, 'action_id': action_id}} AS cell FROM seen)
   GROUP BY id

@@ -14,7 +14,7 @@ import dlt
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from .bookkeeping.source_state import PLACES
+from .bookkeeping.source_state import PROGRESS
 from .endpoints import ENDPOINTS
 from .errors import SettingError
 from .events.digests import DigestKey
@@ -133,7 +133,7 @@ def is_of_marks(pipeline: dlt.Pipeline, resource: str, key: str) -> bool:
         return False
     sources = pipeline.state.get("sources", {})
     states = [source.get("resources", {}).get(resource, {}) for source in sources.values()]
-    return not any(key in state.get(PLACES, {}) for state in states)
+    return not any(key in state.get(PROGRESS, {}) for state in states)
 
 
 def _hits_by_contact(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-PLACES, BACKFILLS = "places", "backfills"
+PROGRESS, BACKFILLS = "places", "backfills"
 """Keys of the resource state: progress by scope, and that of unfinished backfills by range."""
 
 
@@ -16,7 +16,7 @@ def has_progress(source_state: Mapping[str, Any]) -> bool:
         source_state: dlt's state of the source.
     """
     return any(
-        state.get(PLACES) or any(state.get(BACKFILLS, {}).values())
+        state.get(PROGRESS) or any(state.get(BACKFILLS, {}).values())
         for state in source_state.get("resources", {}).values()
     )
 
@@ -30,7 +30,7 @@ def has_loaded(state: Mapping[str, Any]) -> bool:
         state: dlt's state of the resource.
     """
     cursor = state.get("incremental", {}).get("timestamp", {})
-    return bool(state.get(PLACES)) or cursor.get("last_value") != cursor.get("initial_value")
+    return bool(state.get(PROGRESS)) or cursor.get("last_value") != cursor.get("initial_value")
 
 
 def earliest_start(source_state: Mapping[str, Any]) -> int | None:
@@ -40,5 +40,5 @@ def earliest_start(source_state: Mapping[str, Any]) -> int | None:
         source_state: dlt's state of the source.
     """
     states = source_state.get("resources", {}).values()
-    starts = [place["start"] for state in states for place in state.get(PLACES, {}).values()]
+    starts = [one["start"] for state in states for one in state.get(PROGRESS, {}).values()]
     return min(starts, default=None)

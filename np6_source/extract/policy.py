@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any
 
 from ..api.credentials import MaskedKey, is_placeholder
-from ..bookkeeping.source_state import BACKFILLS, PLACES
+from ..bookkeeping.source_state import BACKFILLS, PROGRESS
 from ..endpoints import scope_label
 from ..errors import SettingError, did_you_mean
 from ..events.digests import LEAST_KEY, DigestKey
@@ -157,7 +157,7 @@ def rename_labels(state: MutableMapping[str, Any], names: Mapping[str, Collectio
         return scope_key(new_name.get(label, label), classification)
 
     for by_label in (
-        *(state.get(key, {}) for key in (PLACES, UNKNOWN_IDS)),
+        *(state.get(key, {}) for key in (PROGRESS, UNKNOWN_IDS)),
         *state.get(BACKFILLS, {}).values(),
     ):
         for key in [key for key in by_label if renamed(key) != key]:

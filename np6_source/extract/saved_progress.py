@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..bookkeeping.source_state import BACKFILLS, PLACES
+from ..bookkeeping.source_state import BACKFILLS, PROGRESS
 from ..endpoints import Endpoint
 from ..ledger import scope_key
 from .progress import Progress, ScopeRun
@@ -58,21 +58,21 @@ class SavedProgress:
         self.is_whole = False
         if backfill is not None:
             key = f"{backfill[0]}-{backfill[1]}"
-            self._places: dict[str, Any] = state.setdefault(BACKFILLS, {}).setdefault(key, {})
+            self._by_scope: dict[str, Any] = state.setdefault(BACKFILLS, {}).setdefault(key, {})
         else:
-            self._places = state.setdefault(PLACES, {})
+            self._by_scope = state.setdefault(PROGRESS, {})
 
     def __bool__(self) -> bool:
         """Whether there is any."""
-        return bool(self._places)
+        return bool(self._by_scope)
 
     def __contains__(self, key: str) -> bool:
         """Whether there is any of a scope, see ``ledger.scope_key``."""
-        return key in self._places
+        return key in self._by_scope
 
     def of(self, key: str) -> Progress | None:
         """The progress of a scope, see ``ledger.scope_key``; None: it has none."""
-        entry = self._places.get(key)
+        entry = self._by_scope.get(key)
         return Progress.from_state(entry) if entry else None
 
     def move(
@@ -93,16 +93,16 @@ class SavedProgress:
             scope has no progress yet, and for a backfill.
         """
         for key, progress in after.progress.items():
-            self._places[key] = progress.to_state()
+            self._by_scope[key] = progress.to_state()
         self.is_whole = after.is_done
         if self._is_backfill:
             if after.is_done:
                 self._forget_backfill()
             return None
         keys = [scope_key(run.scope.label, name) for run in runs for name in run.scope.classes]
-        if endpoint.ids is None and "" in self._places:
+        if endpoint.ids is None and "" in self._by_scope:
             keys = [""]
-        known = [self._places.get(key) for key in keys]
+        known = [self._by_scope.get(key) for key in keys]
         if not known or not all(known):
             return None
         until: int = min(entry["until"] for entry in known if entry)
@@ -111,7 +111,7 @@ class SavedProgress:
     def _forget_backfill(self) -> None:
         """A backfill that is complete leaves no trace in the state."""
         backfills = self._state[BACKFILLS]
-        for key in [key for key, places in backfills.items() if places is self._places]:
+        for key in [key for key, scopes in backfills.items() if scopes is self._by_scope]:
             del backfills[key]
         if not backfills:
             del self._state[BACKFILLS]

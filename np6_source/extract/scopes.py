@@ -9,7 +9,7 @@ from typing import Any
 
 import dlt
 
-from ..bookkeeping.source_state import PLACES
+from ..bookkeeping.source_state import PROGRESS
 from ..dlt_internals.packages import current_load_id
 from ..endpoints import Endpoint
 from ..errors import RUN_ENDING, RequestFailed, SettingError, Stopped
@@ -140,7 +140,7 @@ class ScopePlan:
         if not isinstance(self.scope_ids, ChosenActions):
             given = self.session.without_erased(self.scope_ids, self.endpoint)
             return self._due(given or (() if self.scope_ids else ("",)))
-        known = tuple(dict.fromkeys(of_scope_key(key)[0] for key in self.state.get(PLACES, ())))
+        known = tuple(dict.fromkeys(of_scope_key(key)[0] for key in self.state.get(PROGRESS, ())))
         try:
             found = ids_of(self.scope_ids, self.session, self.tools, known)
         except RequestFailed as failure:
@@ -216,7 +216,7 @@ class ScopePlan:
         return ("", *asked)
 
     def _is_loaded_without(self, label: str) -> bool:
-        if label in self.state.get(PLACES, {}):
+        if label in self.state.get(PROGRESS, {}):
             return True
         return bool(self._windows(label))
 

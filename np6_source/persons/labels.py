@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..bookkeeping.source_state import BACKFILLS, PLACES
+from ..bookkeeping.source_state import BACKFILLS, PROGRESS
 from ..endpoints import ENDPOINTS, scope_label
 from ..events.digests import DigestKey, canonical
 from ..extract.account import WITNESS
@@ -88,7 +88,7 @@ def labels_in(source_state: Any) -> Iterator[tuple[str, str]]:
 def _by_resource(source_state: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """Everything in a source's state that is kept by ``scope_key``, with its resource."""
     for name, state in source_state.get("resources", {}).items():
-        for key in (PLACES, UNKNOWN_IDS):
+        for key in (PROGRESS, UNKNOWN_IDS):
             yield name, state.get(key, {})
         for by_label in state.get(BACKFILLS, {}).values():
             yield name, by_label

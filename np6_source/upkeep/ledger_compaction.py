@@ -382,9 +382,9 @@ class _Ledger:
             return 0  # Somebody else has written meanwhile: another day.
         self._client.execute_sql(f"DELETE FROM {self._table} {condition}", *given)
         columns = ", ".join(self._name.values())
-        places = ", ".join(["%s"] * len(self._columns))
+        placeholders = ", ".join(["%s"] * len(self._columns))
         self._client.execute_sql(
-            f"INSERT INTO {self._table} ({columns}) VALUES ({places})",
+            f"INSERT INTO {self._table} ({columns}) VALUES ({placeholders})",
             *(joined[name] for name in self._columns),
         )
         return len(one.rows) - 1

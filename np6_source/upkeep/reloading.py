@@ -24,7 +24,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltResource, DltSource
 
 from ..bookkeeping.known_starts import BEGINS_AT
-from ..bookkeeping.source_state import PLACES, has_loaded
+from ..bookkeeping.source_state import PROGRESS, has_loaded
 from ..dataset_lock import TTurn, in_database_or_file
 from ..destinations import destination_of
 from ..dlt_internals.pipelines import do_not_restore
@@ -141,7 +141,7 @@ def _loaded(pipeline: dlt.Pipeline, source: str) -> tuple[TSpans, list[int]]:
     firsts = [first for scopes in spans.values() for first, _ in scopes.values()]
     section = pipeline.state.get("sources", {}).get(source, {})
     for resource, state in section.get("resources", {}).items():
-        begun = [place["start"] for place in state.get("places", {}).values()]
+        begun = [one["start"] for one in state.get(PROGRESS, {}).values()]
         cursor = state.get("incremental", {}).get("timestamp", {})
         if not begun and has_loaded(state):
             begun = [moment_ms(cursor["initial_value"], "initial_value")]
@@ -525,8 +525,8 @@ def _keep_progress(
     with pipeline.managed_state() as state:
         resources = state["sources"][source].setdefault("resources", {})
         for (resource, scope), (first, last) in left.items():
-            places = resources.setdefault(resource, {}).setdefault(PLACES, {})
-            places.setdefault(scope, Progress(first, last).to_state())
+            saved = resources.setdefault(resource, {}).setdefault(PROGRESS, {})
+            saved.setdefault(scope, Progress(first, last).to_state())
 
 
 def _unproven(first: int, last: int, start: int | None, proven: list[Window]) -> list[Window]:

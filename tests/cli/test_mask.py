@@ -15,7 +15,7 @@ import pytest
 
 from np6_source import loading
 from np6_source.bookkeeping.erasures import MaskedMeanwhile
-from np6_source.bookkeeping.source_state import PLACES
+from np6_source.bookkeeping.source_state import PROGRESS
 from np6_source.events.digests import DigestKey
 from tests.cli.test_erase import beside
 from tests.support import PostgresDataset, Warehouse, at
@@ -122,10 +122,10 @@ class TestMasked:
         load(warehouse)
         other = beside(warehouse, "other_pipeline")
         load(other)
-        (progress,) = warehouse.places("target_events")[PLACES].values()
+        (progress,) = warehouse.places("target_events")[PROGRESS].values()
         assert mask("--yes").returncode == 0
         label = f"hmac:{DigestKey(SECRET).exact(ID)[:16]}"
-        assert warehouse.places("target_events")[PLACES] == {label: progress}
+        assert warehouse.places("target_events")[PROGRESS] == {label: progress}
         masked = rows_of(warehouse)
         sandbox.requests.clear()
         for one in (warehouse, other):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from np6_source.bookkeeping.source_state import PLACES
+from np6_source.bookkeeping.source_state import PROGRESS
 from np6_source.endpoints import scope_label
 from np6_source.errors import SettingError
 from np6_source.events.digests import DigestKey
@@ -86,9 +86,9 @@ def test_the_state_of_a_pipeline_comes_along() -> None:
     source = {
         ACCOUNT: {},
         "resources": {
-            BY_ID: {PLACES: {"M1": {"until": 1}, "M1 robots=mpp": {"until": 2}}},
-            BY_ADDRESS: {PLACES: {lost: {"until": 3}}},
-            "actions_events": {PLACES: {"": {"until": 4}}},
+            BY_ID: {PROGRESS: {"M1": {"until": 1}, "M1 robots=mpp": {"until": 2}}},
+            BY_ADDRESS: {PROGRESS: {lost: {"until": 3}}},
+            "actions_events": {PROGRESS: {"": {"until": 4}}},
         },
     }
     state = {"sources": {"np6": source, "another": {"resources": {}}}}
@@ -97,7 +97,7 @@ def test_the_state_of_a_pipeline_comes_along() -> None:
     labels.change_state(state, "free=drop")
 
     name = f"hmac:{KEY.exact('M1')[:16]}"
-    places = {resource: its[PLACES] for resource, its in source["resources"].items()}  # type: ignore[attr-defined]
+    places = {resource: its[PROGRESS] for resource, its in source["resources"].items()}  # type: ignore[attr-defined]
     assert places == {
         BY_ID: {name: {"until": 1}, f"{name} robots=mpp": {"until": 2}},
         BY_ADDRESS: {},

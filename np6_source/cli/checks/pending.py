@@ -11,7 +11,7 @@ from typing import Any
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
 
-from ...bookkeeping.source_state import PLACES
+from ...bookkeeping.source_state import PROGRESS
 from ...dlt_internals.packages import pending_packages
 from ...dlt_internals.pipelines import state_on_disk
 from ...errors import SettingError, listed, scope_name
@@ -136,7 +136,7 @@ def progress_in(state: Mapping[str, Any]) -> dict[tuple[str, str], Progress]:
     return {
         (resource, label): Progress.from_state(place)
         for resource, own in state.get("resources", {}).items()
-        for label, place in own.get(PLACES, {}).items()
+        for label, place in own.get(PROGRESS, {}).items()
     }
 
 
