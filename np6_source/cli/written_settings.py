@@ -38,9 +38,9 @@ def with_settings(before: str, settings: Mapping[str, Any]) -> str:
     except TOMLKitError as error:
         raise SettingError(f"config.toml is no TOML: {error}") from None
     section: Any = document
-    for place, name in enumerate(SECTIONS):
+    for depth, name in enumerate(SECTIONS):
         if name not in section:
-            section[name] = tomlkit.table(is_super_table=place == 0)
+            section[name] = tomlkit.table(is_super_table=depth == 0)
         section = section[name]
         if not isinstance(section, (Table, Mapping)):
             raise SettingError(f"config.toml: {name} is no section")

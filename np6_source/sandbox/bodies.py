@@ -53,7 +53,7 @@ def edited(
         now: The sandbox's time, milliseconds since the epoch, UTC.
         default_type: Type of a made-up event where the response has none to copy.
     """
-    place = 0
+    index = 0
     event: bytes | None = None
     for batch in batches:
         payloads: list[bytes] = []
@@ -62,14 +62,14 @@ def edited(
             payload = event
             for key in ("id", "timestamp", "type"):
                 fault = struck.get(f"without_{key}")
-                if fault and place == int(fault.number):
+                if fault and index == int(fault.number):
                     changed = json.loads(payload)
                     changed.pop(key, None)
                     payload = json.dumps(changed).encode()
             payloads.append(b"," + payload)
-            if "duplicate" in struck and place < struck["duplicate"].number:
+            if "duplicate" in struck and index < struck["duplicate"].number:
                 payloads.append(b"," + payload)
-            place += 1
+            index += 1
         yield pa.array(payloads, pa.binary())
     if "future" in struck:
         copy = json.loads(event) if event else {"type": default_type or "hit"}

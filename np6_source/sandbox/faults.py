@@ -91,7 +91,7 @@ class Fault:
     cut_event           the same inside an event, after this many whole ones before it
     cut_comma           the same right after the comma that follows this many events
     abort_body          the connection ends after this many bytes of the body
-    without_id          the event at this place (from 0) has no ``id``
+    without_id          the event of this number (from 0) has no ``id``
     without_timestamp   it has no ``timestamp``
     without_type        it has no ``type``
     duplicate           the first so many events are in the response twice

@@ -95,7 +95,7 @@ def operation(endpoint: Endpoint) -> Operation:
         if owner not in PATH_IDS:
             raise ValueError(f"Endpoint {endpoint.path!r}: the sandbox has no ids of {owner!r}")
         id_column = PATH_IDS[owner]
-    names = [place for place, part in enumerate(parts) if part in ("events", "reactivities")]
+    names = [index for index, part in enumerate(parts) if part in ("events", "reactivities")]
     rest = parts[names[-1] + 1 :] if names else []
     kind = endpoint.event_type or (PATH_TYPES.get(rest[0]) if rest else None)
     return Operation(

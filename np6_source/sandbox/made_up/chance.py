@@ -42,8 +42,8 @@ def define_macros(cursor: duckdb.DuckDBPyConnection, seed: int) -> None:
     """Chance, from the seed and a name; ids from digests."""
     number = f"md5_number_lower(concat_ws(':', {seed}, salt, key))"
     digits = ", ".join(
-        f"substr('{BASE_36}', 1 + (number // {36**place} % 36)::INTEGER, 1)"
-        for place in reversed(range(8))
+        f"substr('{BASE_36}', 1 + (number // {36**power} % 36)::INTEGER, 1)"
+        for power in reversed(range(8))
     )
     for definition in (
         f"unit(salt, key) AS ({number} // 2048) / 9007199254740992.0",

@@ -32,7 +32,7 @@ class Mailing:
     """One thing that is sent: an action, a notification or a display content.
 
     Attributes:
-        place: Its number.
+        number: Its number.
         id: Its id.
         channel: email, sms, notification or display.
         campaign: Id of its campaign.
@@ -42,7 +42,7 @@ class Mailing:
         version: Version uuid of a notification.
     """
 
-    place: int
+    number: int
     id: str
     channel: str
     campaign: str
@@ -68,32 +68,32 @@ def planned_mailings(
     campaign_ids = [uuid_of(digest(seed, "campaign", number)) for number in range(campaigns)]
     first_notification = 156 + pick(20, seed, "notification")
     mailings = []
-    for place in range(actions + 4):
-        extra = place - actions
+    for number in range(actions + 4):
+        extra = number - actions
         if extra < 0:
-            channel = "sms" if place % 6 == 4 else "email"
+            channel = "sms" if number % 6 == 4 else "email"
             # The first is the action of the documented samples.
-            offset = pick(30, seed, "action", place) if place else 0
-            name = base_36(32_908 + place * 37 + offset, 6)
+            offset = pick(30, seed, "action", number) if number else 0
+            name = base_36(32_908 + number * 37 + offset, 6)
         elif extra < 2:
             channel, name = "notification", str(first_notification + extra)
         else:
             channel, name = "display", base_36(17_000 + extra * 11, 6)
-        is_triggered = channel == "display" or place % 4 == 3
-        even = start + (end - start) * (2 * place + 1) // (2 * actions + 8)
+        is_triggered = channel == "display" or number % 4 == 3
+        even = start + (end - start) * (2 * number + 1) // (2 * actions + 8)
         share = {"sms": 300, "notification": 250, "display": 120}.get(channel, 700)
-        size = share // 2 if is_triggered else share + pick(200, seed, "share", place)
+        size = share // 2 if is_triggered else share + pick(200, seed, "share", number)
         if unequal and not is_triggered:
-            size = max(1, round(size * (pick(1000, seed, "size", place) / 1000) ** 3))
+            size = max(1, round(size * (pick(1000, seed, "size", number) / 1000) ** 3))
         mailings.append(
             Mailing(
-                place,
+                number,
                 name,
                 channel,
-                campaign_ids[place % campaigns],
-                None if is_triggered else _working_hour(even, start, end, seed, place),
+                campaign_ids[number % campaigns],
+                None if is_triggered else _working_hour(even, start, end, seed, number),
                 size,
-                uuid_of(digest(seed, "version", place)),
+                uuid_of(digest(seed, "version", number)),
             )
         )
     return mailings
@@ -145,11 +145,11 @@ def level_of(seed: int, start: int, end: int, growth: float, holidays: int) -> L
     return Level(growth, tuple(sorted(by_chance[:holidays])))
 
 
-def _working_hour(moment: int, start: int, end: int, seed: int, place: int) -> int:
-    day = moment // DAY + pick(4, seed, "day", place)
+def _working_hour(moment: int, start: int, end: int, seed: int, number: int) -> int:
+    day = moment // DAY + pick(4, seed, "day", number)
     weekday = (day + 3) % 7  # 0 is Monday; the epoch began on a Thursday.
     if weekday > 4:
-        day -= weekday - 1 - place % 3
-    hour = SEND_HOURS[pick(len(SEND_HOURS), seed, "hour", place)]
-    found = day * DAY + hour * HOUR + 15 * MINUTE * pick(4, seed, "quarter", place)
+        day -= weekday - 1 - number % 3
+    hour = SEND_HOURS[pick(len(SEND_HOURS), seed, "hour", number)]
+    found = day * DAY + hour * HOUR + 15 * MINUTE * pick(4, seed, "quarter", number)
     return found if start <= found < end else moment

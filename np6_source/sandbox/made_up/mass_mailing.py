@@ -80,7 +80,7 @@ class MassMailing(Account):
         if min(hits, contacts, actions) < 1 or shared < 1:
             raise ValueError("hits, contacts, actions and timestamps must be at least 1")
         self._hits, self._start, self._span, self._timestamps = hits, start, end - start, shared
-        action_ids = [base_36(32_908 + place * 37, 6) for place in range(actions)]
+        action_ids = [base_36(32_908 + index * 37, 6) for index in range(actions)]
         self._id_count = max(contacts, actions)
         campaign = uuid_of(digest(seed, "campaign"))
         self._columns = _mass_columns(contacts, action_ids, campaign, seed, start)

@@ -64,12 +64,12 @@ def names_of(
         "action": [_details(seed, mailing, start, end) for mailing in sent],
         "categories": [
             {
-                "id": 100 + place,
+                "id": 100 + index,
                 "name": name,
-                "description": None if place else "Sent every week",
+                "description": None if index else "Sent every week",
                 "creationDate": iso(start - 400 * DAY),
             }
-            for place, name in enumerate(CATEGORIES)
+            for index, name in enumerate(CATEGORIES)
         ],
         "segments": _segments(start, contacts),
         "fields": _fields(),
@@ -79,14 +79,14 @@ def names_of(
                 "name": name,
                 "ordered": is_ordered,
                 "values": [
-                    {"index": place, "value": value} for place, value in enumerate(values, 1)
+                    {"index": index, "value": value} for index, value in enumerate(values, 1)
                 ],
             }
             for number, (name, is_ordered, values) in VALUE_LISTS.items()
         ],
         "notifications": [
-            _notification(mailing, start, applications[0]["id"], place)
-            for place, mailing in enumerate(pushes)
+            _notification(mailing, start, applications[0]["id"], index)
+            for index, mailing in enumerate(pushes)
         ],
         "campaigns": _campaigns(mailings, start, end),
         "applications": applications,
@@ -105,16 +105,17 @@ def names_of(
 
 
 def _category(mailing: Mailing) -> int:
-    """Place of a mailing's category: what is triggered is service, retention or loyalty."""
-    return (2, 4, 3)[mailing.place % 3] if mailing.sent_at is None else (0, 1, 5)[mailing.place % 3]
+    """Index of a mailing's category: what is triggered is service, retention or loyalty."""
+    categories = (2, 4, 3) if mailing.sent_at is None else (0, 1, 5)
+    return categories[mailing.number % 3]
 
 
 def _title(seed: int, mailing: Mailing) -> tuple[str, str]:
     """Name and subject of an action. Every name is another."""
     category = CATEGORIES[_category(mailing)]
     subjects = SUBJECTS[category]
-    subject = subjects[pick(len(subjects), seed, "subject", mailing.place)]
-    return f"{category} {mailing.place + 1:02d} - {subject}", subject
+    subject = subjects[pick(len(subjects), seed, "subject", mailing.number)]
+    return f"{category} {mailing.number + 1:02d} - {subject}", subject
 
 
 def _action(seed: int, mailing: Mailing, start: int, end: int) -> dict[str, Any]:
@@ -123,14 +124,14 @@ def _action(seed: int, mailing: Mailing, start: int, end: int) -> dict[str, Any]
     medium = "sms" if mailing.channel == "sms" else "mail"
     scheduler: dict[str, Any] = {"type": "asap" if is_triggered else "scheduled"}
     scheduler["startDate"] = iso(begins)
-    state = 100 if not is_triggered and mailing.place % 7 == 5 else 50
+    state = 100 if not is_triggered and mailing.number % 7 == 5 else 50
     return {
         "type": f"{medium}{'Message' if is_triggered else 'Campaign'}",
         "id": mailing.id,
         "name": _title(seed, mailing)[0],
-        "creationDate": iso(begins - DAY * (1 + mailing.place % 5)),
+        "creationDate": iso(begins - DAY * (1 + mailing.number % 5)),
         "informations": {
-            "folder": 10 + mailing.place % 3,
+            "folder": 10 + mailing.number % 3,
             "category": 100 + _category(mailing),
             "state": state,
         },
@@ -143,7 +144,7 @@ def _action(seed: int, mailing: Mailing, start: int, end: int) -> dict[str, Any]
 def _details(seed: int, mailing: Mailing, start: int, end: int) -> dict[str, Any]:
     listed = _action(seed, mailing, start, end)
     name, subject = _title(seed, mailing)
-    segments = {"selected": [41, 42][: 1 + mailing.place % 2], "excluded": [43]}
+    segments = {"selected": [41, 42][: 1 + mailing.number % 2], "excluded": [43]}
     content: dict[str, Any] = {"html": f"<html><body><h1>{subject}</h1></body></html>"}
     if mailing.channel == "email":
         content["subject"] = subject
@@ -158,16 +159,16 @@ def _details(seed: int, mailing: Mailing, start: int, end: int) -> dict[str, Any
 def _segments(start: int, contacts: int) -> TElements:
     return [
         {
-            "type": "dynamic" if place in (1, 2) else "static",
-            "id": 41 + place,
+            "type": "dynamic" if index in (1, 2) else "static",
+            "id": 41 + index,
             "name": name,
             "creation": iso(start - 200 * DAY),
             "expiration": iso(start + 1000 * DAY),
-            "isTest": place == 3,
-            "targetsCount": (contacts, contacts // 2, contacts // 5, 3)[place],
-            **({"parentId": 41} if place in (1, 2) else {}),
+            "isTest": index == 3,
+            "targetsCount": (contacts, contacts // 2, contacts // 5, 3)[index],
+            **({"parentId": 41} if index in (1, 2) else {}),
         }
-        for place, name in enumerate(SEGMENTS)
+        for index, name in enumerate(SEGMENTS)
     ]
 
 
@@ -187,17 +188,17 @@ def _fields() -> TElements:
     ]
 
 
-def _notification(mailing: Mailing, start: int, application: str, place: int) -> dict[str, Any]:
+def _notification(mailing: Mailing, start: int, application: str, index: int) -> dict[str, Any]:
     return {
         "type": "push-app",
         "id": int(mailing.id),
-        "name": ("Flash sale alert", "Delivery update")[place % 2],
+        "name": ("Flash sale alert", "Delivery update")[index % 2],
         "description": None,
         "stamp": {"creation": iso(start - 10 * DAY), "modification": iso(start - DAY)},
         "active": True,
-        "settings": {"urgent": bool(place % 2), "purpose": "marketing"},
+        "settings": {"urgent": bool(index % 2), "purpose": "marketing"},
         "application": application,
-        "task": {"id": f"task-{mailing.place}", "type": "segment"},
+        "task": {"id": f"task-{mailing.number}", "type": "segment"},
         "versions": [{"id": mailing.version}],
     }
 
@@ -207,19 +208,19 @@ def _campaigns(mailings: Sequence[Mailing], start: int, end: int) -> TElements:
     return [
         {
             "id": campaign,
-            "name": f"{CAMPAIGN_THEMES[place % len(CAMPAIGN_THEMES)]} {2025 + place // 6}",
+            "name": f"{CAMPAIGN_THEMES[index % len(CAMPAIGN_THEMES)]} {2025 + index // 6}",
             "description": None,
             "startDate": iso(start),
             "endDate": iso(end),
             "creationDate": iso(start - 30 * DAY),
             "updateDate": iso(start - DAY),
             "items": [
-                {"type": mailing.channel, "id": 7000 + mailing.place}
+                {"type": mailing.channel, "id": 7000 + mailing.number}
                 for mailing in mailings
                 if mailing.campaign == campaign
             ],
         }
-        for place, campaign in enumerate(ids)
+        for index, campaign in enumerate(ids)
     ]
 
 

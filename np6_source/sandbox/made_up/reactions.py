@@ -36,8 +36,8 @@ SOFT_BOUNCES = 3
 def make_reactions(cursor: duckdb.DuckDBPyConnection) -> None:
     """Bounces, replies, complaints, impressions and opt-outs."""
     numbers = {
-        name: one_of([bounce[place] for bounce in BOUNCES], "reason")
-        for place, name in enumerate(("verdict", "code", "diagnostic", "subject"))
+        name: one_of([bounce[index] for bounce in BOUNCES], "reason")
+        for index, name in enumerate(("verdict", "code", "diagnostic", "subject"))
     }
     shown = ", ".join(f"{expression} AS {name}" for name, expression in numbers.items())
     bounce = (
@@ -87,7 +87,7 @@ def make_reactions(cursor: duckdb.DuckDBPyConnection) -> None:
 def make_hits(cursor: duckdb.DuckDBPyConnection) -> None:
     """Opens, clicks, mirror pages, forms and unsubscriptions, by people and by robots."""
     people = len(AGENTS)
-    robots = {name: people + place for place, name in enumerate(ROBOT_AGENTS)}
+    robots = {name: people + index for index, name in enumerate(ROBOT_AGENTS)}
     agents = [agent.json for agent in (*AGENTS, *ROBOT_AGENTS.values())]
     reader = "FROM sent WHERE channel = 'email' AND NOT is_bounced"
     own_agent = (
@@ -96,10 +96,10 @@ def make_hits(cursor: duckdb.DuckDBPyConnection) -> None:
     )
     clicked = "is_opened AND unit('clicked', send) < 0.2"
 
-    def made(kind: str, place: str, at: str, source: str, link: str = "0") -> str:
+    def made(kind: str, number: str, at: str, source: str, link: str = "0") -> str:
         return (
-            f"SELECT send, '{kind}' AS kind, {place} AS place, {link} AS link, {at} AS happened_at,"
-            f" {own_agent} AS agent, NULL AS robot {source}"
+            f"SELECT send, '{kind}' AS kind, {number} AS number, {link} AS link,"
+            f" {at} AS happened_at, {own_agent} AS agent, NULL AS robot {source}"
         )
 
     def robot(name: str, kind: str, at: str, condition: str, link: str = "0") -> str:
@@ -207,7 +207,7 @@ def make_hits(cursor: duckdb.DuckDBPyConnection) -> None:
         f"""INSERT INTO staged
         SELECT {event_row("hit", payload, subtype="kind", robot="robot")}
         FROM (SELECT sent.* EXCLUDE (kind, agent), made.* EXCLUDE (send),
-                as_uuid(digest('hit', concat_ws(':', send, made.kind, made.place))) AS event_id,
+                as_uuid(digest('hit', concat_ws(':', send, made.kind, made.number))) AS event_id,
                 CASE made.kind {shown_link} END AS shown_link, {shown_ip} AS shown_ip
             FROM made JOIN sent USING (send))"""
     )

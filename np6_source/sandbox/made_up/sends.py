@@ -50,7 +50,7 @@ HOURS = "0 1 6 7 7 8 8 8 9 9 9 10 10 10 11 11 12 12 13 14 14 15 16 16 17 17 18 1
 
 def make_contacts(cursor: duckdb.DuckDBPyConnection, contacts: int) -> None:
     """One row per contact."""
-    agents = [str(place) for place, agent in enumerate(AGENTS) for _ in range(agent.weight)]
+    agents = [str(index) for index, agent in enumerate(AGENTS) for _ in range(agent.weight)]
     own_agent = one_of(agents, "pick('agent', contact, 1000003)")
     unicity = sql(
         f"<{one_of(FIRST_NAMES, 'contact * 5')}>.<{one_of(LAST_NAMES, 'contact * 3')}><contact>"
@@ -80,7 +80,7 @@ def make_sends(
 ) -> None:
     """One row per message, with its stamp and the activation block that what follows repeats."""
     values = ", ".join(
-        f"({m.place}, {literal(m.id)}, {literal(m.channel)}, {literal(m.campaign)},"
+        f"({m.number}, {literal(m.id)}, {literal(m.channel)}, {literal(m.campaign)},"
         f" {'NULL' if m.sent_at is None else m.sent_at}::BIGINT, {m.share}, {literal(m.version)})"
         for m in mailings
     )
@@ -92,9 +92,9 @@ def make_sends(
         f"::BIGINT * {HOUR} + pick('moment', send, {HOUR}) - {start % DAY} + {DAY}) % {DAY}"
     )
     cursor.execute(
-        "CREATE TEMP TABLE mailed AS SELECT *, concat(place, ':', contact) AS send"
-        f" FROM (VALUES {values}) AS mailings(place, source_id, channel, campaign_id, sent_at,"
-        " share, version), contacts WHERE pick('share', concat(place, ':', contact), 1000) < share"
+        "CREATE TEMP TABLE mailed AS SELECT *, concat(number, ':', contact) AS send"
+        f" FROM (VALUES {values}) AS mailings(number, source_id, channel, campaign_id, sent_at,"
+        " share, version), contacts WHERE pick('share', concat(number, ':', contact), 1000) < share"
     )
     nested = sql(f'{{"type":"contact","value":{FOOTPRINT}}}')
     receiver = f"CASE channel WHEN 'notification' THEN {nested} ELSE {sql(FOOTPRINT)} END"
@@ -124,9 +124,9 @@ def make_sends(
             FROM (
                 SELECT *, unit('outcome', send) AS luck, digest('stamp', send) AS stamp,
                     CASE WHEN sent_at IS NULL THEN send
-                        ELSE concat(place, '/', contact // 1000) END AS batch,
+                        ELSE concat(number, '/', contact // 1000) END AS batch,
                     CASE WHEN sent_at IS NOT NULL THEN
-                        sent_at + 1000 * (contact // 1000) + pick('stamped', place, 1000)
+                        sent_at + 1000 * (contact // 1000) + pick('stamped', number, 1000)
                     WHEN (({triggered}) // {DAY} + 3) % 7 > 4 AND unit('weekend', send) < 0.4 THEN
                         greatest({triggered} - {2 * DAY}, {start})
                     ELSE {triggered} END AS stamp_time
@@ -144,10 +144,10 @@ def make_sends(
         "",
     )
     any_data = (
-        "CASE place % 5 "
+        "CASE number % 5 "
         + " ".join(
-            f"WHEN {place} THEN {sql(template) if template else literal('')}"
-            for place, template in enumerate(data)
+            f"WHEN {index} THEN {sql(template) if template else literal('')}"
+            for index, template in enumerate(data)
         )
         + " END"
     )

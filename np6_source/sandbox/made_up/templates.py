@@ -28,20 +28,20 @@ STAMP = '{"time":<stamp_time>,"id":"<stamp_id>","thread":"<thread_id>"}'
 def sql(template: str) -> str:
     """SQL of a text with expressions in angle brackets; a name stands for its column."""
     parts = re.split(r"<([^<>]+)>", template)
-    return f"concat({', '.join(_part(place, part) for place, part in enumerate(parts) if part)})"
+    return f"concat({', '.join(_part(index, part) for index, part in enumerate(parts) if part)})"
 
 
-def _part(place: int, part: str) -> str:
-    return part if place % 2 else literal(part)
+def _part(index: int, part: str) -> str:
+    return part if index % 2 else literal(part)
 
 
 def _list(values: Iterable[str]) -> str:
     return f"[{', '.join(map(literal, values))}]"
 
 
-def one_of(values: Sequence[str], place: str) -> str:
+def one_of(values: Sequence[str], index: str) -> str:
     """SQL of one of some texts, by a number of any size."""
-    return f"({_list(values)})[1 + ({place}) % {len(values)}]"
+    return f"({_list(values)})[1 + ({index}) % {len(values)}]"
 
 
 def payload_of(detail: str, **values: str) -> str:
