@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..windows import SECOND, Window
+from ..windows import DAY, SECOND, Window
 
 SHORTEST_BUCKET = 10 * SECOND
 """Milliseconds counted together, at least."""
@@ -23,6 +23,18 @@ BUCKETS = 60
 
 EDGE = 0.5
 """Share of the overlap beyond which lateness deserves a warning."""
+
+DELAYS = (
+    ("10m", 600 * SECOND),
+    ("1h", 3600 * SECOND),
+    ("6h", 6 * 3600 * SECOND),
+    *((f"{days}d", days * DAY) for days in (1, 2, 4, 8, 16, 32)),
+)
+"""Names of the buckets of how late an event became visible at most, and their milliseconds."""
+BUCKET_DAYS = {**{name: ms / DAY for name, ms in DELAYS}, "more": 64.0}
+"""The same in days; what is later than all is in ``more``."""
+NONE = "none"
+"""In place of a bucket: no event was late."""
 
 
 @dataclass(frozen=True)
@@ -117,20 +129,6 @@ def advice(lateness: Lateness, overlap_ms: int) -> str | None:
         f" after their timestamp or later; the overlap of {overlap_ms // SECOND} s may miss some:"
         f" set overlap={seconds}"
     )
-
-
-_MINUTE, _DAY = 60 * SECOND, 86_400 * SECOND
-DELAYS = (
-    ("10m", 10 * _MINUTE),
-    ("1h", 60 * _MINUTE),
-    ("6h", 360 * _MINUTE),
-    *((f"{days}d", days * _DAY) for days in (1, 2, 4, 8, 16, 32)),
-)
-"""Names of the buckets of how late an event became visible at most, and their milliseconds."""
-BUCKET_DAYS = {**{name: ms / _DAY for name, ms in DELAYS}, "more": 64.0}
-"""The same in days; what is later than all is in ``more``."""
-NONE = "none"
-"""In place of a bucket: no event was late."""
 
 
 def delay_bucket(delay_ms: int) -> str:

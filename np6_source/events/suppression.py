@@ -122,8 +122,7 @@ class Suppression:
         result = dict(tables)
         if EVENTS.name in tables:
             events = tables[EVENTS.name]
-            is_about = self._is_about(events)
-            erased = events["id"].filter(is_about)
+            erased = events["id"].filter(self._is_about(events))
             for name in _OF_EVENTS & tables.keys():
                 result[name] = self._of_table(_BY_NAME[name], tables[name], erased)
         if REJECTED_EVENTS.name in tables:
@@ -163,8 +162,7 @@ class Suppression:
 
     def _published_before(self, rows: pa.Table) -> Callable[[pa.ChunkedArray], pa.ChunkedArray]:
         """A function: which values are a listed address, in events from before it was erased."""
-        times = pc.cast(rows["timestamp"], pa.timestamp("ms", tz="UTC"), safe=False)
-        times = pc.cast(times, pa.int64())
+        times = _in_milliseconds(rows["timestamp"])
 
         def is_listed(values: pa.ChunkedArray) -> pa.ChunkedArray:
             befores = self._each_once(values, self._before, pa.int64())
@@ -177,12 +175,10 @@ class Suppression:
         return self.addresses.get(self.key.of(value, "address"))
 
     def _of_table(self, table: Table, rows: pa.Table, erased: pa.ChunkedArray) -> pa.Table:
-        key = "id" if table is EVENTS else "event_id"
-        is_about = pc.is_in(rows[key], value_set=erased)
+        # The rows of execution data that quote an address go whole: they are asked after that.
         rows = self._without_quotes(table, rows, "timestamp")
+        is_about = pc.is_in(rows["id" if table is EVENTS else "event_id"], value_set=erased)
         if table is EXECUTION_DATA_TABLE:
-            # Its rows that quote an address are gone; here go those of the erased person's events.
-            is_about = pc.is_in(rows[key], value_set=erased)
             return rows.filter(pc.invert(is_about))
         if table is EVENTS:
             is_listed = self._published_before(rows)(rows["recipient"])
@@ -195,8 +191,7 @@ class Suppression:
         """The rows without texts that quote a listed address; data with one goes as a row."""
         if not self.addresses:
             return rows
-        times = pc.cast(rows[time], pa.timestamp("ms", tz="UTC"), safe=False)
-        times = pc.cast(times, pa.int64())
+        times = _in_milliseconds(rows[time])
         gone = _none_of(rows)
         for name in quoting_columns(table):
             befores = self._each_once(rows[name], self.quoted_before, pa.int64(), MAY_QUOTE)
@@ -256,6 +251,11 @@ def suppression(
     for digest, before in addresses:
         latest[digest] = max(before, latest.get(digest, before))
     return Suppression(key, frozenset(contacts), MappingProxyType(latest))
+
+
+def _in_milliseconds(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Timestamps as milliseconds since the epoch."""
+    return pc.cast(pc.cast(times, pa.timestamp("ms", tz="UTC"), safe=False), pa.int64())
 
 
 def _none_of(rows: pa.Table) -> pa.Array:

@@ -1,4 +1,4 @@
-"""The tables of the second catalogue, declared on the dlt resource that is about to load them.
+"""The tables of the dimensions, declared on the dlt resource that is about to load them.
 
 Newer rows replace earlier ones by the columns that say what a response is about: all rows of an
 account, or all rows of one id. dlt's ``replace`` would not do: it shows readers an empty table or
