@@ -1,4 +1,4 @@
-"""Configuration of the source that nothing reads: misspelt names."""
+"""What is configured for ``np6_source``, as a command reads it, and whether it can be used."""
 
 from __future__ import annotations
 
@@ -92,9 +92,7 @@ def contacts_are_stored() -> bool:
     Raises:
         SettingError: The policy that is configured cannot be used.
     """
-    pii: Any = dlt.config.get(f"{SECTION}.pii")
-    privacy = privacy_of(pii, dlt.secrets.get(f"{SECTION}.pii_key"))
-    return "contact_id" not in privacy.masked
+    return "contact_id" not in configured_privacy().masked
 
 
 def configured_cutoff(retention: str | None = None) -> int | None:

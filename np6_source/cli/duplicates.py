@@ -8,9 +8,9 @@ from ..dataset_lock import to_read
 from ..loading import only_one
 from ..upkeep.moved_events import SETTING, count_moved, remove_moved
 from .configuration import check_names
+from .coverage import coverage_of
 from .destination import open_pipeline
 from .document import print_document
-from .gaps import coverage_of
 from .options import add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, FOUND, Output
 

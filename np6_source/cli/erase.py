@@ -27,6 +27,7 @@ from ..persons.erasing import (
 from ..persons.finding import find
 from .asking import add_asking_options, with_ids
 from .configuration import check_names, configured_privacy
+from .coverage import coverage_of
 from .destination import open_pipeline
 from .document import print_document
 from .for_analysts import for_analysts
@@ -37,7 +38,6 @@ from .forgetting import (
     forget_files,
     published_again,
 )
-from .gaps import coverage_of
 from .options import add_output_options, add_pipeline_options, configure_logging, ids_of
 from .outcome import DONE, FOUND, Output
 

@@ -18,14 +18,15 @@ from ..errors import SettingError
 from ..extract.chosen_actions import ChosenActions
 from ..extract.policy import check_policy, label_of, other_labels
 from ..extract.selection import account_of, read_for
-from ..ledger import Gap, coverage, kept_since, missing, of_scope_key, recorded_policies, scope_key
+from ..ledger import Gap, kept_since, missing, of_scope_key, recorded_policies, scope_key
 from ..loading import LoadReport, load
 from ..robots import is_of_marks
 from ..settings import moment_ms
 from ..windows import SECOND, Window, iso, merged
 from . import progress
 from .configuration import check_names, configured_cutoff, configured_privacy, label_key
-from .destination import check_speaks_sql, check_there, looking, open_pipeline, shown_dataset
+from .coverage import coverage_of
+from .destination import check_speaks_sql, check_there, looking, open_pipeline
 from .document import account_in_state, print_document
 from .for_analysts import for_analysts
 from .options import (
@@ -42,7 +43,7 @@ from .options import (
     given_ids,
     make_source,
 )
-from .outcome import DONE, FOUND, SIGNALLED, NothingLoaded, Output
+from .outcome import DONE, FOUND, SIGNALLED, Output
 from .report import (
     Loaded,
     added,
@@ -192,28 +193,6 @@ def find_gaps(
     else:
         covered = {key: spans for key, spans in covered.items() if not is_of_marks(pipeline, *key)}
     return missing(asked, covered)
-
-
-def coverage_of(
-    pipeline: dlt.Pipeline, still_there: bool = True
-) -> dict[tuple[str, str], list[Window]]:
-    """The ledger's coverage; makes no file by looking.
-
-    Args:
-        pipeline: Where the ledger is.
-        still_there: See ``ledger.coverage``; False is quicker.
-
-    Raises:
-        NothingLoaded: The database, the dataset or the ledger is not there, or the ledger is empty.
-    """
-    check_there(pipeline)
-    pipeline.sync_destination()
-    covered = coverage(pipeline, still_there=still_there)
-    if not covered:
-        raise NothingLoaded(
-            f"Nothing was ever loaded here: no load into {shown_dataset(pipeline)} was completed."
-        )
-    return covered
 
 
 def _check_policy(pipeline: dlt.Pipeline) -> None:

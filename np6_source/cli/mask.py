@@ -29,6 +29,7 @@ from ..persons.dataset import Dataset, check_destination, connected
 from ..persons.duckdb_file import rewrite
 from ..persons.erasing import finish, left, vacuum
 from .configuration import check_names, configured_ids, configured_privacy
+from .coverage import coverage_of
 from .destination import open_pipeline
 from .document import print_document
 from .for_analysts import for_analysts
@@ -39,7 +40,6 @@ from .forgetting import (
     forget_files,
     published_again,
 )
-from .gaps import coverage_of
 from .options import (
     add_id_options,
     add_output_options,

@@ -22,10 +22,10 @@ from ..persons.finding import find
 from .asking import add_asking_options, with_ids
 from .checks.pending import working_dir
 from .configuration import check_names, configured_privacy
+from .coverage import coverage_of
 from .destination import looking, pipelines_dir
 from .document import document_of, print_document
 from .for_analysts import SECTION, for_analysts
-from .gaps import coverage_of
 from .options import add_output_options, add_pipeline_options, configure_logging, ids_of
 from .outcome import DONE, Output
 

@@ -27,9 +27,9 @@ from ..settings import moment_ms
 from ..windows import DAY, SECOND, Window, iso
 from . import report as reports
 from .configuration import check_names
+from .coverage import coverage_of
 from .destination import check_file_is_there, check_speaks_sql, looking, pipelines_dir
 from .document import Problem, print_document
-from .gaps import coverage_of
 from .options import (
     DATES,
     add_address_option,

@@ -10,9 +10,9 @@ from ..loading import only_one
 from ..upkeep.removals import Removal, out_of_reach, remove, to_remove
 from ..windows import iso
 from .configuration import check_names, configured_cutoff
+from .coverage import coverage_of
 from .destination import open_pipeline
 from .document import print_document
-from .gaps import coverage_of
 from .options import add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, FOUND, Output
 

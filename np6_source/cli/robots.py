@@ -24,10 +24,10 @@ from ..settings import moment_ms
 from ..tables.naming import name_of
 from ..windows import SECOND, Window
 from .configuration import check_names, contacts_are_stored, label_key
+from .coverage import coverage_of
 from .destination import looking, open_pipeline
 from .document import Problem, print_document
 from .for_analysts import ForAnalysts, add_analysts_options, for_analysts
-from .gaps import coverage_of
 from .options import (
     DATES,
     Names,

@@ -22,10 +22,10 @@ from ..status import ResourceStatus, Status, status
 from ..windows import SECOND, iso
 from .alarms_of_load import FAIL_ON, problem_of
 from .configuration import check_names, configured_cutoff
+from .coverage import coverage_of
 from .destination import check_speaks_sql, looking, pipelines_dir
 from .document import account_in_state, print_document
 from .for_analysts import for_analysts
-from .gaps import coverage_of
 from .options import add_names_option, add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, FOUND, Output
 from .report import lateness_result

@@ -16,10 +16,10 @@ from ..views import drop, make, statements
 from ..views.dbt import write_project
 from ..views.translation import FUNCTIONS, plain_names
 from .configuration import check_names
+from .coverage import coverage_of
 from .destination import alone, open_pipeline
 from .document import print_document
 from .for_analysts import ForAnalysts, add_analysts_options, for_analysts, message_key_of
-from .gaps import coverage_of
 from .options import add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, Output
 

@@ -22,8 +22,8 @@ from ...extract.selection import session_of
 from ...ledger import TCoverage, recorded_policies
 from ...windows import iso
 from ..configuration import configured_privacy
+from ..coverage import coverage_of
 from ..destination import looking, pipelines_dir
-from ..gaps import coverage_of
 from ..outcome import NothingLoaded
 from .findings import Finding, Step, skipped
 
