@@ -96,7 +96,7 @@ class TestWhole:
         ],
         ids=str,
     )
-    def test_others_are_none(self, headers: dict[str, str]) -> None:
+    def test_other_headers_say_nothing_of_a_rest(self, headers: dict[str, str]) -> None:
         assert sign_of(headers) is None
 
     @given(

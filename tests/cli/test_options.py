@@ -363,7 +363,7 @@ class TestAFileThatIsAnotherUsers:
             " its owner, or give another --duckdb-file\n"
         )
 
-    def test_it_is_read(
+    def test_it_is_opened_for_a_command_that_reads(
         self, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         where = ["--duckdb-file", str(file), "--pipelines-dir", str(tmp_path)]

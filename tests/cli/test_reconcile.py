@@ -122,7 +122,7 @@ def test_an_operation_that_is_not_permitted_ends_with_1(reconcile: TMake, api: A
         (["--end", "2999-01-01"], 2, "lies in the future"),
     ],
 )
-def test_other_statuses(
+def test_what_cannot_be_compared_ends_with_its_status(
     command_line: CommandLine,
     warehouse: Warehouse,
     options: list[str],

@@ -647,5 +647,7 @@ class TestRobots:
         ]
         assert {row["id"] for row in rows["events"]} == {"a", "b"}
 
-    def test_no_other_hit_is(self, experienced: EventReader, spool: Path) -> None:
+    def test_a_hit_without_a_class_is_not_marked(
+        self, experienced: EventReader, spool: Path
+    ) -> None:
         assert "events__robots" not in rows_of(experienced, spool, [event()])

@@ -56,7 +56,7 @@ def hit(number: int, time: int = 0, **values: Any) -> dict[str, Any]:
     return {"event_id": f"e{number}", "timestamp": time, "requested_at": 0, **values}
 
 
-def test_nobody_is_nobody() -> None:
+def test_without_a_list_nothing_changes() -> None:
     tables = {"events": rows(EVENTS, event(1, contact_id="M1"))}
     assert NOBODY.of_events(tables) == tables
 

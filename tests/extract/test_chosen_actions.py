@@ -33,7 +33,7 @@ class TestParsed:
             ("active,category:7", "active,category:7"),
         ],
     )
-    def test_words(self, values: Any, text: str) -> None:
+    def test_words_are_read_in_one_order(self, values: Any, text: str) -> None:
         assert str(ChosenActions.parse(values)) == text
 
     @pytest.mark.parametrize("values", [None, [], "", "000PE4", ["000PE4", "ALL"], [17], 17])

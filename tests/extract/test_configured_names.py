@@ -71,7 +71,7 @@ def test_in_the_environment(name: str, said: str, monkeypatch: pytest.MonkeyPatc
         ),
     ],
 )
-def test_in_a_file(files: dict[str, str], said: str, project: Path) -> None:
+def test_a_wrong_name_in_a_file_is_refused(files: dict[str, str], said: str, project: Path) -> None:
     configure(project, **files)
     with pytest.raises(SettingError) as refused:
         np6_source(KEY)

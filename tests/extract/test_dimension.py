@@ -62,7 +62,7 @@ class TestSelection:
     def test_none_is_loaded_unless_asked_for(self) -> None:
         assert not set(np6_source("some-key").selected_resources) & set(LISTS)
 
-    def test_by_name(self) -> None:
+    def test_those_that_are_named_are_selected_beside_the_events(self) -> None:
         source = np6_source("some-key", dimensions=["actions", "categories"])
         selected = set(source.selected_resources)
         assert selected == {"actions_events", "actions_reactivities", "actions", "categories"}
@@ -433,7 +433,9 @@ class TestReaders:
         assert set(seen) == {(200, 1, 200)}
 
     @pytest.mark.parametrize("table", TABLES)
-    def test_on_duckdb(self, table: str, warehouse: Warehouse, serve: Any, source_of: Any) -> None:
+    def test_readers_on_duckdb_see_whole_tables(
+        self, table: str, warehouse: Warehouse, serve: Any, source_of: Any
+    ) -> None:
         account = account_from_events([])
         sandbox: Sandbox = serve(account)
         self.load_again(
@@ -449,7 +451,7 @@ class TestReaders:
         self.check(seen)
 
     @pytest.mark.parametrize("table", TABLES)
-    def test_on_postgresql_through_a_view(
+    def test_readers_of_a_view_on_postgresql_see_whole_tables(
         self,
         table: str,
         postgres_dataset: Callable[[str], PostgresDataset],

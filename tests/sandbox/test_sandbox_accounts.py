@@ -231,7 +231,7 @@ class TestGenerated:
             == again.connection.cursor().execute(select).fetchall()
         )
 
-    def test_is_a_funnel(self, generated: Account) -> None:
+    def test_reactions_follow_their_activation(self, generated: Account) -> None:
         events = generated.events()
         stamps: dict[str, dict[str, Any]] = {}
         for event in events:
@@ -259,7 +259,7 @@ class TestGenerated:
             if event["source"]["type"] != "display":
                 assert executed[stamp] < event["timestamp"]
 
-    def test_grows(self) -> None:
+    def test_growth_moves_sends_to_the_later_half(self) -> None:
         two_years = {"start": "2023-01-01", "end": "2025-01-01"}
         steady, growing = (
             sends_by_day(generated_account(2200, seed=1, growth=growth, **two_years))

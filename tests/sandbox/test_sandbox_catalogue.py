@@ -227,11 +227,13 @@ class TestCampaignBody:
         found: list[Any] = call(sandbox, path, body={"itemsEvents": list(entries)}).json()
         return found
 
-    def test_channel(self, sandbox: Sandbox, call: Any) -> None:
+    def test_an_entry_returns_its_channel_only(self, sandbox: Sandbox, call: Any) -> None:
         found = self.events(call, sandbox, {"type": "email"})
         assert {event["source"]["type"] for event in found} == {"email"}
 
-    def test_types_and_subtypes(self, sandbox: Sandbox, call: Any) -> None:
+    def test_an_entry_returns_its_types_and_subtypes_only(
+        self, sandbox: Sandbox, call: Any
+    ) -> None:
         choice = [{"type": "hit", "subtypes": ["redirection"]}, {"type": "bounce"}]
         found = self.events(call, sandbox, {"type": "email", "events": choice})
         shown = {
@@ -240,7 +242,7 @@ class TestCampaignBody:
         }
         assert shown == {("hit", "redirection"), ("bounce", None)}
 
-    def test_items(self, sandbox: Sandbox, call: Any) -> None:
+    def test_an_entry_returns_its_items_only(self, sandbox: Sandbox, call: Any) -> None:
         everything = self.events(call, sandbox, {"type": "email"})
         actions = {
             (event["source"]["detail"].get("activation") or event["source"]["detail"]["execution"])[

@@ -86,22 +86,22 @@ class TestStatus:
 
 
 class TestBody:
-    def test_empty(self, sandbox: Sandbox, call: Any) -> None:
+    def test_a_body_can_be_empty(self, sandbox: Sandbox, call: Any) -> None:
         answer = struck(sandbox, call, "empty")
         assert (answer.status_code, answer.content) == (200, b"")
 
-    def test_html(self, sandbox: Sandbox, call: Any) -> None:
+    def test_a_body_can_be_a_page(self, sandbox: Sandbox, call: Any) -> None:
         answer = struck(sandbox, call, "html")
         assert answer.status_code == 200
         assert answer.headers["Content-Type"].startswith("text/html")
         assert answer.text.startswith("<!DOCTYPE html>")
 
-    def test_object(self, sandbox: Sandbox, call: Any) -> None:
+    def test_a_body_can_be_an_object(self, sandbox: Sandbox, call: Any) -> None:
         assert isinstance(struck(sandbox, call, "object").json(), dict)
         assert struck(sandbox, call, Fault("object", '{"events": []}')).json() == {"events": []}
 
     @pytest.mark.parametrize("fault", [Fault("raw", b'[{"id":"\xff"},]'), 'raw=[{"id":"%ff"}%2C]'])
-    def test_raw_bytes(self, fault: Fault | str, sandbox: Sandbox, call: Any) -> None:
+    def test_a_body_can_be_any_bytes(self, fault: Fault | str, sandbox: Sandbox, call: Any) -> None:
         assert struck(sandbox, call, fault).content == b'[{"id":"\xff"},]'
 
     @pytest.mark.parametrize("size", [0, 1, 2, 100])
@@ -129,11 +129,11 @@ class TestBody:
         assert struck(nothing, call, "cut_event").text == "["
 
     @pytest.mark.parametrize("key", ["id", "timestamp", "type"])
-    def test_without_a_key(self, key: str, sandbox: Sandbox, call: Any) -> None:
+    def test_an_event_can_lack_a_key(self, key: str, sandbox: Sandbox, call: Any) -> None:
         events = struck(sandbox, call, Fault(f"without_{key}", 2)).json()  # type: ignore[arg-type]
         assert [key in event for event in events] == [True, True, False, True, True]
 
-    def test_duplicates(self, sandbox: Sandbox, call: Any) -> None:
+    def test_the_first_events_come_twice(self, sandbox: Sandbox, call: Any) -> None:
         events = struck(sandbox, call, "duplicate=2").json()
         assert [e["timestamp"] for e in events] == [1000, 1000, 2000, 2000, 3000, 4000, 5000]
 
@@ -150,7 +150,7 @@ class TestBody:
         nothing = struck(sandbox, call, "future=60", end=0).json()
         assert [event["timestamp"] for event in nothing] == [110_000]
 
-    def test_content_type(self, sandbox: Sandbox, call: Any) -> None:
+    def test_the_content_type_can_be_left_out_or_another(self, sandbox: Sandbox, call: Any) -> None:
         assert "Content-Type" not in struck(sandbox, call, "content_type").headers
         other = struck(sandbox, call, "content_type=text/plain")
         assert other.headers["Content-Type"] == "text/plain"
@@ -165,7 +165,9 @@ class TestOversize:
         assert sandbox.fault_counts["oversize"] == 1
 
     @pytest.mark.parametrize("status", [500, 504])
-    def test_other_statuses(self, status: int, sandbox: Sandbox, call: Any) -> None:
+    def test_wide_windows_fail_with_the_status_that_is_given(
+        self, status: int, sandbox: Sandbox, call: Any
+    ) -> None:
         answer = struck(sandbox, call, f"oversize=4,status={status}")
         assert answer.status_code == status
 
@@ -192,7 +194,9 @@ class TestConnection:
         assert len(b"".join(received)) == 300
 
     @pytest.mark.parametrize("kind", ["stall", "stall_body"])
-    def test_stalls(self, kind: str, sandbox: Sandbox, call: Any) -> None:
+    def test_a_stall_delays_the_whole_response(
+        self, kind: str, sandbox: Sandbox, call: Any
+    ) -> None:
         started = time.monotonic()
         answer = struck(sandbox, call, f"{kind}=0.3")
         assert time.monotonic() - started >= 0.3
@@ -234,7 +238,7 @@ class TestCompression:
         assert "Content-Encoding" not in answer.headers
         assert len(json.loads(gzip.decompress(answer.content))) == 5
 
-    def test_bomb(self, sandbox: Sandbox) -> None:
+    def test_a_bomb_is_small_and_unpacks_large(self, sandbox: Sandbox) -> None:
         sandbox.faults.append("bomb=30")
         packed = raw_body(sandbox)
         assert len(packed) < 100_000
@@ -247,19 +251,21 @@ class TestWhichRequests:
     def statuses(self, sandbox: Sandbox, call: Any, count: int, path: str = PATH) -> list[int]:
         return [call(sandbox, path).status_code for _ in range(count)]
 
-    def test_times(self, sandbox: Sandbox, call: Any) -> None:
+    def test_a_rule_strikes_a_number_of_times(self, sandbox: Sandbox, call: Any) -> None:
         sandbox.faults.append(Fault("status", 503, times=2))
         assert self.statuses(sandbox, call, 4) == [503, 503, 200, 200]
 
-    def test_rules_take_turns(self, sandbox: Sandbox, call: Any) -> None:
+    def test_a_rule_strikes_once_the_one_before_is_used_up(
+        self, sandbox: Sandbox, call: Any
+    ) -> None:
         sandbox.faults.append("status=503,times=2;status=429,times=1")
         assert self.statuses(sandbox, call, 4) == [503, 503, 429, 200]
 
-    def test_every(self, sandbox: Sandbox, call: Any) -> None:
+    def test_a_rule_strikes_every_third_request(self, sandbox: Sandbox, call: Any) -> None:
         sandbox.faults.append("status=500,every=3")
         assert self.statuses(sandbox, call, 6) == [200, 200, 500, 200, 200, 500]
 
-    def test_after(self, sandbox: Sandbox, call: Any) -> None:
+    def test_a_rule_lets_the_first_requests_pass(self, sandbox: Sandbox, call: Any) -> None:
         sandbox.faults.append("status=500,after=2,times=1")
         assert self.statuses(sandbox, call, 4) == [200, 200, 500, 200]
 
@@ -272,12 +278,14 @@ class TestWhichRequests:
         assert pattern(1) == pattern(1) != pattern(2)
         assert set(pattern(1)) == {200, 500}
 
-    def test_path(self, sandbox: Sandbox, call: Any) -> None:
+    def test_a_rule_strikes_paths_of_a_pattern(self, sandbox: Sandbox, call: Any) -> None:
         sandbox.faults.append("status=500,path=/actions/*/events/bounces")
         assert self.statuses(sandbox, call, 1) == [200]
         assert self.statuses(sandbox, call, 1, "/actions/000AA1/events/bounces") == [500]
 
-    def test_id_in_the_path_or_the_query(self, sandbox: Sandbox, call: Any) -> None:
+    def test_a_rule_strikes_an_id_in_the_path_or_the_query(
+        self, sandbox: Sandbox, call: Any
+    ) -> None:
         sandbox.faults.append("status=500,id=0000CON1")
         assert self.statuses(sandbox, call, 1, "/actions/000AA1/events/bounces") == [200]
         assert self.statuses(sandbox, call, 1, "/targets/0000CON1/events") == [500]
@@ -311,7 +319,7 @@ class TestWhichRequests:
 
 
 class TestText:
-    def test_all_restrictions(self) -> None:
+    def test_every_restriction_can_be_written(self) -> None:
         text = "status=503,times=2,after=1,every=3,probability=0.5,seed=4,path=/a*,id=x"
         assert Fault.parse(text) == Fault(
             "status", 503, times=2, after=1, every=3, probability=0.5, seed=4, path="/a*", id="x"

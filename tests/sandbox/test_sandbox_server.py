@@ -262,7 +262,9 @@ class TestStatistics:
 
 
 class TestLoad:
-    def test_many_at_once(self, generated: Account, serve: Any, call: Any) -> None:
+    def test_requests_at_once_each_get_their_own_events(
+        self, generated: Account, serve: Any, call: Any
+    ) -> None:
         sandbox = serve(generated)
         contacts = generated.example_ids("contact_id", 40)
 

@@ -493,7 +493,7 @@ ALONE = {"selection", "missing", "retention_days", "batch_seconds"}
 
 
 class TestEach:
-    def test_has_a_probe(self) -> None:
+    def test_every_variant_has_a_probe(self) -> None:
         assert set(PROBES) | set(LONG_PROBES) == set(choices())
 
     def test_defaults_are_what_the_connector_assumes(
@@ -509,7 +509,7 @@ class TestEach:
         assert vars(Variants()) | found == vars(Variants())
 
     @pytest.mark.parametrize(("name", "value"), LONG)
-    def test_alone_in_a_longer_account(
+    def test_a_variant_alone_shows_in_a_longer_account(
         self, name: str, value: Any, long: Account, serve: Any, call: TCall
     ) -> None:
         beside = WITH.get(name, {})
@@ -520,12 +520,16 @@ class TestEach:
         assert LONG_PROBES[name](api) == value
 
     @pytest.mark.parametrize(("name", "value"), SINGLE)
-    def test_alone(self, name: str, value: Any, account: Account, serve: Any, call: TCall) -> None:
+    def test_a_variant_alone_shows(
+        self, name: str, value: Any, account: Account, serve: Any, call: TCall
+    ) -> None:
         variants = Variants(**{name: value})
         api = Api(serve(account, now=NOON + 120_000, variants=variants), call)
         assert PROBES[name](api) == value
 
-    def test_from_a_moment_on(self, account: Account, serve: Any, call: TCall) -> None:
+    def test_variants_can_be_set_and_taken_back_while_it_runs(
+        self, account: Account, serve: Any, call: TCall
+    ) -> None:
         api = Api(serve(account, now=NOON + 120_000), call)
         before = api.ids("/actions/events")
         api.sandbox.variants = Variants(silent_minutes=60)
@@ -533,7 +537,9 @@ class TestEach:
         api.sandbox.variants = Variants()
         assert set(api.ids("/actions/events")) == set(before) != set()
 
-    def test_from_a_moment_of_its_clock_on(self, account: Account, serve: Any, call: TCall) -> None:
+    def test_variants_can_begin_at_a_moment_of_its_clock(
+        self, account: Account, serve: Any, call: TCall
+    ) -> None:
         begins = NOON + 180_000
         variants = Variants(silent_minutes=60)
         sandbox = serve(account, now=begins - 1, variants=variants, variants_from=begins)
@@ -554,7 +560,9 @@ class TestEach:
         # A capped response is not counted as served whole.
         assert sandbox.statistics()["served"] == {}
 
-    def test_in_pairs(self, account: Account, serve: Any, call: TCall) -> None:
+    def test_two_variants_at_once_both_show(
+        self, account: Account, serve: Any, call: TCall
+    ) -> None:
         chosen = {name: value for name, value in reversed(SINGLE) if name not in ALONE}
         for (name, value), (other, other_value) in itertools.combinations(chosen.items(), 2):
             variants = Variants(**{name: value, other: other_value})

@@ -40,7 +40,9 @@ def test_start_is_inclusive_and_end_exclusive(five: StoredAccount, serve: Any, c
         "1969-12-31T21:30:03-0230",
     ],
 )
-def test_iso_dates(start: str, five: StoredAccount, serve: Any, call: Any) -> None:
+def test_bounds_can_be_iso_dates_of_any_zone_and_precision(
+    start: str, five: StoredAccount, serve: Any, call: Any
+) -> None:
     assert ids(call(serve(five), "/actions/events", start=start, sort="asc")) == ["3", "4", "5"]
 
 
@@ -54,7 +56,9 @@ def test_unreadable_dates_are_400_with_a_message(
     assert name in answer.json()["message"]
 
 
-def test_sort(five: StoredAccount, serve: Any, call: Any) -> None:
+def test_events_come_in_the_order_that_is_asked_for(
+    five: StoredAccount, serve: Any, call: Any
+) -> None:
     sandbox = serve(five)
     assert ids(call(sandbox, "/actions/events", sort="desc")) == ["5", "4", "3", "2", "1"]
     unsorted = ids(call(sandbox, "/actions/events"))

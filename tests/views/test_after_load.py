@@ -89,7 +89,9 @@ def test_who_requires_views_learns_that_there_are_none(warehouse: Warehouse, mak
     assert len(warehouse.ids()) == 24
 
 
-def test_the_commands(sandbox: Sandbox, warehouse: Warehouse, command_line: CommandLine) -> None:
+def test_load_and_views_make_publish_and_drop_the_views(
+    sandbox: Sandbox, warehouse: Warehouse, command_line: CommandLine
+) -> None:
     environment = {"SOURCES__NP6__API_KEY": sandbox.key, "SOURCES__NP6__BASE_URL": sandbox.url}
     where = command_line.where(warehouse)
     start = ("--start", "2024-03-01", "--resources", ALL)

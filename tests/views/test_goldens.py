@@ -79,7 +79,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, 
         }
 
 
-def test_every_message(found: dict[str, list[dict[str, Any]]]) -> None:
+def test_each_message_has_the_flags_computed_by_hand(
+    found: dict[str, list[dict[str, Any]]],
+) -> None:
     header, *lines = [line.split() for line in MESSAGES.strip().splitlines()]
     messages = sorted(found["messages"], key=lambda row: row["message_id"])
 
@@ -136,7 +138,7 @@ def test_deliverability_and_reasons(found: dict[str, list[dict[str, Any]]]) -> N
     }
 
 
-def test_the_checks(found: dict[str, list[dict[str, Any]]]) -> None:
+def test_the_checks_find_what_was_counted_by_hand(found: dict[str, list[dict[str, Any]]]) -> None:
     checks = {
         row["check_name"]: (row["count_found"], row["count_of"]) for row in found["data_quality"]
     }
