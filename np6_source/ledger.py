@@ -34,6 +34,7 @@ from .destinations import destination_of
 from .dlt_internals.destinations import configuration_of, has_sql
 from .errors import SettingError
 from .schema import LOAD_WINDOWS
+from .tables.in_sql import column_in_sql, path_in_sql
 from .tables.naming import filled, name_of
 from .windows import DAY, SECOND, Window, gaps, merged, to_datetime, to_ms
 
@@ -197,7 +198,7 @@ def recent_windows(
             name: client.escape_column_name(normalized(name))
             for name in (*names, "load_id", "status", "schema_name")
         }
-        windows = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
+        windows = path_in_sql(LOAD_WINDOWS, client, schema)
         packages = client.make_qualified_table_name(schema.loads_table_name)
         complete = (
             f"FROM {windows} w JOIN {packages} p ON p.{column['load_id']} ="
@@ -368,12 +369,12 @@ def _covered(
     accounts in one dataset have a ledger in common, but packages and keys of their own.
     """
     tables = {
-        "windows": client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema)),
+        "windows": path_in_sql(LOAD_WINDOWS, client, schema),
         "packages": client.make_qualified_table_name(schema.loads_table_name),
     }
     names = ("resource", "scope_id", "window_start", "window_end", "event_count", "requested_at")
     quoted = {
-        name: client.escape_column_name(schema.naming.normalize_path(name))
+        name: column_in_sql(name, client, schema)
         for name in (
             *names,
             "_dlt_load_id",
@@ -474,10 +475,10 @@ def _given_up(
     client: SqlClientBase[Any], schema: Schema, has_classes: bool
 ) -> list[tuple[str, str]]:
     """Resources and scopes of packages that were never completed."""
-    windows = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
+    windows = path_in_sql(LOAD_WINDOWS, client, schema)
     loads = client.make_qualified_table_name(schema.loads_table_name)
     resource, scope_id, package, load_id, classification = (
-        client.escape_column_name(schema.naming.normalize_path(name))
+        column_in_sql(name, client, schema)
         for name in ("resource", "scope_id", "_dlt_load_id", "load_id", "classification")
     )
     robots = f"w.{classification}" if has_classes else "''"
@@ -508,7 +509,7 @@ def note_not_loaded(
         return
     schema = pipeline.schemas[loaded[0]]
     with _ledger_of(pipeline, schema, loaded[0]) as (client, there):
-        table = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
+        table = path_in_sql(LOAD_WINDOWS, client, schema)
         now = datetime.now(timezone.utc)
         for resource, scope, start, end in windows:
             scope_id, classification = of_scope_key(scope)
@@ -522,9 +523,7 @@ def note_not_loaded(
             }
             if "classification" in there:
                 row["classification"] = classification
-            columns = ", ".join(
-                client.escape_column_name(schema.naming.normalize_path(name)) for name in row
-            )
+            columns = ", ".join(column_in_sql(name, client, schema) for name in row)
             placeholders = ", ".join(["%s"] * len(row))
             try:
                 client.execute_sql(
@@ -583,7 +582,7 @@ def recorded_policies(pipeline: dlt.Pipeline, schema_name: str | None = None) ->
 
 
 def _policies(client: SqlClientBase[Any], schema: Schema) -> Iterator[str]:
-    table = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
+    table = path_in_sql(LOAD_WINDOWS, client, schema)
     column = schema.naming.normalize_path("policy")
     try:
         with client.execute_query(f"SELECT * FROM {table} WHERE 1 = 0") as cursor:
@@ -591,7 +590,7 @@ def _policies(client: SqlClientBase[Any], schema: Schema) -> Iterator[str]:
         # Ledgers from before there were policies have no such column, and kept everything.
         value = client.escape_column_name(column) if column.lower() in there else "NULL"
         # Rows of packages that were given up are under none: nothing of them was loaded.
-        count = client.escape_column_name(schema.naming.normalize_path("event_count"))
+        count = column_in_sql("event_count", client, schema)
         query = f"SELECT DISTINCT {value} FROM {table} WHERE {count} IS NOT NULL"
         for (policy,) in client.execute_sql(query) or []:
             yield str(policy or "")

@@ -22,6 +22,7 @@ from .extract.policy import label_of
 from .ledger import TCoverage, of_scope_key, scope_key
 from .schema import EVENTS
 from .settings import classes, one_of
+from .tables.in_sql import column_in_sql, path_in_sql
 from .tables.naming import filled, name_of
 from .windows import SECOND, Window, gaps, to_datetime, to_ms
 
@@ -153,7 +154,7 @@ def _hits_by_contact(
                 )
             sql_client = client.sql_client
             contact, at, kind, action = (
-                sql_client.escape_column_name(schema.naming.normalize_path(name))
+                column_in_sql(name, sql_client, schema)
                 for name in ("contact_id", "timestamp", "type", "action_id")
             )
             of_actions = ""
@@ -161,7 +162,7 @@ def _hits_by_contact(
                 of_actions = f" AND {action} IN ({', '.join(['%s'] * len(action_ids))})"
             query = (
                 f"SELECT {contact}, MIN({at}), MAX({at}), COUNT(*)"
-                f" FROM {sql_client.make_qualified_table_name(name_of(EVENTS, schema))}"
+                f" FROM {path_in_sql(EVENTS, sql_client, schema)}"
                 f" WHERE {kind} = %s AND {at} >= %s AND {at} < %s{of_actions} GROUP BY {contact}"
             )
             values = ("hit", to_datetime(span.start), to_datetime(span.end), *action_ids)

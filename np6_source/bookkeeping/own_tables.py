@@ -13,6 +13,8 @@ from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.sql_client import SqlClientBase
 
+from ..tables.in_sql import column_in_sql
+
 
 @dataclass(frozen=True)
 class OwnTable:
@@ -37,7 +39,7 @@ class OwnTable:
 
     def column(self, name: str, client: SqlClientBase[Any], schema: Schema) -> str:
         """The name of one of its columns in SQL."""
-        return client.escape_column_name(schema.naming.normalize_path(name))
+        return column_in_sql(name, client, schema)
 
     def created(self, client: SqlClientBase[Any], schema: Schema, path: str | None = None) -> str:
         """The statement that makes the table where it is not there.

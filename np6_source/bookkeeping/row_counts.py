@@ -27,6 +27,7 @@ from ..schema import (
     TIMESTAMP,
     Table,
 )
+from ..tables.in_sql import column_in_sql, path_in_sql
 from ..tables.naming import filled, name_of
 from ..windows import DAY, Window, iso, to_datetime, to_ms
 from .own_tables import REMOVALS
@@ -253,7 +254,7 @@ def removed_before(client: SqlClientBase[Any], schema: Schema) -> int:
 def _row_counts(
     client: SqlClientBase[Any], schema: Schema, tables: Iterable[Table]
 ) -> dict[str, int]:
-    names = {table.name: _qualified(client, schema, table) for table in tables}
+    names = {table.name: path_in_sql(table, client, schema) for table in tables}
     counts = ", ".join(f"(SELECT COUNT(*) FROM {name})" for name in names.values())
     (row,) = client.execute_sql(f"SELECT {counts}") or []
     return {name: int(count or 0) for name, count in zip(names, row, strict=True)}
@@ -269,16 +270,16 @@ def _emptied(
 ) -> Iterator[_Days]:
     """Tables without a row to which some window, from a day on, has brought rows."""
     first, last = _ALL_TIME.start // DAY, _ALL_TIME.end // DAY - 1
-    ledger = _qualified(client, schema, LOAD_WINDOWS)
+    ledger = path_in_sql(LOAD_WINDOWS, client, schema)
     for table in tables:
         if counts[table.name]:
             continue
-        begin = _quoted(client, schema, "window_start")
+        begin = column_in_sql("window_start", client, schema)
         arguments: list[Any] = [to_datetime(kept_from * DAY)]
         if table is EVENTS:
-            condition = f"{_quoted(client, schema, 'event_count')} > 0"
+            condition = f"{column_in_sql('event_count', client, schema)} > 0"
         elif table in (EXECUTION_DATA_TABLE, CAMPAIGNS, ROBOTS) and "table_counts" in columns:
-            condition = f"{_quoted(client, schema, 'table_counts')} LIKE %s"
+            condition = f"{column_in_sql('table_counts', client, schema)} LIKE %s"
             arguments.append(f'%"{table.name}"%')
         else:
             continue  # Of the others each day's rows are known.
@@ -317,7 +318,7 @@ def _events_by_day(
     client: SqlClientBase[Any], schema: Schema, children: list[Table], since: int
 ) -> tuple[dict[int, int], dict[str, dict[int, int]]]:
     """Events by day, and those of them that have a row in each of the other tables."""
-    kind = _quoted(client, schema, "type")
+    kind = column_in_sql("type", client, schema)
     marks, sums = "", ""
     for number, child in enumerate(children):
         types = ", ".join(f"'{name}'" for name in child.row_types)
@@ -346,11 +347,11 @@ def _by_day(
     marks: str = "",
     sums: str = "",
 ) -> list[Any]:
-    time = _quoted(client, schema, TIMESTAMP.name)
+    time = column_in_sql(TIMESTAMP.name, client, schema)
     bound = f" WHERE {microseconds(client, time)} >= {since * _DAY_US}" if since else ""
     query = (
         f"SELECT d, COUNT(*){sums} FROM (SELECT {_day(client, time)} AS d{marks}"
-        f" FROM {_qualified(client, schema, table)}{bound}) days GROUP BY d"
+        f" FROM {path_in_sql(table, client, schema)}{bound}) days GROUP BY d"
     )
     return list(client.execute_sql(query) or [])
 
@@ -363,23 +364,23 @@ def _proven_counts(
     if "distinct_count" not in there:
         return
     quoted = {
-        name: f"w.{_quoted(client, schema, name)}"
+        name: f"w.{column_in_sql(name, client, schema)}"
         for name in ("resource", "scope_id", "window_start", "window_end", "distinct_count")
     }
     optional = {
-        name: f"COALESCE(w.{_quoted(client, schema, name)}, '')" if name in there else "''"
+        name: f"COALESCE(w.{column_in_sql(name, client, schema)}, '')" if name in there else "''"
         for name in ("classification", "key_digest")
     }
     end = microseconds(client, "e")
     query = _COUNTS.format(
         **quoted,
         **optional,
-        windows=_qualified(client, schema, LOAD_WINDOWS),
+        windows=path_in_sql(LOAD_WINDOWS, client, schema),
         packages=client.make_qualified_table_name(schema.loads_table_name),
-        package=f"w.{_quoted(client, schema, '_dlt_load_id')}",
-        load_id=f"p.{_quoted(client, schema, 'load_id')}",
-        status=f"p.{_quoted(client, schema, 'status')}",
-        schema_name=f"p.{_quoted(client, schema, 'schema_name')}",
+        package=f"w.{column_in_sql('_dlt_load_id', client, schema)}",
+        load_id=f"p.{column_in_sql('load_id', client, schema)}",
+        status=f"p.{column_in_sql('status', client, schema)}",
+        schema_name=f"p.{column_in_sql('schema_name', client, schema)}",
         first=_day(client, "b"),
         last=f"FLOOR(({end} - 1) / {_DAY_US})",
         recent=f"AND {microseconds(client, quoted['window_end'])} >= {since * _DAY_US}"
@@ -456,11 +457,3 @@ def microseconds(client: SqlClientBase[Any], moment: str) -> str | None:
 
 def _day(client: SqlClientBase[Any], moment: str) -> str:
     return f"FLOOR({microseconds(client, moment)} / {_DAY_US})"
-
-
-def _qualified(client: SqlClientBase[Any], schema: Schema, table: Table) -> str:
-    return client.make_qualified_table_name(name_of(table, schema))
-
-
-def _quoted(client: SqlClientBase[Any], schema: Schema, column: str) -> str:
-    return client.escape_column_name(schema.naming.normalize_path(column))

@@ -29,6 +29,7 @@ from ..loading import LoadReport
 from ..recheck import RecheckReport
 from ..recheck.lateness import Summary
 from ..schema import EVENT_TABLES, EVENTS
+from ..tables.in_sql import path_in_sql
 from ..tables.naming import name_of
 from ..windows import iso
 from .document import Problem
@@ -143,7 +144,7 @@ def _counted(pipeline: dlt.Pipeline) -> dict[str, int] | None:
     with pipeline.sql_client() as client:
         names = [table for table in dimension_tables() if name_of(table, schema) in schema.tables]
         for table in (*EVENT_TABLES, *names):
-            name = client.make_qualified_table_name(name_of(table, schema))
+            name = path_in_sql(table, client, schema)
             try:
                 rows = client.execute_sql(f"SELECT count(*) FROM {name}")
             except DatabaseUndefinedRelation:

@@ -21,6 +21,7 @@ from ..loading import LoadReport, load
 from ..robots import CLASSES, OPERATION, Unasked, classification_of, unasked
 from ..schema import ROBOTS
 from ..settings import moment_ms
+from ..tables.in_sql import column_in_sql, path_in_sql
 from ..tables.naming import name_of
 from ..windows import SECOND, Window
 from .configuration import check_names, contacts_are_stored, label_key
@@ -325,8 +326,8 @@ def _marks(pipeline: dlt.Pipeline) -> Counter[str] | None:
     pipeline.sync_destination()
     schema = pipeline.default_schema
     with pipeline.sql_client() as client:
-        table = client.make_qualified_table_name(name_of(ROBOTS, schema))
-        column = client.escape_column_name(schema.naming.normalize_path("robot_class"))
+        table = path_in_sql(ROBOTS, client, schema)
+        column = column_in_sql("robot_class", client, schema)
         try:
             rows = client.execute_sql(f"SELECT {column}, COUNT(*) FROM {table} GROUP BY {column}")
         except DatabaseUndefinedRelation:  # No load by this version yet.

@@ -30,6 +30,7 @@ from ..destinations import destination_of
 from ..extract.reload_intent import INTENT
 from ..ledger import DAYS_APART_MS, loaded_schema
 from ..schema import LOAD_WINDOWS
+from ..tables.in_sql import column_in_sql, path_in_sql
 from ..tables.naming import filled, name_of
 from ..views.base_tables import REFRESHES
 from ..windows import DAY, to_datetime, to_ms
@@ -249,7 +250,7 @@ def compact(pipeline: dlt.Pipeline, schema_name: str | None = None, recheck_days
 def _loads(client: SqlClientBase[Any], schema: Schema) -> tuple[str, dict[str, str]]:
     names = ("load_id", "status", "schema_name", "inserted_at")
     return client.make_qualified_table_name(schema.loads_table_name), {
-        name: client.escape_column_name(schema.naming.normalize_path(name)) for name in names
+        name: column_in_sql(name, client, schema) for name in names
     }
 
 
@@ -281,10 +282,8 @@ class _Ledger:
         self._client = client
         self._schema_name = schema.name
         self._columns = columns
-        self._table = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
-        self._name = {
-            name: client.escape_column_name(schema.naming.normalize_path(name)) for name in columns
-        }
+        self._table = path_in_sql(LOAD_WINDOWS, client, schema)
+        self._name = {name: column_in_sql(name, client, schema) for name in columns}
         self._loads, self._of_load = _loads(client, schema)
         microseconds = MICROSECONDS[client.capabilities.sqlglot_dialect or ""]
         start = microseconds.format(t=self._name["window_start"])

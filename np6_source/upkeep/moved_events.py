@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import dlt
@@ -22,6 +21,7 @@ from ..dataset_lock import TTurn, in_database_or_file
 from ..errors import SettingError
 from ..ledger import loaded_schema
 from ..schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, REQUESTED_AT, TIMESTAMP
+from ..tables.in_sql import column_in_sql, in_one_transaction, path_in_sql
 from ..tables.naming import name_of
 
 logger = logging.getLogger(__name__)
@@ -87,26 +87,20 @@ def remove_moved(pipeline: dlt.Pipeline, turn: TTurn = in_database_or_file) -> M
     """
     with turn(pipeline):
         names, schema = loaded_schema(pipeline, None)
-        with _sql(pipeline, *names) as client:
-            capabilities = client.capabilities
-            transaction: Any = nullcontext()
-            if capabilities.supports_ddl_transactions or capabilities.supports_transactions:
-                transaction = client.begin_transaction()
-            with transaction:
-                return _removed(client, schema)
+        with _sql(pipeline, *names) as client, in_one_transaction(client):
+            return _removed(client, schema)
 
 
 def _removed(client: SqlClientBase[Any], schema: Schema) -> dict[str, int]:
     removed: dict[str, int] = {}
     earlier = _earlier_versions(client, schema)
-    there = {table.name.lower() for table in _tables_there(client, schema)}
     # The events last: the others are told by them.
     for table in (*(t for t in EVENT_TABLES if t is not EVENTS), EVENTS):
-        if table.name.lower() not in there:
+        if name_of(table, schema) not in schema.data_table_names():
             continue
         names = (table.key[0], TIMESTAMP.name)
-        key, time = (client.escape_column_name(schema.naming.normalize_path(n)) for n in names)
-        rows = f"{_path(client, schema, table)} WHERE ({key}, {time}) IN ({earlier})"
+        key, time = (column_in_sql(n, client, schema) for n in names)
+        rows = f"{path_in_sql(table, client, schema)} WHERE ({key}, {time}) IN ({earlier})"
         ((count,),) = client.execute_sql(f"SELECT COUNT(*) FROM {rows}") or []
         if count:
             client.execute_sql(f"DELETE FROM {rows}")
@@ -114,17 +108,11 @@ def _removed(client: SqlClientBase[Any], schema: Schema) -> dict[str, int]:
     return removed
 
 
-def _tables_there(client: SqlClientBase[Any], schema: Schema) -> list[Any]:
-    return [table for table in EVENT_TABLES if name_of(table, schema) in schema.data_table_names()]
-
-
 def _earlier_versions(client: SqlClientBase[Any], schema: Schema) -> str:
     """Id and timestamp of all versions of an event but that which was requested last, as SQL."""
     names = ("id", TIMESTAMP.name, REQUESTED_AT.name)
-    key, time, requested = (
-        client.escape_column_name(schema.naming.normalize_path(n)) for n in names
-    )
-    events = _path(client, schema, EVENTS)
+    key, time, requested = (column_in_sql(n, client, schema) for n in names)
+    events = path_in_sql(EVENTS, client, schema)
     return (
         f"SELECT {key}, {time} FROM (SELECT {key}, {time}, ROW_NUMBER() OVER (PARTITION BY {key}"
         f" ORDER BY {requested} DESC, {time} DESC) AS np6_rank FROM {events} WHERE {key} IN"
@@ -134,15 +122,13 @@ def _earlier_versions(client: SqlClientBase[Any], schema: Schema) -> str:
 
 
 def _counted(client: SqlClientBase[Any], schema: Schema, since: float | None) -> int:
-    key, requested = (
-        client.escape_column_name(schema.naming.normalize_path(n)) for n in ("id", "requested_at")
-    )
-    events, given, newest = _path(client, schema, EVENTS), [], ""
+    key, requested = (column_in_sql(n, client, schema) for n in ("id", "requested_at"))
+    events, given, newest = path_in_sql(EVENTS, client, schema), [], ""
     if since is not None:
         # dlt 1.31 names packages by the second in which they begin.
-        package = client.escape_column_name(schema.naming.normalize_path("_dlt_load_id"))
+        package = column_in_sql("_dlt_load_id", client, schema)
         first = (
-            f"SELECT MIN({requested}) FROM {_path(client, schema, LOAD_WINDOWS)}"
+            f"SELECT MIN({requested}) FROM {path_in_sql(LOAD_WINDOWS, client, schema)}"
             f" WHERE {package} >= %s"
         )
         newest = f" WHERE {key} IN (SELECT {key} FROM {events} WHERE {requested} >= ({first}))"
@@ -156,10 +142,6 @@ def _counted(client: SqlClientBase[Any], schema: Schema, since: float | None) ->
     except DatabaseUndefinedRelation:
         return 0
     return int(count or 0)
-
-
-def _path(client: SqlClientBase[Any], schema: Schema, table: Any) -> str:
-    return client.make_qualified_table_name(name_of(table, schema))
 
 
 def _sql(pipeline: dlt.Pipeline, *names: str) -> Any:

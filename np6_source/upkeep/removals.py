@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -28,7 +27,7 @@ from ..ledger import loaded_schema
 from ..persons.duckdb_file import rewrite
 from ..persons.erasing import make_messages_anew
 from ..schema import EVENT_TABLES, REJECTED_EVENTS
-from ..tables.naming import name_of
+from ..tables.in_sql import column_in_sql, in_one_transaction, path_in_sql
 from ..views import forget_messages
 from ..windows import to_datetime, to_ms
 
@@ -68,8 +67,8 @@ def to_remove(pipeline: dlt.Pipeline, cutoff: int) -> Removal:
     with _sql(pipeline, *names) as client:
         rows = {}
         for table, column in _dated():
-            path = client.make_qualified_table_name(name_of(table, schema))
-            name = client.escape_column_name(schema.naming.normalize_path(column))
+            path = path_in_sql(table, client, schema)
+            name = column_in_sql(column, client, schema)
             try:
                 ((count,),) = (
                     client.execute_sql(
@@ -120,15 +119,12 @@ def remove(pipeline: dlt.Pipeline, cutoff: int, turn: TTurn = in_database_or_fil
 
 def _remove(client: SqlClientBase[Any], schema: Schema, removal: Removal) -> None:
     before = to_datetime(removal.cutoff)
-    supports = client.capabilities.supports_ddl_transactions
-    has_transactions = supports or client.capabilities.supports_transactions
-    transaction: Any = client.begin_transaction() if has_transactions else nullcontext()
-    with transaction:
+    with in_one_transaction(client):
         client.execute_sql(REMOVALS.created(client, schema))
         for table, column in _dated():
             if table.name in removal.rows:
-                path = client.make_qualified_table_name(name_of(table, schema))
-                name = client.escape_column_name(schema.naming.normalize_path(column))
+                path = path_in_sql(table, client, schema)
+                name = column_in_sql(column, client, schema)
                 client.execute_sql(f"DELETE FROM {path} WHERE {name} < %s", before)
         columns = ", ".join(
             REMOVALS.column(n, client, schema) for n in ("cutoff", "removed_at", "row_counts")

@@ -16,6 +16,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from ..extract.policy import POLICY
 from ..schema import EVENTS
+from ..tables.in_sql import column_in_sql, path_in_sql
 from ..tables.naming import filled, name_of
 from ..views import forget_messages
 
@@ -111,11 +112,8 @@ def fill_domains(pipeline: dlt.Pipeline, schema_name: str) -> None:
         if not isinstance(destination, SqlJobClientBase):
             return  # Files are not changed.
         client = destination.sql_client
-        table = client.make_qualified_table_name(name_of(EVENTS, schema))
-        domain, recipient = (
-            client.escape_column_name(schema.naming.normalize_path(name))
-            for name in (DOMAIN, "recipient")
-        )
+        table = path_in_sql(EVENTS, client, schema)
+        domain, recipient = (column_in_sql(name, client, schema) for name in (DOMAIN, "recipient"))
         without = f"{domain} IS NULL AND {recipient} LIKE %s"
         if not client.execute_sql(f"SELECT 1 FROM {table} WHERE {without} LIMIT 1", "%@%"):
             return
