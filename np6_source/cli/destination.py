@@ -119,6 +119,8 @@ def open_pipeline(
             f"dlt's working folder cannot be made in {folder} ({error.strerror}): name one that"
             " this user may write to with --pipelines-dir"
         ) from None
+    # The command ends between windows by itself; dlt would drop what is complete (dlt 1.31).
+    pipeline.runtime_config.intercept_signals = False
     read_schemas_once(pipeline)
     _check_characters(Path(pipeline.pipelines_dir), "'%", "dlt's working folder", "--pipelines-dir")
     _check_dataset(pipeline.destination_client(), options.dataset)

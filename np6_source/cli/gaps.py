@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -254,8 +253,6 @@ def _fill(
     analysts = for_analysts(options)
     pipeline = open_pipeline(options)
     analysts.check(pipeline)
-    # The command ends between windows by itself; dlt would drop what is complete (dlt 1.31).
-    os.environ["RUNTIME__INTERCEPT_SIGNALS"] = "false"
     before = rows_now(pipeline)
     total = LoadReport()
     sources: list[DltSource] = []

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import logging
-import os
 import sys
 import time
 from contextlib import ExitStack
@@ -166,8 +165,6 @@ def run(options: argparse.Namespace) -> int:
             "--reload and --end contradict each other: everything would go, and only what is before"
             " --end would come back"
         )
-    # The command ends between windows by itself; dlt would drop what is complete (dlt 1.31).
-    os.environ["RUNTIME__INTERCEPT_SIGNALS"] = "false"
     arguments: dict[str, Any] = {
         "largest_load": options.checkpoint,
         "on_error": "keep",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from typing import Any
 
@@ -104,7 +103,6 @@ def run(options: argparse.Namespace) -> int:
         made = make_source(**arguments)
         return made.with_resources(*options.resources) if options.resources else made
 
-    os.environ["RUNTIME__INTERCEPT_SIGNALS"] = "false"
     with (
         ending_between_windows() as signal_received,
         looking(options, waits=False, reads_only=False) as pipeline,

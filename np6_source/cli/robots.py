@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -134,8 +133,6 @@ def run(options: argparse.Namespace) -> int:
             "--target-ids and --action-ids contradict each other: contacts that are named are asked"
             " about all their hits"
         )
-    # The command ends between windows by itself; dlt would drop what is complete (dlt 1.31).
-    os.environ["RUNTIME__INTERCEPT_SIGNALS"] = "false"
     classification = classification_of(options.classes)
     with looking(options) as pipeline:
         found = _to_ask(pipeline, options)

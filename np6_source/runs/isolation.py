@@ -249,7 +249,8 @@ def beside(pipeline: dlt.Pipeline, turn: TTurn | None = None) -> Iterator[dlt.Pi
     """A pipeline for one stateless run into the dataset of another, which it leaves as it is.
 
     It has the other's name and destination, a working folder and a staging dataset of its own, and
-    the other's configuration therefore. Afterwards the other is dlt's active one again.
+    the other's configuration therefore. Signals are handled as in the other. Afterwards the other
+    is dlt's active one again.
 
     Args:
         pipeline: The other. It may be in the middle of anything.
@@ -268,6 +269,7 @@ def beside(pipeline: dlt.Pipeline, turn: TTurn | None = None) -> Iterator[dlt.Pi
                 dataset_name=pipeline.dataset_name,
                 pipelines_dir=str(folder),
             )
+            own.runtime_config.intercept_signals = pipeline.runtime_config.intercept_signals
             yield without_state(own, leaving_nothing(turn or in_database_or_file))
     finally:
         pipeline.activate()

@@ -32,7 +32,6 @@ def schedule(
     """What a scheduler calls; returns the exit status."""
     monkeypatch.setenv("SOURCES__NP6__API_KEY", sandbox.key)
     monkeypatch.setenv("SOURCES__NP6__BASE_URL", sandbox.url)
-    monkeypatch.setenv("RUNTIME__INTERCEPT_SIGNALS", "false")
     monkeypatch.chdir(command_line.folder)
     where = command_line.where(warehouse)
 

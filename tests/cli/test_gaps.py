@@ -9,11 +9,26 @@ from typing import Any
 import pytest
 
 from np6_source.sandbox import Fault, Sandbox
-from np6_source.windows import SECOND, Window, gaps
+from np6_source.windows import SECOND, Window, gaps, merged
 
 ALL = "actions_events"
 HOUR = 3600 * SECOND
 WITH_KEY = {"SOURCES__NP6__PII_KEY": "a key of the company's, 32 bytes or more"}
+SIGNALLED = """
+import os, signal, sys
+from dlt.normalize import Normalize
+from np6_source.__main__ import main
+
+run = Normalize.run
+
+def signalled(self, pool):
+    Normalize.run = run
+    os.kill(os.getpid(), signal.SIGTERM)
+    return run(self, pool)
+
+Normalize.run = signalled
+sys.exit(main())
+"""
 TMake = Callable[..., Any]
 TAt = Callable[[str], int]
 
@@ -147,6 +162,25 @@ class TestGaps:
         assert done["result"]["load"]["windows"] == {by_id: done["requests"]}
         whole = json.loads(self.gaps(command_line, warehouse, sandbox, "--json").stdout)
         assert (whole["exit_status"], whole["result"]) == (0, {"missing": [], "load": None})
+
+    def test_a_signal_while_dlt_normalizes_ends_filling_after_what_is_complete(
+        self, command_line: Any, warehouse: Any, sandbox: Sandbox, source_of: TMake, at: TAt
+    ) -> None:
+        warehouse.run(source_of(sandbox, ALL, start="2024-03-01T06:00:00Z"))
+        by_id = "action_events_activations"
+        warehouse.run(source_of(sandbox, by_id, action_ids=["000AA1"], end="2024-03-02"))
+        (command_line.folder / "signalled.py").write_text(SIGNALLED)
+        ended = command_line.run(
+            "-m signalled",
+            *("gaps", *self.SPAN, *command_line.where(warehouse), "--fill"),
+            *("--base-url", sandbox.url),
+            SOURCES__NP6__API_KEY=sandbox.key,
+        )
+        assert ended.returncode == 143, ended.stderr
+        assert "Stopping after the current window" in ended.stderr
+        assert ended.stdout.splitlines()[-1].startswith("Part of 2 gaps is loaded: ")
+        (filled, *_) = merged(warehouse.windows(by_id, "000AA1"))
+        assert filled.end == at("03-02T12:00")
 
     def test_ids_on_standard_input_say_what_to_load(
         self, command_line: Any, warehouse: Any, sandbox: Sandbox, source_of: TMake

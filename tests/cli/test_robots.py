@@ -115,7 +115,6 @@ def dataset(
     monkeypatch.setenv("SOURCES__NP6__API_KEY", sandbox.key)
     monkeypatch.setenv("SOURCES__NP6__BASE_URL", sandbox.url)
     monkeypatch.setenv("SOURCES__NP6__MATERIALIZE", "messages")
-    monkeypatch.setenv("RUNTIME__INTERCEPT_SIGNALS", "false")
     return Dataset(options, pipeline, sandbox, capsys, serve, monkeypatch.setenv)
 
 
