@@ -11,6 +11,7 @@ import importlib.util
 import logging
 import sys
 import time
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -18,12 +19,13 @@ from typing import Any
 import dlt
 from dlt.extract import DltSource
 
+from ..alarms import Alarm
 from ..bookkeeping.known_starts import known_start
 from ..dataset_lock import DatasetBusy, duckdb_file, in_database_or_file, patience, to_read
 from ..endpoints import ENDPOINTS, Endpoint
 from ..errors import SettingError
 from ..extract.selection import account_of, selected_operations, session_of
-from ..loading import load
+from ..loading import LoadReport, load
 from ..settings import at_least_one, check_end, moment_ms
 from ..upkeep.reloading import Reload, plan_reload
 from ..windows import SECOND
@@ -165,17 +167,7 @@ def run(options: argparse.Namespace) -> int:
             "--reload and --end contradict each other: everything would go, and only what is before"
             " --end would come back"
         )
-    arguments: dict[str, Any] = {
-        "largest_load": options.checkpoint,
-        "on_error": "keep",
-        **given_ids(options),
-    }
-    # What is not given is left to dlt's configuration; None would be taken as given.
-    for name in ("start", "end", "base_url", "account", "retention"):
-        if getattr(options, name) is not None:
-            arguments[name] = getattr(options, name)
-    if options.dimensions:
-        arguments["dimensions"] = ",".join(options.dimensions)
+    arguments = _arguments(options)
     sources: list[DltSource] = []
 
     def next_source(**smaller: Any) -> DltSource:
@@ -194,13 +186,9 @@ def run(options: argparse.Namespace) -> int:
             _check_end_of_first_load(make_source(options.resources, **arguments), pipeline)
         before = report.rows_now(pipeline)
         if options.reload and not options.yes:
-            in_turn = partial(in_database_or_file, wait=patience(signal_received))
             source = make_source(options.resources, **arguments)
             try:
-                with to_read(pipeline, in_turn):
-                    pipeline.sync_destination()
-                    cutoff = session_of(source).settings.cutoff
-                    planned = plan_reload(pipeline, source, options.start, cutoff)
+                planned = _planned_reload(pipeline, source, options.start, signal_received)
             except DatasetBusy:
                 if signal_received():
                     return SIGNALLED + signal_received()
@@ -237,17 +225,51 @@ def run(options: argparse.Namespace) -> int:
             sum(one.get("bytes", 0) for one in report.metrics_of(sources).values()),
             account_of(sources[-1]) if sources else None,
         )
-        return status
+    else:
+        _print_outcome(done, what, on, options.quiet)
+    return status
+
+
+def _arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """What ``np6_source`` is called with, but for the resources."""
+    arguments: dict[str, Any] = {
+        "largest_load": options.checkpoint,
+        "on_error": "keep",
+        **given_ids(options),
+    }
+    # What is not given is left to dlt's configuration; None would be taken as given.
+    for name in ("start", "end", "base_url", "account", "retention"):
+        if getattr(options, name) is not None:
+            arguments[name] = getattr(options, name)
+    if options.dimensions:
+        arguments["dimensions"] = ",".join(options.dimensions)
+    return arguments
+
+
+def _planned_reload(
+    pipeline: dlt.Pipeline, source: DltSource, start: str | None, stop_when: Callable[[], int]
+) -> Reload:
+    """What a reload would read again and remove.
+
+    Raises:
+        DatasetBusy: Others kept the dataset for too long, or a signal has ended the wait.
+    """
+    in_turn = partial(in_database_or_file, wait=patience(stop_when))
+    with to_read(pipeline, in_turn):
+        pipeline.sync_destination()
+        return plan_reload(pipeline, source, start, session_of(source).settings.cutoff)
+
+
+def _print_outcome(done: LoadReport, what: report.Loaded, on: Iterable[Alarm], quiet: bool) -> None:
     # First: "Nothing new." would be read as if all was well.
     report.print_failures(done)
-    if not options.quiet:
+    if not quiet:
         report.print_report(done, what)
         for table, count in done.removed.items():
             Output().print(f"Removed by retention: {count:,} rows of {table}.")
     for alarm in on:
-        if alarm.severity == "error" or not options.quiet:
+        if alarm.severity == "error" or not quiet:
             print(f"{alarm.severity}: {alarm}", file=sys.stderr)
-    return status
 
 
 def _nothing_to_do(options: argparse.Namespace, why: str) -> int:
