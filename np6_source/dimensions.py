@@ -1,4 +1,4 @@
-"""The second catalogue: operations that give names to ids, one row each, and their tables.
+"""The dimensions: operations that give names to ids, one row each, and their tables.
 
 None is selected unless named (``np6_source(dimensions=[...])``, ``with_resources``). A row says
 how to call an operation and what its table holds; the resource, its requests, the sandbox's route,

@@ -116,7 +116,7 @@ def resources() -> str:
 
 
 def dimensions() -> str:
-    """Every resource of the second catalogue, as a Markdown table."""
+    """Every resource of a dimension, as a Markdown table."""
     lines = ["| resource | operation | ids | tables | in the reference |", "|---|---|---|---|---|"]
     for row in DIMENSIONS:
         query = f"?{row.id_query}=" if row.id_query else ""
@@ -130,7 +130,7 @@ def dimensions() -> str:
 
 
 def dimension_dictionary() -> str:
-    """Every table and column of the second catalogue, as Markdown."""
+    """Every table and column of the dimensions, as Markdown."""
     return _dictionary(dimension_tables())
 
 

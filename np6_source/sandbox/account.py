@@ -108,7 +108,7 @@ class Account(ABC):
     Attributes:
         connection: The database. Every reader takes a cursor of its own.
         payload_after_comma: SQL of a payload after a comma.
-        descriptions: Elements that operations of the second catalogue return, by resource; see
+        descriptions: Elements that operations of dimensions return, by resource; see
             ``describe``.
     """
 
@@ -179,7 +179,7 @@ class Account(ABC):
         self._known.setdefault(column, set()).update(values)
 
     def describe(self, resource: str, elements: Iterable[Mapping[str, Any]]) -> None:
-        """Says what an operation of the second catalogue returns, in place of what it did before.
+        """Says what an operation of a dimension returns, in place of what it did before.
 
         The ids of described actions, campaigns and notifications are known from then on.
 

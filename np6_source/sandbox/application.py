@@ -46,7 +46,7 @@ class Application:
         account: The account.
         key: What ``X-Key`` must hold.
         endpoints: The rows served.
-        dimensions: The rows of the second catalogue served.
+        dimensions: The dimensions served.
         rules: Faults in force.
         latency: Milliseconds before every response.
         responder: Writes the responses.
@@ -166,7 +166,7 @@ class Application:
         scope: str | None,
         struck: Mapping[str, Fault],
     ) -> web.StreamResponse:
-        """A response of the second catalogue: an array, or of one id perhaps an object."""
+        """A response about a dimension: an array, or of one id perhaps an object."""
         if scope is None:
             try:
                 found = await self.responder.in_thread(

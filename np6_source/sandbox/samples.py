@@ -14,7 +14,7 @@ sample does not show its id."""
 
 
 def sample_account() -> StoredAccount:
-    """The documented samples, events in one campaign and elements of the second catalogue.
+    """The documented samples, events in one campaign and elements of dimensions.
 
     The samples are those of the NP6 reference 8.1.0: action ``000PE4``, contact ``000R4M0T``, and
     two bounces that name their contact by id only. The campaign's id is ``SAMPLE_CAMPAIGN_ID``.
@@ -34,7 +34,7 @@ def documented_samples() -> dict[str, dict[str, Any]]:
 
 
 def documented_dimensions() -> dict[str, list[dict[str, Any]]]:
-    """The complete samples of the second catalogue's operations, by resource."""
+    """The complete samples of the dimensions' operations, by resource."""
     samples: dict[str, list[dict[str, Any]]] = _json_file("dimension_samples.json")
     return samples
 

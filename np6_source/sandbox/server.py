@@ -70,7 +70,7 @@ class Sandbox:
             host: Loopback address to listen on.
             port: Port to listen on; 0: a free one.
             endpoints: Operations to serve.
-            dimensions: Operations of the second catalogue to serve.
+            dimensions: Operations of dimensions to serve.
             faults: Faults in force from the start, as ``Fault`` or as text.
             latency: Milliseconds to wait before every response.
             rate_limit: Limit of requests, as ``RateLimit`` or text such as ``10/second``.

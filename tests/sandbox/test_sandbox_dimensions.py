@@ -1,4 +1,4 @@
-"""The second catalogue's operations: names that fit the events, and the documented samples."""
+"""The dimensions' operations: names that fit the events, and the documented samples."""
 
 from __future__ import annotations
 

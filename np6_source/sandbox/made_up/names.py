@@ -47,7 +47,7 @@ SEGMENTS = (
 def names_of(
     seed: int, mailings: Sequence[Mailing], start: int, end: int, contacts: int
 ) -> dict[str, TElements]:
-    """The elements that the second catalogue's operations return, by resource.
+    """The elements that the dimensions' operations return, by resource.
 
     Args:
         seed: Another seed, other names.
