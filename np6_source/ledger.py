@@ -27,8 +27,8 @@ from .bookkeeping.row_counts import (
     examine,
     microseconds,
     missing_rows,
+    note_read_again,
     removed_before,
-    settle,
 )
 from .destinations import destination_of
 from .dlt_internals.destinations import configuration_of, has_sql
@@ -313,7 +313,7 @@ def _still_there(
         client, schema, columns, newest, state, load_id, today, is_whole, cutoff
     )
     kept, read_again = _without(client, schema, columns, covered, found)
-    if found and settle(state, read_again, lacking, load_id):
+    if found and note_read_again(state, read_again, lacking, load_id):
         kept, _ = _without(client, schema, columns, covered, missing_rows(state))
     return kept
 

@@ -139,7 +139,7 @@ def examine(
 
     Returns:
         What is missing; also what an earlier run has found, until it has been read again. And the
-        keys of what was found missing now, for ``settle``.
+        keys of what was found missing now, for ``note_read_again``.
     """
     tables = {table.name: table for table in EVENT_TABLES if _is_there(table, schema)}
     if EVENTS.name not in tables:
@@ -190,7 +190,7 @@ def missing_rows(state: Mapping[str, Any]) -> list[Missing]:
     return [_from_note(key, since) for key, (since, *_) in sorted(noted.items())]
 
 
-def settle(
+def note_read_again(
     state: dict[str, Any], read_again: Iterable[Missing], lacking: frozenset[str], load_id: str
 ) -> bool:
     """Notes what all scopes have read again.

@@ -1,4 +1,4 @@
-"""What an account tells of its things: the elements of dimensions.
+"""The elements that an account has of the dimensions.
 
 Elements are served as they were given (``Account.describe``). Of what was not described, actions,
 campaigns, notifications, contacts, the redlist and subscriptions follow from the events; the rest

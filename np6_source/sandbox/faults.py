@@ -223,8 +223,8 @@ class _Rule:
         if fault.times is not None and self.struck >= fault.times:
             return False
         self.matched += 1
-        turn = self.matched - fault.after
-        if turn < 1 or turn % fault.every:
+        number = self.matched - fault.after
+        if number < 1 or number % fault.every:
             return False
         if fault.probability < 1.0 and self.chance.random() >= fault.probability:
             return False
