@@ -216,7 +216,7 @@ class TestOneAtATime:
         assert sandbox.requests == []
         assert not warehouse.database.exists()
 
-    def test_the_lock_holds_while_a_load_runs_and_is_free_behind_it(
+    def test_the_lock_holds_while_a_load_runs_and_is_free_after_it(
         self, warehouse: Any, make: TMake, sandbox: Sandbox
     ) -> None:
         refused: list[BaseException] = []

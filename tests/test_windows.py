@@ -52,7 +52,7 @@ class TestPace:
         width=st.integers(SECOND, 200 * SECOND),
         sizes=st.lists(st.none() | BYTES, max_size=60),
     )
-    def test_windows_cover_a_span_exactly_whatever_the_answers(
+    def test_windows_cover_a_span_exactly_whatever_the_responses(
         self, span: tuple[int, int], width: int, sizes: list[int | None]
     ) -> None:
         start, end = span[0], span[0] + span[1]
@@ -99,7 +99,7 @@ class TestPace:
             assert SECOND <= pace.width <= max(width, widest)
 
     @given(sizes=st.lists(st.none() | BYTES, max_size=30), start=st.integers(0, 10**13))
-    def test_the_same_answers_give_the_same_windows(
+    def test_the_same_responses_give_the_same_windows(
         self, sizes: list[int | None], start: int
     ) -> None:
         pace, end = Pace(60 * SECOND, target_bytes=16), start + 300 * SECOND
@@ -108,7 +108,7 @@ class TestPace:
 
     @pytest.mark.parametrize("width", [DAY, 600 * SECOND, 90 * SECOND, 1_500], ids=str)
     @pytest.mark.parametrize("refusals", [1, 4, 8, 20])
-    def test_it_widens_again_once_the_answers_are_small_again(
+    def test_it_widens_again_once_the_responses_are_small_again(
         self, width: int, refusals: int
     ) -> None:
         pace, start, end = Pace(width, target_bytes=16), 1_500, 10_000 * DAY
@@ -127,22 +127,22 @@ class TestPace:
     def test_a_wide_window_refused_late_does_not_widen_a_pace_narrower_by_now(self) -> None:
         assert Pace(60 * SECOND).refused(Window(0, DAY)).width == 60 * SECOND
 
-    def test_it_widens_while_answers_are_at_most_a_quarter_of_the_target(self) -> None:
+    def test_it_widens_while_responses_are_at_most_a_quarter_of_the_target(self) -> None:
         window = Window(0, DAY)
 
         assert Pace(DAY, target_bytes=16).answered(window, 4).width == 4 * DAY
         assert Pace(DAY, target_bytes=16).answered(window, 5).width == DAY
 
-    def test_it_narrows_after_an_answer_over_the_target(self) -> None:
+    def test_it_narrows_after_a_response_over_the_target(self) -> None:
         window = Window(0, DAY)
 
         assert Pace(DAY, target_bytes=16).answered(window, 16).width == DAY
         assert Pace(DAY, target_bytes=16).answered(window, 17).width == DAY // 2
 
-    def test_a_small_answer_of_a_window_cut_short_says_nothing(self) -> None:
+    def test_a_small_response_of_a_window_cut_short_says_nothing(self) -> None:
         assert Pace(DAY, target_bytes=16).answered(Window(0, DAY - SECOND), 1).width == DAY
 
-    def test_a_large_answer_of_a_window_wider_than_the_pace_says_nothing(self) -> None:
+    def test_a_large_response_of_a_window_wider_than_the_pace_says_nothing(self) -> None:
         assert Pace(DAY, target_bytes=16).answered(Window(0, 2 * DAY), 17).width == DAY
 
     def test_it_does_not_widen_beyond_the_widest(self) -> None:

@@ -142,8 +142,8 @@ class TestRefusals:
         "text",
         [
             pytest.param('[{"id": "1", "timestamp": 5}, {"id": "2"', id="cut inside an event"),
-            pytest.param('[{"id": "1", "timestamp": 5},', id="cut behind a comma"),
-            pytest.param('[{"id": "1", "timestamp": 5, "x": [1]', id="cut behind a nested array"),
+            pytest.param('[{"id": "1", "timestamp": 5},', id="cut after a comma"),
+            pytest.param('[{"id": "1", "timestamp": 5, "x": [1]', id="cut after a nested array"),
             pytest.param('[{"id": "1", "timestamp": 5}] []', id="two arrays"),
             pytest.param('[{"id": "1", "timestamp": 5}]]', id="a bracket too many"),
             pytest.param('[[{"id": "1", "timestamp": 5}]', id="a bracket too few"),
@@ -171,7 +171,7 @@ class TestRefusals:
         assert str(spool) not in str(caught.value)
         assert caught.value.__cause__ is None
 
-    def test_a_reader_that_refused_an_answer_reads_the_next(
+    def test_a_reader_that_refused_a_response_reads_the_next(
         self, reader: EventReader, spool: Path
     ) -> None:
         with pytest.raises(UnreadableResponse):

@@ -113,7 +113,7 @@ def test_what_is_not_unicode_is_repaired_in_its_piece_or_in_the_whole(
         ("without_timestamp=5", "event 6 of the response has no usable 'timestamp'"),
     ],
 )
-def test_a_bad_answer_loads_nothing_and_leaves_no_file(
+def test_a_bad_response_loads_nothing_and_leaves_no_file(
     warehouse: Warehouse,
     serve: TMake,
     source_of: TMake,
@@ -129,7 +129,7 @@ def test_a_bad_answer_loads_nothing_and_leaves_no_file(
     assert len(loaded(warehouse, source_of, api)) == 200
 
 
-def test_an_answer_that_breaks_off_behind_some_pieces_is_asked_for_again(
+def test_a_response_that_breaks_off_after_some_pieces_is_asked_for_again(
     warehouse: Warehouse, serve: TMake, source_of: TMake, event: TMake, at: TAt
 ) -> None:
     account = day(event, at)

@@ -192,7 +192,7 @@ def test_many_kills_at_random_moments_change_nothing(
         pytest.param("events__execution_data.sql", marks=pytest.mark.soak),
     ],
 )
-def test_a_kill_right_behind_a_commit_in_the_destination_repeats_nothing(
+def test_a_kill_right_after_a_commit_in_the_destination_repeats_nothing(
     account_sandbox: Sandbox,
     undisturbed: tuple[float, dict[str, list[tuple[object, ...]]]],
     tmp_path: Path,

@@ -30,7 +30,7 @@ finally:
 
 
 @pytest.mark.soak
-def test_an_answer_of_a_gigabyte_is_loaded_in_less_memory_than_that(
+def test_a_response_of_a_gigabyte_is_loaded_in_less_memory_than_that(
     warehouse: Any, tmp_path: Path
 ) -> None:
     hits = 1_000_000

@@ -226,7 +226,7 @@ class TestLimit:
         assert warehouse.ids() == EVERY_ID
         assert sorted(warehouse.places(name)["places"]) == list(actions)
 
-    def test_a_backfill_goes_on_behind_what_passed(
+    def test_a_backfill_goes_on_after_what_passed(
         self, warehouse: Any, sandbox: Sandbox, source_of: TMake
     ) -> None:
         span = {"start": "2024-03-01", "end": "2024-03-02", "window": 3600}
