@@ -15,7 +15,7 @@ STORIES := tests/adversary tests/destinations tests/faults tests/guest tests/sca
 	tests/cli/test_erase.py tests/cli/test_mask.py tests/cli/test_person.py tests/cli/test_retain.py \
 	tests/cli/test_robots.py tests/extract/test_robots.py
 # What another DuckDB could break: parsing, merges and kills within them, views, locks and errors.
-QUICK := tests/events/test_reader.py tests/events/test_rows.py tests/views/test_goldens.py \
+BY_DUCKDB := tests/events/test_reader.py tests/events/test_rows.py tests/views/test_goldens.py \
 	tests/test_loading.py::TestCheckpoints tests/test_loading.py::TestPendingPackages \
 	tests/destinations/test_direct.py::test_a_pipeline_changes_to_it_and_back \
 	tests/cli/test_gaps.py::TestGaps::test_holes_are_listed_and_filled tests/cli/test_open_file.py
@@ -95,11 +95,11 @@ test-report: $(REPORT)/.ready-to-test ## Look at the report in a browser without
 run: $(PRODUCT) ## Load your account: make run ARGS="--start 2024-01-01"
 	@$(BIN)/python pipelines/np6_to_duckdb.py $(ARGS)
 
-test: $(READY) ## Run what a change needs, in a minute or two; README's blocks and some loads are in it
+test: $(READY) ## Run what a change needs, in a minute or two
 	@$(IN_MEMORY) $(BIN)/python -m pytest -q -n auto --dist loadgroup -m "$(NOT_HERE) and not loads" \
 		$(addprefix --ignore=,$(MATRICES) $(STORIES)) $(ARGS)
 
-test-loads: $(READY) ## Run whole loads, commands and the printed blocks of all pages: 15 minutes
+test-loads: $(READY) ## Run whole loads, commands and what the docs print: a quarter of an hour
 	@$(IN_MEMORY) $(BIN)/python -m pytest -q -n auto --dist loadgroup -m "$(NOT_HERE) and loads" \
 		$(addprefix --ignore=,$(MATRICES) $(STORIES)) $(ARGS)
 
@@ -119,8 +119,8 @@ build/duckdb-%/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 test-versions: build/duckdb-1.4/.ready build/duckdb-2.0/.ready ## Run a part of the tests on DuckDB 1.4 and 2.0
-	@build/duckdb-1.4/bin/python -m pytest -q -n 2 $(QUICK) $(ARGS)
-	@build/duckdb-2.0/bin/python -m pytest -q -n 2 $(QUICK) $(ARGS)
+	@build/duckdb-1.4/bin/python -m pytest -q -n 2 $(BY_DUCKDB) $(ARGS)
+	@build/duckdb-2.0/bin/python -m pytest -q -n 2 $(BY_DUCKDB) $(ARGS)
 
 test-destinations: $(DESTINATIONS)/.ready $(DIALECTS)/.ready ## Run or check every destination that can be
 	@$(DESTINATIONS)/bin/python -m pytest -q -n 2 --timeout=600 tests/destinations \
