@@ -64,6 +64,9 @@ FOREIGN = {
     "sandbox": {"dlt", "requests", "tenacity"},
     "open_tables.merge": {"dlt", "requests"},
     "open_tables.iceberg": {"dlt", "requests"},
+    "open_tables.rewrite": {"dlt", "duckdb", "pyarrow", "requests"},
+    "open_tables.compaction": {"dlt", "duckdb", "pyarrow", "requests"},
+    "open_tables.maintenance": {"dlt", "duckdb", "requests"},
 }
 """Packages that a folder or a module may not import."""
 

@@ -1,9 +1,15 @@
-"""Iceberg tables: rows put in place of others, and what a table keeps of earlier loads."""
+"""Iceberg tables: rows put in place of others, and files in place of files.
+
+pyiceberg 0.12 replaces rows by a delete and an append, three snapshots that read every column of
+every file twice, as ids are random. Here only the ids are read of all, and there is one snapshot.
+``ArrowScan`` and ``_dataframe_to_data_files`` are what its ``Transaction.delete`` uses; neither is
+promised.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -11,67 +17,160 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .compaction import ROWS_JOINED
 from .merge import ROWS_AT_ONCE, Merge, without_tombstones
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable
 
-SNAPSHOTS_KEPT = 50
-"""Snapshots of an Iceberg table that stay; twice as many are there before the older ones go. A load
-makes two."""
-
-KEPT_SMALL = {
-    "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.previous-versions-max": "10",
-    "commit.manifest-merge.enabled": "true",
-}
-"""Properties of Iceberg's that keep a table's metadata from growing; those that are set stay."""
+READERS = 8
+"""Files whose ids are read at once."""
 
 
 def replace_rows(table: IcebergTable, files: Sequence[str], merge: Merge) -> None:
     """Puts rows into an Iceberg table, in place of earlier ones, in one commit.
 
     Rows are taken by a hash of their first key column, so many at a time that memory is bounded;
-    columns that the files lack keep their values.
+    columns that the files lack keep their values. Rows that are replaced go to the new rows' file,
+    their neighbours stay together: the next load, which replaces the newest rows, leaves them be.
 
     Args:
         table: The table.
         files: Parquet files with the rows, each key once; no key is NULL.
         merge: How rows replace others.
     """
-    from pyiceberg.expressions import In
-
     first = merge.key[0]
     count = sum(pq.read_metadata(file).num_rows for file in files)
     shares = -(-count // ROWS_AT_ONCE)
     with table.transaction() as transaction:
         for share in range(shares):
             rows = _share_of(files, first, share, shares)
-            if not rows.num_rows:
-                continue
-            old = table.scan(row_filter=In(first, pc.unique(rows[first]).to_pylist())).to_arrow()
-            rows = merge.completed(rows, old)
-            comparable = old.select([*merge.key, merge.requested_at])
-            taken, gone = merge.outcome(rows, comparable)
-            if old.num_rows:
-                transaction.delete(In(first, pc.unique(old[first]).to_pylist()))
-            written = without_tombstones(taken)
-            with duckdb.connect(config={"memory_limit": "300MB"}) as connection:
-                connection.execute("SET TimeZone = 'UTC'")
-                connection.register("old", old)
-                connection.register("gone", gone)
-                connection.register("written", written)
-                keys = ", ".join(f'"{name}"' for name in merge.key)
-                missing = [name for name in old.column_names if name not in written.column_names]
-                others = "".join(f', old."{name}"' for name in missing)
-                kept = connection.sql(f"SELECT * FROM old ANTI JOIN gone USING ({keys})")
-                kept = kept.to_arrow_table()
-                if missing and old.num_rows:
-                    written = connection.sql(
-                        f"SELECT written.*{others} FROM written LEFT JOIN old USING ({keys})"
-                    ).to_arrow_table()
-            both = pa.concat_tables([written, kept], promote_options="permissive")
-            transaction.append(_as_in(table, both))
+            if rows.num_rows:
+                _replace(table, transaction, rows, merge)
+
+
+def _replace(table: IcebergTable, transaction: Any, rows: pa.Table, merge: Merge) -> None:
+    """Puts rows into a table, in one snapshot."""
+    first = merge.key[0]
+    keys = pc.unique(rows[first])
+    touched = _with_keys(table, transaction, first, keys)
+    parts = [_rows_of(table, [task], first, keys) for task in touched]
+    old = pa.concat_tables([table.schema().as_arrow().empty_table(), *parts], **_PERMISSIVE)
+    rows = merge.completed(rows, old)
+    taken, gone = merge.outcome(rows, old.select([*merge.key, merge.requested_at]))
+    if not taken.num_rows:
+        return
+    new = _as_in(table, _written_and_kept(taken, gone, old, merge))
+    neighbours = (_without_keys(read(table, [task]), first, keys) for task in touched)
+    replace_files(table, transaction, touched, [[new], *_together(neighbours)])
+
+
+_PERMISSIVE: Any = {"promote_options": "permissive"}
+
+
+def _with_keys(table: IcebergTable, transaction: Any, column: str, keys: pa.Array) -> list[Any]:
+    """The scan tasks of files that have one of the keys."""
+    from pyiceberg.expressions import In
+
+    condition = In(column, keys.to_pylist())
+    tasks = list(transaction._scan(row_filter=condition).plan_files())
+
+    def has_one(task: Any) -> bool:
+        return bool(_rows_of(table, [task], column, keys, [column]).num_rows)
+
+    with ThreadPoolExecutor(READERS) as readers:
+        return [task for task, has in zip(tasks, readers.map(has_one, tasks), strict=True) if has]
+
+
+def _rows_of(
+    table: IcebergTable,
+    tasks: Sequence[Any],
+    column: str,
+    keys: pa.Array,
+    columns: Sequence[str] = ("*",),
+) -> pa.Table:
+    """The rows of files that have one of the keys."""
+    found = read(table, tasks, columns)
+    return found.filter(pc.is_in(found[column], keys.cast(found.schema.field(column).type)))
+
+
+def _without_keys(rows: pa.Table, column: str, keys: pa.Array) -> pa.Table:
+    known = pc.is_in(rows[column], keys.cast(rows.schema.field(column).type))
+    return rows.filter(pc.invert(known))
+
+
+def _written_and_kept(taken: pa.Table, gone: pa.Table, old: pa.Table, merge: Merge) -> pa.Table:
+    """The rows of a load as they are written, and those of the table that they do not replace."""
+    written = without_tombstones(taken)
+    with duckdb.connect(config={"memory_limit": "300MB"}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("old", old)
+        connection.register("gone", gone)
+        connection.register("written", written)
+        keys = ", ".join(f'"{name}"' for name in merge.key)
+        missing = [name for name in old.column_names if name not in written.column_names]
+        others = "".join(f', old."{name}"' for name in missing)
+        kept = connection.sql(f"SELECT * FROM old ANTI JOIN gone USING ({keys})")
+        kept = kept.to_arrow_table()
+        if missing and old.num_rows:
+            written = connection.sql(
+                f"SELECT written.*{others} FROM written LEFT JOIN old USING ({keys})"
+            ).to_arrow_table()
+    return pa.concat_tables([written, kept], **_PERMISSIVE)
+
+
+def _together(tables: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
+    """Tables gathered into lists of a bounded number of rows."""
+    gathered: list[pa.Table] = []
+    for rows in tables:
+        if gathered and sum(map(len, gathered)) + len(rows) > ROWS_JOINED:
+            yield gathered
+            gathered = []
+        gathered.append(rows)
+    if gathered:
+        yield gathered
+
+
+def read(table: IcebergTable, tasks: Sequence[Any], columns: Sequence[str] = ("*",)) -> pa.Table:
+    """The rows of some of a table's files, with the columns that the table has now.
+
+    Args:
+        table: The table.
+        tasks: What ``plan_files`` of its scans returns.
+        columns: Which columns.
+    """
+    from pyiceberg.expressions import AlwaysTrue
+    from pyiceberg.io.pyarrow import ArrowScan
+
+    schema = table.schema() if "*" in columns else table.schema().select(*columns)
+    return ArrowScan(table.metadata, table.io, schema, AlwaysTrue()).to_table(tasks)
+
+
+def replace_files(
+    table: IcebergTable,
+    transaction: Any,
+    gone: Iterable[Any],
+    written: Iterable[Sequence[pa.Table]],
+) -> None:
+    """Puts files in place of others, in one snapshot of a transaction.
+
+    Args:
+        table: The table.
+        transaction: One of its transactions.
+        gone: Scan tasks of the files that go.
+        written: The rows that come, in lists that become a file each, one in memory at a time.
+    """
+    from pyiceberg.io.pyarrow import _dataframe_to_data_files
+
+    from .rewrite import snapshot
+
+    def added() -> Iterator[Any]:
+        for tables in written:
+            rows = _as_in(table, pa.concat_tables(tables, **_PERMISSIVE))
+            if rows.num_rows:
+                yield from _dataframe_to_data_files(table.metadata, rows, table.io)
+
+    snapshot(transaction, table.io, [task.file for task in gone], added())
 
 
 def _as_in(table: IcebergTable, rows: pa.Table) -> pa.Table:
@@ -90,41 +189,3 @@ def _share_of(files: Sequence[str], first: str, share: int, shares: int) -> pa.T
             f' WHERE hash("{first}") % $shares = $share',
             {"files": list(files), "share": share, "shares": shares},
         ).to_arrow_table()
-
-
-def bound_metadata(table: IcebergTable) -> None:
-    """Keeps what an Iceberg table remembers of earlier loads from growing with every load.
-
-    The newest ``SNAPSHOTS_KEPT`` snapshots stay for readers; files that only older ones have are
-    removed.
-    """
-    missing = {n: value for n, value in KEPT_SMALL.items() if n not in table.properties}
-    if missing:
-        with table.transaction() as transaction:
-            transaction.set_properties(missing)
-    by_age = sorted(table.snapshots(), key=lambda snapshot: snapshot.sequence_number or 0)
-    old = by_age[:-SNAPSHOTS_KEPT]
-    # Twice as many before any go: a load that expires nothing writes one file less.
-    if len(by_age) < 2 * SNAPSHOTS_KEPT:
-        return
-    files = _files_of(table, old)
-    table.maintenance.expire_snapshots().by_ids([s.snapshot_id for s in old]).commit()
-    for path in files - _files_of(table, table.snapshots()):
-        # What is gone already, another process has removed.
-        with suppress(OSError):
-            table.io.delete(path)
-
-
-def _files_of(table: IcebergTable, snapshots: Sequence[Any]) -> set[str]:
-    """Paths of the files that snapshots are made of."""
-    manifests = {
-        manifest.manifest_path: manifest
-        for snapshot in snapshots
-        for manifest in snapshot.manifests(table.io)
-    }
-    data = {
-        entry.data_file.file_path
-        for manifest in manifests.values()
-        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=False)
-    }
-    return {snapshot.manifest_list for snapshot in snapshots} | set(manifests) | data

@@ -6,9 +6,12 @@ in a Delta table twice, and make pyiceberg fail.
 
 from __future__ import annotations
 
+import random
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema.utils import get_columns_names_with_prop, get_dedup_sort_tuple
+from dlt.common.storages.fsspec_filesystem import glob_files
 from dlt.destinations.impl.filesystem.filesystem import (
     DeltaLoadFilesystemJob,
     FilesystemClient,
@@ -30,7 +34,8 @@ from ..dataset_lock import holding, patience
 from ..destinations import CLOCK_NOISE
 from ..dlt_internals.pipelines import is_stop_requested
 from ..schema import TIMESTAMP
-from .iceberg import bound_metadata, replace_rows
+from .iceberg import replace_rows
+from .maintenance import DELTA_KEPT_SMALL, keep_delta_small, keep_iceberg_small
 from .merge import (
     FILLED,
     REPLACED_BY,
@@ -43,10 +48,14 @@ from .merge import (
 
 if TYPE_CHECKING:
     from dlt.common.destination.typing import PreparedTableSchema
-    from dlt.common.schema.typing import TTableSchema
+    from dlt.common.schema.typing import TTableFormat, TTableSchema
 
 GONE, NEWEST = "np6_gone", "np6_newest"
 """Columns that a merge into a Delta table adds to its source, and writes nowhere."""
+
+TRIES, LONGEST_WAIT = 10, 2.0
+"""How often a merge is tried where others commit meanwhile, and the seconds between two tries at
+most. dlt 1.31 then tries the job five times again."""
 
 
 class LakeClient(FilesystemClient):
@@ -61,6 +70,32 @@ class LakeClient(FilesystemClient):
         if job is DeltaLoadFilesystemJob:
             return DeltaJob
         return IcebergJob if job is IcebergLoadFilesystemJob else job
+
+    def get_open_table_catalog(
+        self, table_format: TTableFormat, catalog_name: str | None = None
+    ) -> Any:
+        """The catalog of Iceberg tables: the configured one, or one that reads the folders."""
+        catalog = super().get_open_table_catalog(table_format, catalog_name)
+        from dlt.common.libs.pyiceberg import is_ephemeral_catalog
+
+        from .folder_catalog import FolderCatalog
+
+        if isinstance(catalog, FolderCatalog) or not is_ephemeral_catalog(catalog):
+            return catalog
+        self._catalog = FolderCatalog(catalog.name, self.fs_client, **catalog.properties)
+        self._catalog_namespaces.clear()
+        return super().get_open_table_catalog(table_format, catalog_name)
+
+    def load_open_table(self, table_format: TTableFormat, table_name: str, **options: Any) -> Any:
+        """A Delta or Iceberg table as it is now."""
+        if table_format == "iceberg" and self.is_open_table("iceberg", table_name):
+            from .folder_catalog import FolderCatalog
+
+            catalog = self.get_open_table_catalog("iceberg")
+            if isinstance(catalog, FolderCatalog):
+                folder = self.get_open_table_location("iceberg", table_name)
+                catalog.find(f"{self.dataset_name}.{table_name}", folder)
+        return super().load_open_table(table_format, table_name, **options)
 
 
 class _EachKeyOnce(TableFormatLoadFilesystemJob):
@@ -88,6 +123,18 @@ class _EachKeyOnce(TableFormatLoadFilesystemJob):
         raise NotImplementedError
 
 
+def _until_committed(merge: Callable[[], None], refused: type[Exception]) -> None:
+    """Merges again for as long as another process's commit comes first, each time into its rows."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            merge()
+            return
+        except refused:
+            if not tries_left:
+                raise
+            time.sleep(random.uniform(0, LONGEST_WAIT))
+
+
 class DeltaJob(_EachKeyOnce, DeltaLoadFilesystemJob):
     """Loads into a Delta table, which it makes first where there is none.
 
@@ -95,6 +142,14 @@ class DeltaJob(_EachKeyOnce, DeltaLoadFilesystemJob):
     second would put in again what the first put in. It replaces newer rows by older ones, and
     leaves keys that a newer version of their event lacks.
     """
+
+    def run(self) -> None:
+        """Loads the files, and keeps the table's own few."""
+        from deltalake.exceptions import CommitFailedError
+
+        _until_committed(super().run, CommitFailedError)
+        with suppress(DestinationUndefinedEntity):
+            keep_delta_small(self._job_client.load_open_table("delta", self.load_table_name))
 
     def merge(self, merge: Merge) -> None:
         """Merges the files, in one commit."""
@@ -207,7 +262,7 @@ class DeltaJob(_EachKeyOnce, DeltaLoadFilesystemJob):
             ensure_delta_compatible_arrow_schema(self.arrow_dataset.schema, partition_by),
             mode="ignore",
             partition_by=partition_by,
-            configuration=config.deltalake_configuration,
+            configuration={**DELTA_KEPT_SMALL, **(config.deltalake_configuration or {})},
             storage_options=deltalake_storage_options(
                 config.credentials, config.deltalake_storage_options
             ),
@@ -217,21 +272,31 @@ class DeltaJob(_EachKeyOnce, DeltaLoadFilesystemJob):
 class IcebergJob(_EachKeyOnce, IcebergLoadFilesystemJob):
     """Loads into an Iceberg table, one process after the other where it lies in a local folder.
 
-    dlt 1.31 merges in batches of 1,000 rows, each a commit that reads the table anew. Its catalog
-    is each process's own: of two commits at once one is lost.
+    In a bucket, of two commits at once one is refused: its rows are merged again. dlt 1.31 merges
+    in batches of 1,000 rows, each a commit that reads the table anew.
     """
 
-    _is_alone = False
+    _is_under_way = False
 
     def run(self) -> None:
-        """Loads the files, and bounds what the table's metadata keeps."""
-        if self._is_alone:  # dlt 1.31 calls it once more after it has made a table.
+        """Loads the files, and keeps the table's own files and metadata few."""
+        if self._is_under_way:  # dlt 1.31 calls it once more after it has made a table.
             super().run()
             return
+        from .folder_catalog import TableChanged
+
         with self._alone():
-            super().run()
+            _until_committed(super().run, TableChanged)
             with suppress(DestinationUndefinedEntity):
-                bound_metadata(self._job_client.load_open_table("iceberg", self.load_table_name))
+                table = self._job_client.load_open_table("iceberg", self.load_table_name)
+                keep_iceberg_small(table, self._files)
+
+    def _files(self) -> Iterator[tuple[str, datetime]]:
+        """The files in the table's folder: path in it, and when it was written."""
+        client = self._job_client
+        folder = client.get_open_table_location("iceberg", self.load_table_name)
+        for file in glob_files(client.fs_client, folder, "**"):
+            yield file["relative_path"], file["modification_date"]
 
     def merge(self, merge: Merge) -> None:
         """Merges the files, or creates the table from them."""
@@ -264,12 +329,16 @@ class IcebergJob(_EachKeyOnce, IcebergLoadFilesystemJob):
         location = self._job_client.get_open_table_location("iceberg", self.load_table_name)
         folder = location.removeprefix("file://")
         if "://" in folder:
-            yield
-            return
-        name = f"table {self.load_table_name}"
-        with holding(Path(f"{folder.rstrip('/')}.np6.lock"), name, patience(is_stop_requested)):
-            self._is_alone = True
+            self._is_under_way = True
             try:
                 yield
             finally:
-                self._is_alone = False
+                self._is_under_way = False
+            return
+        name = f"table {self.load_table_name}"
+        with holding(Path(f"{folder.rstrip('/')}.np6.lock"), name, patience(is_stop_requested)):
+            self._is_under_way = True
+            try:
+                yield
+            finally:
+                self._is_under_way = False

@@ -112,7 +112,8 @@ class TestLoads:
     ) -> None:
         hits = [event(n, at("03-01T12:00") + n, type="hit") for n in range(1, 40)]
         sandbox = serve(hits, now=at("03-02"))
-        side_by_side.load(make(sandbox, action_ids=["000AA1"], target_ids=["CON00001"]))
+        contacts = [f"CON{n:05d}" for n in range(7)]
+        side_by_side.load(make(sandbox, action_ids=["000AA1"], target_ids=contacts))
         assert sum(request.event_count or 0 for request in sandbox.requests) > 4 * 39
         rows = side_by_side.check()
         assert ids(rows) == [f"event-{n:05d}" for n in range(1, 40)]

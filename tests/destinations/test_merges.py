@@ -50,13 +50,14 @@ if destination.startswith("np6_source.lake"):
         execute(self)
         os.kill(os.getpid(), signal.SIGKILL)
     deltalake.table.TableMerger.execute = killed
-    import pyiceberg.table
-    append = pyiceberg.table.Transaction.append
-    def stopped(self, rows, *arguments, **named):
-        if "recipient" in rows.column_names:
+    import pyiceberg.io.pyarrow
+    write = pyiceberg.io.pyarrow._dataframe_to_data_files
+    def stopped(metadata, df, *arguments, **named):
+        written = list(write(metadata, df, *arguments, **named))
+        if "recipient" in df.column_names and df.num_rows:
             os.kill(os.getpid(), signal.SIGKILL)
-        return append(self, rows, *arguments, **named)
-    pyiceberg.table.Transaction.append = stopped
+        return written
+    pyiceberg.io.pyarrow._dataframe_to_data_files = stopped
 
 pipeline = dlt.pipeline(
     "np6_stopped", destination=destination, dataset_name="np6", pipelines_dir=options["folder"]

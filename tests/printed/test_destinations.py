@@ -15,6 +15,9 @@ NOT_RUN: dict[str, str] = {
         "tests/destinations runs in an environment that has them"
     ),
     "from np6_source.indexes import make_indexes": "the test below runs it in PostgreSQL",
+    "ATTACH 'ducklake:catalog.duckdb' AS lake (DATA_PATH 'files');": (
+        "tests/destinations/test_ducklake.py runs it where DuckLake's extension is"
+    ),
 }
 """Blocks that cannot run here, by their first line, with the reason."""
 
