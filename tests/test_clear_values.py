@@ -124,7 +124,7 @@ def test_clear_values_are_nowhere_under_a_policy_and_are_found_without(
 ) -> None:
     sandbox = serve(persons(), now=at("03-02"))
     caplog.set_level(logging.DEBUG)
-    logging.getLogger("urllib3").setLevel(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "urllib3")
     secret = SECRET if pii else None
     options = {"pii": pii, "pii_key": secret, "on_error": "keep", "bad_events": "keep"}
     ids = {"target_ids": [ID, UNKNOWN_ID], "target_unicities": [ADDRESS]}
