@@ -12,7 +12,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import dlt
 from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.destinations.sql_client import SqlClientBase
 from dlt.extract import DltResource, DltSource
 
 from ..bookkeeping.known_starts import BEGINS_AT
@@ -40,6 +40,7 @@ from ..robots import is_of_marks
 from ..runs.last_run import failures
 from ..schema import CAMPAIGNS, EVENT_TABLES, EVENTS, LOAD_WINDOWS, REQUESTED_AT, TABLES, Table
 from ..settings import TMoment, moment_ms
+from ..tables.in_sql import column_in_sql, in_one_transaction, path_in_sql
 from ..tables.naming import filled, name_of
 from ..views import forget_messages
 from ..windows import SECOND, Window, gaps, iso, merged, to_datetime, to_ms
@@ -395,9 +396,9 @@ def _remove_old(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) 
         return
     schema = pipeline.schemas[source]
     with pipeline.sql_client(source) as client:
-        quoted = client.escape_column_name(schema.naming.normalize_path(REQUESTED_AT.name))
-        load_id = client.escape_column_name(schema.naming.normalize_path("_dlt_load_id"))
-        ledger = client.make_qualified_table_name(name_of(LOAD_WINDOWS, schema))
+        quoted = column_in_sql(REQUESTED_AT.name, client, schema)
+        load_id = column_in_sql("_dlt_load_id", client, schema)
+        ledger = path_in_sql(LOAD_WINDOWS, client, schema)
         given = ", ".join(["%s"] * len(intent["packages"]))
         read_again = f"SELECT {quoted} FROM {ledger} WHERE {load_id} IN ({given})"
         old = f"{quoted} < %s AND {quoted} NOT IN ({read_again})"
@@ -407,17 +408,11 @@ def _remove_old(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) 
             ((first,),) = client.execute_sql(earliest, *intent["packages"]) or []
             before = before if first is None else min(before, to_ms(first))
         arguments = (to_datetime(before), *intent["packages"])
-        transaction: Any = (
-            client.begin_transaction()
-            if client.capabilities.supports_ddl_transactions
-            or client.capabilities.supports_transactions
-            else nullcontext()
-        )
-        with transaction:
+        with in_one_transaction(client):
             # The ledger last: without a transaction, what is proven is there.
             for table in TABLES:
                 if REQUESTED_AT.name in {column.name for column in table.columns}:
-                    name = client.make_qualified_table_name(name_of(table, schema))
+                    name = path_in_sql(table, client, schema)
                     conditions = [old]
                     values: list[Any] = [*arguments]
                     for condition, more in _not_of(outcome.left, table, client, schema):
@@ -465,7 +460,7 @@ def _kept(left: Iterable[tuple[str, str]], gone: Container[tuple[str, str]]) -> 
 
 
 def _not_of(
-    left: Mapping[tuple[str, str], Any], table: Table, client: Any, schema: Schema
+    left: Mapping[tuple[str, str], Any], table: Table, client: SqlClientBase[Any], schema: Schema
 ) -> Iterator[tuple[str, list[Any]]]:
     """Conditions, with their values, that leave out the rows of scopes.
 
@@ -481,10 +476,10 @@ def _not_of(
     """
 
     def column(name: str) -> str:
-        return str(client.escape_column_name(schema.naming.normalize_path(name)))
+        return column_in_sql(name, client, schema)
 
     def qualified(other: Table) -> str:
-        return str(client.make_qualified_table_name(name_of(other, schema)))
+        return path_in_sql(other, client, schema)
 
     labels: dict[str, set[str]] = {}
     for resource, scope in left:
