@@ -95,13 +95,33 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("formatter_class", _HelpFormatter)
         super().__init__(**options)
         self.commands = tuple(commands)
+        self._given: tuple[str, ...] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See ``argparse``; an error has to know whether ``--json`` is among them."""
+        self._given = tuple(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """One sentence: thirty options before it would hide it."""
+        """One sentence: thirty options before it would hide it. With ``--json`` the object, too."""
+        advice = "--help lists the options."
         if found := re.search(r"COMMAND: invalid choice: '(.*?)'", message):
             message = f"there is no command {found[1]}{did_you_mean(found[1], self.commands)}"
-            self.exit(UNUSABLE_OPTION, f"{self.prog}: {message}. --help lists the commands.\n")
-        self.exit(UNUSABLE_OPTION, f"{self.prog}: {message}. --help lists the options.\n")
+            advice = "--help lists the commands."
+        if "--json" in self._given:
+            self._print_document(message, advice)
+        self.exit(UNUSABLE_OPTION, f"{self.prog}: {message}. {advice}\n")
+
+    def _print_document(self, message: str, advice: str) -> None:
+        from .document import Problem, print_document
+
+        command = self.prog.rpartition(" ")[2]
+        if self.commands:
+            command = self._given[0]
+        elif command.endswith(".py"):
+            command = "load"
+        problem = Problem("error", SettingError.__name__, f"{message}.", advice=advice)
+        print_document(command, UNUSABLE_OPTION, problems=[problem])
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """The options; refuses those it does not know."""

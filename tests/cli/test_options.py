@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
@@ -16,6 +17,7 @@ import pytest
 from np6_source.__main__ import COMMANDS, main
 from np6_source.__main__ import parse as parse_command
 from np6_source.cli.destination import open_pipeline, pipelines_dir
+from np6_source.cli.document import document_of
 from np6_source.cli.load import parse
 from np6_source.cli.options import ids_of
 from np6_source.endpoints import ENDPOINTS
@@ -304,6 +306,22 @@ class TestNames:
         with pytest.raises(SystemExit):
             parse_command([command, "--help"])
         assert "Exit status 0: " in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        "words", [["lode", "--json"], *([one, "--json", "--no-such"] for one in COMMANDS)]
+    )
+    def test_what_it_refuses_is_in_the_json_object_too(
+        self, capsys: pytest.CaptureFixture[str], words: list[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as ended:
+            parse_command(words)
+        shown = capsys.readouterr()
+        document = json.loads(shown.out)
+        assert list(document) == list(document_of("load", 0))
+        assert document["command"] == words[0]
+        assert document["exit_status"] == ended.value.code == 2
+        (problem,) = document["problems"]
+        assert problem["what"] in shown.err
 
 
 class TestIds:
