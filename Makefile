@@ -123,7 +123,7 @@ test-versions: build/duckdb-1.4/.ready build/duckdb-2.0/.ready ## Run a part of 
 	@build/duckdb-2.0/bin/python -m pytest -q -n 2 $(BY_DUCKDB) $(ARGS)
 
 test-destinations: $(DESTINATIONS)/.ready $(DIALECTS)/.ready ## Run or check every destination that can be
-	@$(DESTINATIONS)/bin/python -m pytest -q -n 2 --timeout=600 tests/destinations \
+	@$(DESTINATIONS)/bin/python -m pytest -q -n 2 --timeout=600 -m "not soak" tests/destinations \
 		tests/scale tests/test_lake.py tests/test_deduplication.py $(ARGS)
 	@$(DIALECTS)/bin/python -m pytest -q -n 2 tests/dialects $(ARGS)
 
@@ -140,8 +140,9 @@ test-orchestrators: $(ENGINES_READY) ## Let Airflow and Dagster run their pipeli
 	@build/engines/dagster/bin/python -m pytest -q tests/orchestrators/test_dagster.py \
 		tests/orchestrators/test_github_actions.py $(ARGS)
 
-soak: $(READY) ## Run the long tests: kills, floods, big answers
-	@$(BIN)/python -m pytest -q -m soak --timeout=3000 $(ARGS)
+soak: $(READY) $(DESTINATIONS)/.ready ## Run the long tests: kills, floods, big answers, years of loads
+	@$(BIN)/python -m pytest -q -m "soak and not destinations" --timeout=3000 $(ARGS)
+	@$(DESTINATIONS)/bin/python -m pytest -q -n 2 -m "soak and destinations" tests/destinations $(ARGS)
 
 test-guest: $(READY) ## Run the tests in fresh environments: the wheel as a guest, dlt init
 	@$(BIN)/python -m pytest -q -m environments --timeout=900 $(ARGS)
