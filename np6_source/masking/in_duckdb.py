@@ -115,15 +115,14 @@ def _copy_rows(
     with connection.cursor() as cursor:
         relation = cursor.sql(f'SELECT {given} FROM "{old}".{full}')
         read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
-        connection.begin()
         try:
             for batch in read(AT_ONCE):
+                # Each INSERT on its own: a transaction would keep all batches until its end.
                 connection.register(_BATCH, _changed(pa.Table.from_batches([batch]), changed))
                 connection.execute(f"{into} SELECT {columns} FROM {_BATCH}")
                 connection.unregister(_BATCH)
-            connection.commit()
-        except BaseException:
-            connection.rollback()
+        except duckdb.ConstraintException:
+            connection.execute(f"DELETE FROM {COPY}.{full}")  # It is tried again.
             raise
 
 
