@@ -561,7 +561,7 @@ def policies(pipeline: dlt.Pipeline, schema: Schema, must_be_known: bool) -> fro
             if must_be_known:
                 raise
             return frozenset()
-        return frozenset(_policies(client, schema))
+        return frozenset(policies_in(client, schema))
 
 
 def recorded_policies(pipeline: dlt.Pipeline, schema_name: str | None = None) -> frozenset[str]:
@@ -581,7 +581,13 @@ def recorded_policies(pipeline: dlt.Pipeline, schema_name: str | None = None) ->
     return policies(pipeline, schema, must_be_known=True)
 
 
-def _policies(client: SqlClientBase[Any], schema: Schema) -> Iterator[str]:
+def policies_in(client: SqlClientBase[Any], schema: Schema) -> Iterator[str]:
+    """The policies for personal data that the ledger records, as ``policies``.
+
+    Args:
+        client: A connection to the dataset, open.
+        schema: The source's schema.
+    """
     table = path_in_sql(LOAD_WINDOWS, client, schema)
     column = schema.naming.normalize_path("policy")
     try:

@@ -36,6 +36,7 @@ from .errors import RUN_ENDING, AlreadyRunning, Np6Error, listed, scope_name
 from .extract.selection import session_of
 from .ledger import note_not_loaded
 from .persons.erasing import finish as finish_erasures
+from .persons.erasing import finish_on_files
 from .recheck import RecheckReport, recheck_when_due
 from .redaction import keep_rows_out_of_logs
 from .runs.isolation import has_given_lock, keep_apart, private_files
@@ -172,6 +173,8 @@ def load(
                     _check_tables(pipeline)
             source = _load_all(pipeline, make_source, stop_when, report, in_turn)
             settings = session_of(source).settings
+            # Also for a contact who was erased while this loaded.
+            finish_on_files(pipeline, settings.privacy.key)
             if report.packages:
                 with (turn or in_turn)(pipeline):
                     fill_noted_columns(pipeline)

@@ -30,7 +30,7 @@ FOLDERS: dict[str, set[str]] = {
     "api": {*FACTS, "dlt_internals", "redaction"} - {"schema", "destinations"},
     "tables": {*FACTS, "dlt_internals", "redaction", "lake", "open_tables", "dataset_lock"},
     "open_tables": {"destinations", "schema", "dataset_lock", "dlt_internals"},
-    "bookkeeping": {*FACTS, "dlt_internals", "dataset_lock", "events", "tables"},
+    "bookkeeping": {*FACTS, "dlt_internals", "dataset_lock", "events", "open_tables", "tables"},
     "extract": {
         *(*FACTS, "dlt_internals", "api", "events", "tables", "ledger", "lake"),
         *("open_tables", "dataset_lock", "bookkeeping", "runs"),
@@ -46,7 +46,7 @@ FOLDERS: dict[str, set[str]] = {
     },
     "persons": {
         *(*FACTS, "dlt_internals", "dataset_lock", "bookkeeping", "events", "extract", "ledger"),
-        "views",
+        *("open_tables", "tables", "views"),
     },
     "views": {*FACTS, "deduplication", "dlt_internals"},
     "volume": {"windows"},

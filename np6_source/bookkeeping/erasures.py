@@ -14,15 +14,19 @@ from datetime import datetime
 from typing import Any, Literal
 
 import dlt
+import pyarrow as pa
 from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.common.exceptions import MissingDependencyException
 from dlt.common.schema import Schema
+from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
+from ..destinations import kind_of_destination
 from ..errors import AlreadyRunning, SettingError
 from ..events.digests import DigestKey
 from ..events.suppression import NOBODY, Suppression, suppression
+from ..open_tables.delta import asked, change
 from ..windows import to_ms
 from . import maskings
 from .own_tables import ERASURES
@@ -94,8 +98,7 @@ def read(pipeline: dlt.Pipeline, schema: Schema, must_be_known: bool = True) -> 
             was erased.
 
     Returns:
-        The rows. None where the destination does not speak SQL (files: nobody can be erased from
-        them), or nothing can be loaded into it from here.
+        The rows. None where nothing can be loaded into the destination from here.
     """
     with _asking(pipeline, schema, must_be_known) as client:
         return () if client is None else listed(client, schema)
@@ -116,10 +119,15 @@ def _asking(
         client = None
         try:
             names = [schema.name] if schema.name in pipeline.schemas else []
-            if isinstance(pipeline.destination_client(*names), SqlJobClientBase):
+            destination = pipeline.destination_client(*names)
+            if isinstance(destination, SqlJobClientBase):
                 client = pipeline.sql_client(*names)
                 client.open_connection()
                 stack.callback(client.close_connection)
+            elif isinstance(destination, FilesystemClient):
+                # On files there is a table only where somebody was erased from Delta tables.
+                own = schema.naming.normalize_tables_path(ERASURES.name)
+                client = stack.enter_context(asked(destination, [own]))
         except (MissingDependencyException, ConfigurationException):
             client = None
         except Exception:  # Each driver has its own.
@@ -160,6 +168,37 @@ def suppression_of(erasures: Sequence[Erasure], key: DigestKey | None, source: s
             if erasure.kind == "address"
         ],
     )
+
+
+def look_again(pipeline: dlt.Pipeline, load_ids: Iterable[str]) -> None:
+    """Has contacts who were erased while packages were loading be looked for again.
+
+    Loads into Delta tables and erasing from them do not wait for each other. ``rewritten_at`` of
+    the erasure becomes NULL, as of one that was killed.
+
+    Args:
+        pipeline: The pipeline that has loaded.
+        load_ids: The packages, as for ``refuse_older``.
+    """
+    begun = min(map(float, load_ids), default=None)
+    if begun is None or kind_of_destination(pipeline) != "filesystem":
+        return
+    schema = pipeline.default_schema
+    late = {
+        one.erasure_id
+        for one in read(pipeline, schema, must_be_known=False)
+        if one.erased_at.timestamp() > begun
+    }
+    if not late:
+        return
+    name, column, when = (
+        schema.naming.normalize_tables_path(ERASURES.name),
+        *(schema.naming.normalize_path(one) for one in ("erasure_id", "rewritten_at")),
+    )
+    with pipeline.destination_client(schema.name) as client:
+        assert isinstance(client, FilesystemClient)
+        ids = pa.table({column: pa.array(sorted(late), pa.string())})
+        change(client, name, ids, {when: "NULL"})
 
 
 def refuse_older(pipeline: dlt.Pipeline, load_ids: Iterable[str]) -> None:

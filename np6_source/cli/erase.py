@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 
 import dlt
 
@@ -12,11 +13,12 @@ from ..errors import SettingError
 from ..events.privacy import Privacy
 from ..loading import abandon, only_one
 from ..persons.copies import known_copies
-from ..persons.dataset import check_destination, opened
+from ..persons.dataset import opened
 from ..persons.erasing import (
     Erasing,
     erase,
     finish,
+    finish_on_files,
     found_in_tables,
     left,
     lift,
@@ -25,9 +27,9 @@ from ..persons.erasing import (
     vacuum,
 )
 from ..persons.finding import find
+from ..persons.in_files import files_about
 from .asking import add_asking_options, with_ids
 from .configuration import check_names, configured_privacy
-from .coverage import coverage_of
 from .destination import open_pipeline
 from .document import print_document
 from .for_analysts import for_analysts
@@ -35,6 +37,7 @@ from .forgetting import (
     NOTHING_LEFT,
     Remainder,
     add_forgetting_options,
+    check_has_persons,
     forget_files,
     published_again,
 )
@@ -87,13 +90,12 @@ def run(options: argparse.Namespace) -> int:
     configure_logging(options)
     check_names()
     pipeline = open_pipeline(options)
-    check_destination(pipeline)
+    check_has_persons(pipeline, partial(_holding, options))
     analysts = for_analysts(options)
     analysts.check(pipeline)
     if options.lift is not None:
         return _lift(pipeline, options)
     values = ids_of(options.contact, "--contact")
-    coverage_of(pipeline)
     values = with_ids(values, options)
     if not options.yes:
         with in_database_or_file(pipeline):
@@ -106,7 +108,9 @@ def run(options: argparse.Namespace) -> int:
             erasing, privacy = _plan(pipeline, values, options.all_of_address)
             with opened(pipeline, privacy) as data:
                 erasure_id = erase(pipeline, data, erasing)
-        is_rewritten = finish(pipeline)
+        is_rewritten = finish(pipeline) or finish_on_files(
+            pipeline, privacy.key, erasing.person.given
+        )
         if not is_rewritten:
             with in_database_or_file(pipeline):
                 make_messages_anew(pipeline)
@@ -122,6 +126,15 @@ def run(options: argparse.Namespace) -> int:
     return _say(pipeline, options, erasing, erasure_id, is_rewritten, remainder)
 
 
+def _holding(options: argparse.Namespace, pipeline: dlt.Pipeline) -> list[str]:
+    """The files that hold the contact, where files are only read."""
+    privacy = configured_privacy()
+    if options.lift is not None or privacy.key is None:
+        return []
+    values = ids_of(options.contact, "--contact")
+    return files_about(pipeline, privacy, values, options.all_of_address)
+
+
 def _plan(
     pipeline: dlt.Pipeline, values: Sequence[str], all_of_address: bool
 ) -> tuple[Erasing, Privacy]:
@@ -131,7 +144,6 @@ def _plan(
 
 
 def _lift(pipeline: dlt.Pipeline, options: argparse.Namespace) -> int:
-    coverage_of(pipeline)
     with in_database_or_file(pipeline), opened(pipeline, configured_privacy()) as data:
         entries = lift(data, options.lift)
     if not entries:

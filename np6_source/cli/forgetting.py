@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import dlt
 
 from ..dataset_lock import duckdb_file
+from ..destinations import kind_of_destination
 from ..dlt_internals.packages import forget_package
 from ..dlt_internals.pipelines import forget_trace
 from ..extract.spool import spool_folder
 from ..persons.copies import SPOOL
+from ..persons.dataset import NotHere, check_destination
 from ..views.publishing import publish
+from .coverage import coverage_of
 from .document import Problem
 from .for_analysts import SECTION
 from .outcome import DONE, FAILED, FOUND
+
+SHOWN = 50
+"""Files that a message names at most."""
 
 
 def add_forgetting_options(group: argparse._ArgumentGroup) -> None:
@@ -33,6 +39,38 @@ def add_forgetting_options(group: argparse._ArgumentGroup) -> None:
         metavar="FILE",
         help="then copy the DuckDB file to FILE, for readers; default: as configured",
     )
+
+
+def check_has_persons(
+    pipeline: dlt.Pipeline, holding: Callable[[dlt.Pipeline], Sequence[str]] = lambda _: ()
+) -> None:
+    """Refuses a dataset in which nobody can be looked for; makes no file by looking.
+
+    Args:
+        pipeline: The pipeline.
+        holding: The files that hold the person, of files that are only read.
+
+    Raises:
+        NotHere: The destination is none in which persons are found; files that hold the person are
+            named.
+        NothingLoaded: Nothing was ever loaded here.
+    """
+    is_files = kind_of_destination(pipeline) == "filesystem"
+    if is_files:
+        pipeline.sync_destination()
+    try:
+        check_destination(pipeline, or_delta=True)
+    except NotHere as refusal:
+        files = holding(pipeline) if is_files else ()
+        if not files:
+            raise
+        shown = ", ".join(files[:SHOWN])
+        more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
+        raise NotHere(
+            f"{refusal} Files that hold the person ({len(files)}): {shown}{more}."
+        ) from None
+    if not is_files:
+        coverage_of(pipeline)
 
 
 def forget_files(pipeline: dlt.Pipeline) -> None:

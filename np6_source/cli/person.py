@@ -16,16 +16,16 @@ from ..errors import SettingError
 from ..extract.configured_names import CONTROLLER
 from ..persons.access import all_about
 from ..persons.copies import known_copies
-from ..persons.dataset import check_destination, opened
+from ..persons.dataset import opened
 from ..persons.erasing import LEFT
 from ..persons.finding import find
 from .asking import add_asking_options, with_ids
 from .checks.pending import working_dir
 from .configuration import check_names, configured_privacy
-from .coverage import coverage_of
 from .destination import looking, pipelines_dir
 from .document import document_of, print_document
 from .for_analysts import SECTION, for_analysts
+from .forgetting import check_has_persons
 from .options import add_output_options, add_pipeline_options, configure_logging, ids_of
 from .outcome import DONE, Output
 
@@ -72,8 +72,7 @@ def run(options: argparse.Namespace) -> int:
     values = ids_of(options.contact, "--contact")
     values = with_ids(values, options)
     with looking(options) as pipeline:
-        check_destination(pipeline)
-        coverage_of(pipeline)
+        check_has_persons(pipeline)
         with opened(pipeline, configured_privacy()) as data:
             found = all_about(data, find(data, values, options.all_of_address))
         result = found | {

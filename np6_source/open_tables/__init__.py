@@ -1,1 +1,1 @@
-"""Delta and Iceberg tables: how a load's files are merged into them."""
+"""Delta and Iceberg tables: how loads merge into them, and how persons are found in their files."""

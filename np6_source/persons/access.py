@@ -8,8 +8,8 @@ from typing import Any
 
 from ..bookkeeping.erasures import listed
 from ..schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, Table
-from .dataset import Condition, Dataset
-from .erasing import LABELLED, labelled
+from .dataset import LABELLED, Condition, Dataset
+from .erasing import labelled
 from .finding import PERSON, Person
 from .labels import labels_of
 from .mentions import mentions

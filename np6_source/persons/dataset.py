@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import dlt
 from dlt.common.schema import Schema
+from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
+from ..bookkeeping.own_tables import ERASURES
 from ..destinations import kind_of_destination
 from ..dimensions import dimension_tables
 from ..errors import Np6Error, SettingError
 from ..events.digests import DigestKey, canonical, canonical_sql
 from ..events.privacy import HMAC, KEEP, POLICIES, Privacy
 from ..extract.policy import KEY_ADVICE
-from ..ledger import loaded_schema, policies
-from ..schema import EVENTS, TABLES, Table
+from ..ledger import loaded_schema, policies, policies_in
+from ..open_tables import delta
+from ..schema import EVENTS, LATENESS, LOAD_WINDOWS, REJECTED_EVENTS, TABLES, Table
+from ..tables.naming import name_of
 
 DIALECTS = {"duckdb": "duckdb", "postgres": "postgres"}
 """The SQL of the destinations in which persons can be found, by dlt's short name of them."""
@@ -27,13 +31,16 @@ DIALECTS = {"duckdb": "duckdb", "postgres": "postgres"}
 AT_ONCE = 500
 """Values that one statement has at most."""
 
+LABELLED = (LOAD_WINDOWS, LATENESS, REJECTED_EVENTS)
+"""The tables that name what was loaded by a contact's id by its label."""
+
 
 class NotHere(Np6Error):
     """The destination is none in which persons can be found or erased, or rows masked."""
 
 
 FILES = (
-    "Files keep every version of a row. Delta: delete the rows by event id, then VACUUM without"
+    "Files keep every version of a row. Delta: change the rows by event id, then VACUUM without"
     " retention; the log names values until its own retention ends. Iceberg: delete them, expire"
     " the snapshots, remove orphan files. Plain Parquet: write the files anew without them, or load"
     " again into an empty bucket under the policy that is wanted"
@@ -44,20 +51,38 @@ DATABASE = (
 )
 
 
-def check_destination(pipeline: dlt.Pipeline) -> None:
+def check_destination(pipeline: dlt.Pipeline, or_delta: bool = False) -> None:
     """Refuses destinations in which nothing about persons is changed from here.
+
+    Args:
+        pipeline: The pipeline; for ``or_delta`` in sync with its destination.
+        or_delta: Whether Delta tables will do.
 
     Raises:
         NotHere: Says what to run there.
     """
     kind = kind_of_destination(pipeline)
+    if or_delta and has_delta_tables(pipeline):
+        return
     if kind not in DIALECTS:
+        what = "Rows are masked on DuckDB and PostgreSQL"
+        if or_delta:
+            what = "Persons are found and erased on DuckDB and PostgreSQL, and in Delta tables"
         instead = FILES if kind in ("filesystem", "athena") else DATABASE
         raise NotHere(
-            "Values about persons are found, erased and masked on DuckDB and PostgreSQL, not on"
-            f" {kind or 'no destination'}: nothing was done. {instead}; docs/privacy.md has it by"
-            " destination."
+            f"{what}, not on {kind or 'no destination'}: nothing was done. {instead};"
+            " docs/privacy.md has it by destination."
         )
+
+
+def has_delta_tables(pipeline: dlt.Pipeline) -> bool:
+    """Whether the events that a pipeline has loaded are in Delta tables."""
+    if kind_of_destination(pipeline) != "filesystem":
+        return False
+    names, schema = loaded_schema(pipeline, None)
+    with pipeline.destination_client(*names) as client:
+        assert isinstance(client, FilesystemClient)
+        return delta.is_delta(client, schema, name_of(EVENTS, schema))
 
 
 @dataclass(frozen=True)
@@ -79,6 +104,20 @@ class Dataset:
     tables: tuple[Table, ...]
     columns: Mapping[str, frozenset[str]]
     privacy: Privacy
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        """All changes at once, or none."""
+        return self.client.begin_transaction()
+
+    def remove(self, table: Table, where: Condition) -> None:
+        """Removes rows."""
+        self.execute(f"DELETE FROM {self.name(table)} WHERE {where.sql}", *where.values)
+
+    def blank(self, table: Table, names: Sequence[str], where: Condition) -> None:
+        """Makes columns of rows NULL; columns that are not there are left out."""
+        if there := [name for name in names if self.has(table, name)]:
+            values = ", ".join(f"{self.column(name)} = NULL" for name in there)
+            self.execute(f"UPDATE {self.name(table)} SET {values} WHERE {where.sql}", *where.values)
 
     @property
     def key(self) -> DigestKey:
@@ -163,6 +202,47 @@ class Condition:
         return Condition(f"NOT COALESCE({self.sql}, FALSE)", self.values)
 
 
+@dataclass(frozen=True)
+class DeltaDataset(Dataset):
+    """The Delta tables that are there, as they were when they were opened.
+
+    Each change of a table is a commit of its own.
+    """
+
+    @property
+    def files(self) -> FilesystemClient:
+        """Dlt's client of the dataset."""
+        assert isinstance(self.client, delta.ArrowSqlClient)
+        return self.client.files
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        """Nothing: tables of files have no transaction together."""
+        return nullcontext()
+
+    def remove(self, table: Table, where: Condition) -> None:
+        """Removes rows."""
+        self._change(table, where, {})
+
+    def blank(self, table: Table, names: Sequence[str], where: Condition) -> None:
+        """Makes columns of rows NULL; columns that are not there are left out."""
+        there = [name for name in names if self.has(table, name)]
+        if there:
+            self._change(table, where, {self._name(name): "NULL" for name in there})
+
+    def _change(self, table: Table, where: Condition, new: Mapping[str, str]) -> None:
+        assert isinstance(self.client, delta.ArrowSqlClient)
+        keys = table.key if table not in LABELLED else ("resource", "scope_id")
+        if new and table in LABELLED:
+            keys = ("content",)
+        columns = ", ".join(self.column(name) for name in keys if self.has(table, name))
+        query = f"SELECT DISTINCT {columns} FROM {self.name(table)} WHERE {where.sql}"
+        rows = self.client.selected(query, where.values)
+        delta.change(self.files, name_of(table, self.schema), rows, new)
+
+    def _name(self, column: str) -> str:
+        return self.schema.naming.normalize_path(column)
+
+
 NEVER = Condition("1 = 0")
 
 
@@ -172,6 +252,15 @@ def is_one_of(expression: str, values: Iterable[Any]) -> Condition:
     if not listed:
         return NEVER
     return Condition(f"{expression} IN ({', '.join(['%s'] * len(listed))})", listed)
+
+
+def any_of(conditions: Iterable[Condition]) -> Condition:
+    """A condition: one of some is met; the SQL is no deeper than theirs."""
+    listed = list(conditions)
+    if not listed:
+        return NEVER
+    sql = " OR ".join(f"({one.sql})" for one in listed)
+    return Condition(f"({sql})", tuple(value for one in listed for value in one.values))
 
 
 @contextmanager
@@ -191,7 +280,7 @@ def opened(
             under several policies.
     """
     with connected(
-        pipeline, lambda recorded: _policy_of(recorded, privacy.key), schema_name
+        pipeline, lambda recorded: policy_with(recorded, privacy.key), schema_name
     ) as data:
         yield data
 
@@ -213,32 +302,74 @@ def connected(
         NotHere: The destination is none of ``DIALECTS``.
         SettingError: Nothing was loaded; or what ``policy_of`` raises.
     """
-    check_destination(pipeline)
-    kind = kind_of_destination(pipeline)
+    check_destination(pipeline, or_delta=True)
     names, schema = loaded_schema(pipeline, schema_name)
-    stored = policy_of(policies(pipeline, schema, must_be_known=True))
-    known = (*TABLES, *dimension_tables())
+    known = known_tables(schema)
     with pipeline.destination_client(*names) as client:
+        if isinstance(client, FilesystemClient):
+            own = schema.naming.normalize_tables_path(ERASURES.name)
+            with delta.asked(client, [*known, own]) as tables:
+                check_is_there(pipeline, name_of(EVENTS, schema) in tables.columns)
+                stored = policy_of(frozenset(policies_in(tables, schema)))
+                yield dataset_of(tables, schema, "duckdb", tables.columns, stored, DeltaDataset)
+            return
         assert isinstance(client, SqlJobClientBase)
-        normalized = {schema.naming.normalize_tables_path(table.name): table for table in known}
-        columns: dict[str, frozenset[str]] = {}
-        for name, found in client.get_storage_tables(list(normalized)):
-            table = normalized[name]
-            there = {column.lower() for column in found}
-            columns[table.name] = frozenset(
-                column.name
-                for column in table.columns
-                if schema.naming.normalize_path(column.name).lower() in there
-            )
-        tables = tuple(table for table in known if columns.get(table.name))
-        if EVENTS not in tables:
-            raise SettingError(
-                f"Nothing was ever loaded here: dataset {pipeline.dataset_name} has no events"
-            )
-        yield Dataset(client.sql_client, schema, DIALECTS[kind], tables, columns, stored)
+        found = dict(client.get_storage_tables(list(known)))
+        check_is_there(pipeline, bool(found.get(name_of(EVENTS, schema))))
+        stored = policy_of(policies(pipeline, schema, must_be_known=True))
+        dialect = DIALECTS[kind_of_destination(pipeline)]
+        yield dataset_of(client.sql_client, schema, dialect, found, stored)
 
 
-def _policy_of(recorded: frozenset[str], key: DigestKey | None) -> Privacy:
+def known_tables(schema: Schema) -> dict[str, Table]:
+    """The tables that may have persons, events' first, by their names in a schema."""
+    return {name_of(table, schema): table for table in (*TABLES, *dimension_tables())}
+
+
+def dataset_of(
+    client: SqlClientBase[Any],
+    schema: Schema,
+    dialect: str,
+    found: Mapping[str, Iterable[str]],
+    stored: Privacy,
+    kind: type[Dataset] = Dataset,
+) -> Dataset:
+    """A dataset with those of the tables that are there.
+
+    Args:
+        client: A connection, open.
+        schema: The source's schema.
+        dialect: Of ``DIALECTS``.
+        found: Columns by table, as the destination calls them.
+        stored: The policy under which it was loaded, with the key.
+        kind: The class.
+    """
+    columns: dict[Table, frozenset[str]] = {}
+    for name, table in known_tables(schema).items():
+        there = {column.lower() for column in found.get(name, ())}
+        columns[table] = frozenset(
+            column.name
+            for column in table.columns
+            if schema.naming.normalize_path(column.name).lower() in there
+        )
+    present = {table: names for table, names in columns.items() if names}
+    by_name = {table.name: names for table, names in present.items()}
+    return kind(client, schema, dialect, tuple(present), by_name, stored)
+
+
+def check_is_there(pipeline: dlt.Pipeline, is_there: bool) -> None:
+    """Refuses a dataset without events.
+
+    Raises:
+        SettingError: It has none.
+    """
+    if not is_there:
+        raise SettingError(
+            f"Nothing was ever loaded here: dataset {pipeline.dataset_name} has no events"
+        )
+
+
+def policy_with(recorded: frozenset[str], key: DigestKey | None) -> Privacy:
     """The one policy that a dataset was loaded under, with the key.
 
     Raises:

@@ -11,7 +11,7 @@ import json
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -25,19 +25,18 @@ from ..bookkeeping.own_tables import ERASURES, MASKINGS
 from ..dataset_lock import TTurn, duckdb_file, in_database_or_file
 from ..destinations import kind_of_destination
 from ..dlt_internals.pipelines import changed_state
+from ..events.digests import DigestKey
 from ..events.suppression import personal_columns
 from ..schema import (
     EVENT_TABLES,
     EVENTS,
     EXECUTION_DATA_TABLE,
-    LATENESS,
-    LOAD_WINDOWS,
-    REJECTED_EVENTS,
     Table,
 )
 from ..views import forget_messages, make, standing
 from ..views.messages_table import TABLE as MESSAGES
-from .dataset import AT_ONCE, Condition, Dataset, is_one_of
+from . import on_files
+from .dataset import AT_ONCE, LABELLED, Condition, Dataset, DeltaDataset, any_of, is_one_of
 from .duckdb_file import rewrite
 from .finding import Person, Span, spans_of
 from .labels import OF_CONTACTS, Labels, forget_labels, labels_of
@@ -55,11 +54,12 @@ LEFT: Mapping[str, tuple[str, ...]] = {
         "the write-ahead log until its segments are written over, replicas, archives and backups",
         "pg_statistic, for superusers, until each table was analysed again",
     ),
+    "filesystem": (
+        "copies of the folder or bucket, its versions and backups",
+        "files that a killed load has left, of the last 24 hours; a later erase removes them",
+    ),
 }
 """What erasing does not reach, by destination."""
-
-LABELLED = (LOAD_WINDOWS, LATENESS, REJECTED_EVENTS)
-"""The tables that name what was loaded by a contact's id by its label."""
 
 DEAD_ROWS = "the tables' dead rows, until VACUUM FULL: run it, or erase again with --rewrite"
 
@@ -122,6 +122,8 @@ def has_values(data: Dataset, table: Table) -> Condition:
 def erase(pipeline: dlt.Pipeline, data: Dataset, erasing: Erasing) -> str:
     """Takes a person's values out of the tables, and lists the person, in one transaction.
 
+    In Delta tables, which have none together, it lists the person only: ``finish`` does the rest.
+
     Args:
         pipeline: The pipeline; its state forgets the person as well.
         data: The dataset, whose lock this process has.
@@ -131,37 +133,53 @@ def erase(pipeline: dlt.Pipeline, data: Dataset, erasing: Erasing) -> str:
         The erasure's id.
     """
     erasure_id = uuid.uuid4().hex
-    forget_messages(pipeline)  # First: without it a kill would leave them in the table.
-    with data.client.begin_transaction():
-        _change_tables(data, erasing)
-        _change_states(data, erasing.labels)
-        _list(data, erasing, erasure_id)
+    if isinstance(data, DeltaDataset):
+        on_files.write_list(data, _entries(data, erasing, erasure_id))
+    else:
+        forget_messages(pipeline)  # First: without it a kill would leave them in the table.
+        with data.client.begin_transaction():
+            _change_tables(data, erasing.person, erasing.labels, erasing.mentions)
+            _change_states(data, erasing.labels)
+            _list(data, erasing, erasure_id)
     with pipeline.managed_state() as state:
         _forget(erasing.labels)(state)
     return erasure_id
 
 
-def _change_tables(data: Dataset, erasing: Erasing) -> None:
-    person = erasing.person
-    for mention in erasing.mentions:
-        if is_removed_whole(mention):
-            _remove(data, mention.table, mention.row)
-        else:
-            _blank(data, mention.table, [mention.column], mention.row)
+def _change_tables(
+    data: Dataset, person: Person, labels: Labels, quoting: Sequence[Mention]
+) -> None:
+    # The rows of ``events`` last: by them the others are found, after a kill too.
+    for (table, column, is_whole), rows in _grouped(quoting).items():
+        for first in range(0, len(rows), AT_ONCE):
+            where = any_of(rows[first : first + AT_ONCE])
+            if is_whole:
+                data.remove(table, where)
+            else:
+                data.blank(table, [column], where)
     for table in _children(data):
         about = _of_person(data, person)
         if table is EXECUTION_DATA_TABLE:
-            _remove(data, table, about)
+            data.remove(table, about)
         else:
-            _blank(data, table, [c.name for c in personal_columns(table)], about)
+            data.blank(table, [c.name for c in personal_columns(table)], about)
     if person.recipients and data.has(EVENTS, "recipient"):
-        _blank(data, EVENTS, ["recipient"], person.went_to_address(data))
-    _blank(data, EVENTS, [c.name for c in personal_columns(EVENTS)], person.is_about(data))
+        data.blank(EVENTS, ["recipient"], person.went_to_address(data))
+    data.blank(EVENTS, [c.name for c in personal_columns(EVENTS)], person.is_about(data))
     for table in data.tables:
         if table in LABELLED:
-            _remove(data, table, labelled(data, erasing.labels))
+            data.remove(table, labelled(data, labels))
         elif table not in EVENT_TABLES:
-            _remove(data, table, person.is_named(data, table))
+            data.remove(table, person.is_named(data, table))
+
+
+def _grouped(mentions: Sequence[Mention]) -> Mapping[tuple[Table, str, bool], list[Condition]]:
+    """The rows that quote the person, by table, column and whether they go as a whole."""
+    found: dict[tuple[Table, str, bool], list[Condition]] = {}
+    for mention in mentions:
+        key = (mention.table, mention.column, is_removed_whole(mention))
+        found.setdefault(key, []).append(mention.row)
+    return found
 
 
 def _children(data: Dataset) -> list[Table]:
@@ -187,17 +205,6 @@ def labelled(data: Dataset, labels: Labels) -> Condition:
     return is_one_of(scope, sorted(labels.digests)) | plain
 
 
-def _remove(data: Dataset, table: Table, where: Condition) -> None:
-    data.execute(f"DELETE FROM {data.name(table)} WHERE {where.sql}", *where.values)
-
-
-def _blank(data: Dataset, table: Table, names: Sequence[str], where: Condition) -> None:
-    there = [name for name in names if data.has(table, name)]
-    if there:
-        values = ", ".join(f"{data.column(name)} = NULL" for name in there)
-        data.execute(f"UPDATE {data.name(table)} SET {values} WHERE {where.sql}", *where.values)
-
-
 def _change_states(data: Dataset, labels: Labels) -> None:
     """Takes a person's labels out of all the pipelines' states that the dataset keeps."""
     table = data.name(data.schema.state_table_name)
@@ -221,26 +228,34 @@ def _forget(labels: Labels) -> Callable[[Any], None]:
     return change
 
 
-def _list(data: Dataset, erasing: Erasing, erasure_id: str) -> None:
-    """Lists the person, so that nothing that is loaded later has the values."""
-    client, schema, person = data.client, data.schema, erasing.person
+def _entries(data: Dataset, erasing: Erasing, erasure_id: str) -> list[tuple[Any, ...]]:
+    """The person's rows of the list, without ``rewritten_at``."""
+    person = erasing.person
     now = datetime.now(timezone.utc)
     latest = [span.last_at for span in erasing.spans]
     # An event may be dated ahead of the clock.
     before = max([now, *(moment + timedelta(milliseconds=1) for moment in latest)])
-    data.execute(ERASURES.created(client, schema))
-    names = ("erasure_id", "kind", "digest", "before", "erased_at", "key_id", "row_counts")
-    columns = ", ".join(ERASURES.column(name, client, schema) for name in names)
     counts = json.dumps(erasing.counts, sort_keys=True)
     rows: list[tuple[str, str, datetime | None]] = [
         ("contact", digest, None) for digest in sorted(person.contacts)
     ]
     rows += [("address", digest, before) for digest in sorted(person.addresses)]
-    for kind, digest, until in rows:
+    return [
+        (erasure_id, kind, digest, until, now, data.key.id, counts) for kind, digest, until in rows
+    ]
+
+
+def _list(data: Dataset, erasing: Erasing, erasure_id: str) -> None:
+    """Lists the person, so that nothing that is loaded later has the values."""
+    client, schema = data.client, data.schema
+    data.execute(ERASURES.created(client, schema))
+    names = [name for name in ERASURES.columns if name != "rewritten_at"]
+    columns = ", ".join(ERASURES.column(name, client, schema) for name in names)
+    for row in _entries(data, erasing, erasure_id):
         data.execute(
             f"INSERT INTO {ERASURES.path(client, schema)} ({columns})"
             f" VALUES ({', '.join(['%s'] * len(names))})",
-            *(erasure_id, kind, digest, until, now, data.key.id, counts),
+            *row,
         )
 
 
@@ -251,7 +266,9 @@ def lift(data: Dataset, erasure_id: str) -> int:
         How many entries it had.
     """
     there = [one for one in listed(data.client, data.schema) if one.erasure_id == erasure_id]
-    if there:
+    if there and isinstance(data, DeltaDataset):
+        on_files.lift(data, erasure_id)
+    elif there:
         name = ERASURES.column("erasure_id", data.client, data.schema)
         data.execute(
             f"DELETE FROM {ERASURES.path(data.client, data.schema)} WHERE {name} = %s", erasure_id
@@ -289,6 +306,19 @@ def finish(pipeline: dlt.Pipeline, turn: TTurn = in_database_or_file) -> bool:
             [f"UPDATE {{}}.{path} SET rewritten_at = now() WHERE rewritten_at IS NULL"],
         )
     return True
+
+
+def finish_on_files(
+    pipeline: dlt.Pipeline, key: DigestKey | None, given: Collection[str] = ()
+) -> bool:
+    """Ends erasures from Delta tables, see ``on_files.finish``."""
+    return on_files.finish(pipeline, key, _erase_from_files, given)
+
+
+def _erase_from_files(data: DeltaDataset, person: Person) -> None:
+    labels = labels_of(data, person)
+    _change_tables(data, person, labels, tuple(mentions(data, person)))
+    on_files.change_states(data, _forget(labels))
 
 
 def make_messages_anew(pipeline: dlt.Pipeline) -> None:

@@ -26,7 +26,7 @@ from dlt.common.destination.client import WithStagingDataset
 from dlt.common.destination.reference import AnyDestination, TDestinationReferenceArg
 from filelock import FileLock, Timeout
 
-from ..bookkeeping.erasures import refuse_older
+from ..bookkeeping.erasures import look_again, refuse_older
 from ..bookkeeping.known_starts import are_noted, remember_starts
 from ..dataset_lock import TTurn, duckdb_file, in_database_or_file
 from ..destinations import destination_of
@@ -192,12 +192,14 @@ def _beside_others(pipeline: dlt.Pipeline, turn: TTurn, drops_staging: bool) -> 
         name = _own_name(folder)
         layout = given_staging_layout(pipeline.destination) or ""
         is_own = name is not None and layout.endswith(f"_of_{name.token}")
-        refuse_older(pipeline, packages_to_load(pipeline))
+        packages = packages_to_load(pipeline)
+        refuse_older(pipeline, packages)
         if name is not None and is_own:
             pending = tuple(pipeline.list_normalized_load_packages())
             if pending != name.packages:
                 _keep(replace(name, packages=pending), folder)
         yield
+        look_again(pipeline, packages)
         remember_starts(pipeline)
         if is_own and drops_staging and not pipeline.has_pending_data:
             _clean(pipeline, is_alone=False)
