@@ -7,7 +7,7 @@ stored. The table has digests with the secret key only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -170,7 +170,7 @@ def suppression_of(erasures: Sequence[Erasure], key: DigestKey | None, source: s
     )
 
 
-def look_again(pipeline: dlt.Pipeline, load_ids: Iterable[str]) -> None:
+def look_again(pipeline: dlt.Pipeline, load_ids: Collection[str]) -> None:
     """Has contacts who were erased while packages were loading be looked for again.
 
     Loads into Delta tables and erasing from them do not wait for each other. ``rewritten_at`` of
@@ -201,7 +201,7 @@ def look_again(pipeline: dlt.Pipeline, load_ids: Iterable[str]) -> None:
         change(client, name, ids, {when: "NULL"})
 
 
-def refuse_older(pipeline: dlt.Pipeline, load_ids: Iterable[str]) -> None:
+def refuse_older(pipeline: dlt.Pipeline, load_ids: Collection[str]) -> None:
     """Refuses packages that were extracted before somebody was erased, or rows were masked.
 
     They may have values that the tables do not have any more. To be called with the dataset's
@@ -230,6 +230,7 @@ def refuse_older(pipeline: dlt.Pipeline, load_ids: Iterable[str]) -> None:
         " pipeline.abort_packages() first."
     )
     if begun < max(erased, default=0):
+        look_again(pipeline, load_ids)  # A kill may have left it with some of its rows committed.
         raise ErasedMeanwhile(
             "A contact was erased since this package was extracted, and it may have the contact's"
             f" values: nothing of it was loaded. {again}"

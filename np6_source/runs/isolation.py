@@ -198,8 +198,10 @@ def _beside_others(pipeline: dlt.Pipeline, turn: TTurn, drops_staging: bool) -> 
             pending = tuple(pipeline.list_normalized_load_packages())
             if pending != name.packages:
                 _keep(replace(name, packages=pending), folder)
-        yield
-        look_again(pipeline, packages)
+        try:
+            yield
+        finally:  # A load that fails may have committed some of its rows.
+            look_again(pipeline, packages)
         remember_starts(pipeline)
         if is_own and drops_staging and not pipeline.has_pending_data:
             _clean(pipeline, is_alone=False)

@@ -13,6 +13,8 @@ from urllib.parse import quote
 import dlt
 import pyarrow.parquet as pq
 import pytest
+from dlt.common.exceptions import TerminalException
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 from np6_source import loading
 from np6_source.__main__ import main
@@ -87,6 +89,10 @@ class Lake:
                 if any(value.lower().encode() in layer for value in values):
                     found.add(str(file.relative_to(self.folder)))
         return found
+
+    def in_tables(self, *values: str) -> set[str]:
+        """Files of the dataset that have one of some values."""
+        return {file for file in self.holding(*values) if file.startswith("lake/")}
 
 
 @pytest.fixture
@@ -241,30 +247,53 @@ def test_what_was_extracted_before_is_not_loaded_after(
     with pytest.raises(ErasedMeanwhile, match="nothing of it was loaded"):
         waiting.load()
 
+    # A kill may have left the package with some of its rows committed.
+    assert not any("rewritten_at" in row for row in lake.tables()["_np6_erasures"])
     assert without_ledger(lake) == erased
     assert load(waiting).failures == []
     assert without_ledger(lake) == erased
+    assert all("rewritten_at" in row for row in lake.tables()["_np6_erasures"])
 
 
-def test_a_load_that_commits_after_it_takes_her_out_again(
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_load_commits_after_it_goes_again(
     lake: Lake,
     erase: Any,
     load: Any,
     sandbox: Any,
     monkeypatch: pytest.MonkeyPatch,
+    fails: bool,
 ) -> None:
+    from np6_source.open_tables.jobs import DeltaJob
+
     load(lake)
     sandbox.now = at("03-02T06:00")
+    merge = DeltaJob.merge
 
     def then_she_is_erased(pipeline: dlt.Pipeline, packages: Any) -> None:
         refuse_older(pipeline, packages)
         assert erase("--contact", MARIE, "--yes") == 3
 
+    def merged(job: Any, how: Any) -> None:
+        if fails and job.load_table_name == "events__hits":
+            raise TerminalException("a job fails")
+        merge(job, how)
+
+    other = lake.beside("another")
     with monkeypatch.context() as patch:
         patch.setattr(isolation, "refuse_older", then_she_is_erased)
-        assert load(lake.beside("another"), overlap=86_400).failures == []
+        patch.setattr(DeltaJob, "merge", merged)
+        if fails:
+            with pytest.raises(PipelineStepFailed):
+                load(other, overlap=86_400)
+            assert lake.in_tables(MARIE, OLD)
+            assert not all("rewritten_at" in row for row in lake.tables()["_np6_erasures"])
+        else:
+            assert load(other, overlap=86_400).failures == []
+    if fails:
+        load(lake)
 
-    assert {file for file in lake.holding(MARIE, OLD) if file.startswith("lake/")} == set()
+    assert lake.in_tables(MARIE, OLD) == set()
     assert all("rewritten_at" in row for row in lake.tables()["_np6_erasures"])
 
 
@@ -351,7 +380,7 @@ def test_killed_at_any_commit_the_next_load_ends_it(
     sandbox.now = at("03-02T06:00")
     assert lake.holding(MARIE, OLD) != set()
     assert load(lake, overlap=86_400).failures == []
-    assert {file for file in lake.holding(MARIE, OLD) if file.startswith("lake/")} == set()
+    assert lake.in_tables(MARIE, OLD) == set()
     assert lake.tables()["events"] == expected["events"]
 
 
