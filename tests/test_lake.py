@@ -173,3 +173,27 @@ class TestWhatIcebergRemembers:
             ("b", newer, "two"),
             ("c", newer, None),
         ]
+
+    def test_rows_that_were_merged_into_an_older_version_are_refused(self, tmp_path: Path) -> None:
+        from pyiceberg.catalog.memory import InMemoryCatalog
+        from pyiceberg.exceptions import CommitFailedException
+
+        catalog = InMemoryCatalog("lake", warehouse=f"file://{tmp_path}/warehouse")
+        catalog.create_namespace("np6")
+        moment = datetime(2024, 3, 1, tzinfo=timezone.utc)
+        rows = pa.table({"id": ["a", "b"], "requested_at": [moment, moment]})
+        catalog.create_table(
+            "np6.events",
+            rows.schema,
+            properties={
+                # The weakest: pyiceberg itself would put the rows beside the others.
+                "write.delete.isolation-level": "snapshot",
+            },
+        )
+        file = tmp_path / "rows.parquet"
+        pq.write_table(rows, file)
+        one, other = (catalog.load_table("np6.events") for _ in range(2))
+        iceberg.replace_rows(one, [str(file)], Merge(["id"], None, "requested_at"))
+        with pytest.raises(CommitFailedException):
+            iceberg.replace_rows(other, [str(file)], Merge(["id"], None, "requested_at"))
+        assert catalog.load_table("np6.events").scan().to_arrow().num_rows == 2

@@ -123,7 +123,7 @@ class _EachKeyOnce(TableFormatLoadFilesystemJob):
         raise NotImplementedError
 
 
-def _until_committed(merge: Callable[[], None], refused: type[Exception]) -> None:
+def _until_committed(merge: Callable[[], None], *refused: type[Exception]) -> None:
     """Merges again for as long as another process's commit comes first, each time into its rows."""
     for tries_left in reversed(range(TRIES)):
         try:
@@ -283,10 +283,12 @@ class IcebergJob(_EachKeyOnce, IcebergLoadFilesystemJob):
         if self._is_under_way:  # dlt 1.31 calls it once more after it has made a table.
             super().run()
             return
+        from pyiceberg.exceptions import CommitFailedException
+
         from .folder_catalog import TableChanged
 
         with self._alone():
-            _until_committed(super().run, TableChanged)
+            _until_committed(super().run, TableChanged, CommitFailedException)
             with suppress(DestinationUndefinedEntity):
                 table = self._job_client.load_open_table("iceberg", self.load_table_name)
                 keep_iceberg_small(table, self._files)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
 
@@ -20,6 +21,11 @@ MANIFEST_SIZE = 8 * 1024 * 1024
 
 
 class _FewManifests(_OverwriteFiles):  # type: ignore[misc]
+    def _validate_concurrency(self) -> None:
+        """Never commits on top of a version that the rows were not merged into."""
+        if self._commit_window is not None and not self._commit_window.is_empty():
+            raise CommitFailedException("Another process has committed to the table meanwhile.")
+
     def _process_manifests(self, manifests: list[Any]) -> list[Any]:
         live = [
             manifest
