@@ -11,7 +11,7 @@ import pytest
 
 from np6_source import np6_source
 from np6_source.bookkeeping.row_counts import _proven_counts
-from np6_source.ledger import _covered, _policies, coverage, loaded_schema
+from np6_source.ledger import _covered, coverage, loaded_schema, policies_in
 from np6_source.sandbox import Sandbox, account_from_events
 from np6_source.schema import LOAD_WINDOWS
 from np6_source.upkeep.ledger_compaction import PURPOSE, compact
@@ -114,7 +114,7 @@ def what_readers_see(client: Any, schema: Any) -> dict[str, Any]:
         ],
         "read again": _covered(client, schema, there, since=PACKAGES[0]),
         "rows that must be there": sorted(_proven_counts(client, schema, COLUMNS, 0)),
-        "policies": set(_policies(client, schema)),
+        "policies": set(policies_in(client, schema)),
         "of alarms and rechecks": client.execute_sql(
             "SELECT * FROM load_windows WHERE requested_at >= %s ORDER BY ALL", recent
         ),
