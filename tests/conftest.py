@@ -56,9 +56,9 @@ LOADS_TOO = (
 """Folders and files that do the same without these fixtures, or try many inputs."""
 WITH_EVERY_CHANGE = (
     *("extract/test_incremental.py", "printed/test_readme.py", "views/test_descriptions.py"),
-    *("cli/test_options.py", "volume/test_cost.py"),
+    *("cli/test_options.py", "printed/test_pages.py", "volume/test_cost.py"),
 )
-"""Loads that no change goes without: increments, and README's blocks as printed."""
+"""What of these no change goes without: increments, README's blocks as printed, and what is quick."""
 
 EPOCH_2024 = datetime(2024, 3, 1, tzinfo=timezone.utc)
 
