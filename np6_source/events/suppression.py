@@ -143,7 +143,7 @@ class Suppression:
         has_id = _none_of(rows)
         for name in ids:
             is_about = pc.or_(is_about, self._matches(rows[name], self.is_contact))
-            has_id = pc.or_(has_id, pc.is_valid(rows[name]))
+            has_id = pc.or_(has_id, pc.invert(_is_empty(rows[name])))
         for name in addresses:
             by_address = self._matches(rows[name], self.is_address)
             is_about = pc.or_(is_about, pc.and_(pc.invert(has_id), by_address))
@@ -153,10 +153,10 @@ class Suppression:
         """Which events are about a contact who was erased."""
         by_id = self._matches(events["contact_id"], self.is_contact)
         is_early = self._published_before(events)
-        no_id = pc.is_null(events["contact_id"])
+        no_id = _is_empty(events["contact_id"])
         unicity, digest = events["contact_unicity"], events["contact_hash"]
         by_address = pc.or_(is_early(unicity), is_early(digest))
-        nothing_else = pc.and_(pc.is_null(unicity), pc.is_null(digest))
+        nothing_else = pc.and_(_is_empty(unicity), _is_empty(digest))
         by_recipient = pc.and_(nothing_else, is_early(events["recipient"]))
         return pc.or_(by_id, pc.and_(no_id, pc.or_(by_address, by_recipient)))
 
@@ -260,6 +260,11 @@ def _in_milliseconds(times: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _none_of(rows: pa.Table) -> pa.Array:
     return pa.repeat(pa.scalar(False), rows.num_rows)
+
+
+def _is_empty(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Which values say nothing: NP6 sends empty texts as well as none."""
+    return pc.fill_null(pc.equal(values, ""), True)
 
 
 def _blanked(rows: pa.Table, name: str, where: pa.ChunkedArray) -> pa.Table:

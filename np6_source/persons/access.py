@@ -64,7 +64,7 @@ def _identifiers(data: Dataset, about: Condition) -> list[TRow]:
             column = data.column(name)
             query = (
                 f"SELECT {column}, count(*), min({time}), max({time}) FROM {data.name(EVENTS)}"
-                f" WHERE {column} IS NOT NULL AND {about.sql} GROUP BY {column} ORDER BY {column}"
+                f" WHERE {column} <> '' AND {about.sql} GROUP BY {column} ORDER BY {column}"
             )
             for value, count, first, last in data.execute(query, *about.values):
                 found.append(

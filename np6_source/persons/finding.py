@@ -105,7 +105,11 @@ class Person:
             return is_one_of(data.column(name), sorted(values)) if name in present else NEVER
 
         def empty(*names: str) -> Condition:
-            nulls = [f"{data.column(name)} IS NULL" for name in names if name in present]
+            nulls = [
+                f"({data.column(name)} IS NULL OR {data.column(name)} = '')"
+                for name in names
+                if name in present
+            ]
             return Condition(" AND ".join(nulls) or "1 = 1")
 
         by_id = has("contact_id", self.ids)
@@ -124,7 +128,8 @@ class Person:
         has_id: list[str] = []
         for column in table.columns:
             if column.personal == "contact_id" and data.has(table, column.name):
-                has_id.append(f"{data.column(column.name)} IS NULL")
+                name = data.column(column.name)
+                has_id.append(f"({name} IS NULL OR {name} = '')")
                 condition |= is_one_of(data.column(column.name), sorted(self.ids))
         no_id = Condition(" AND ".join(has_id) or "1 = 1")
         for column in table.columns:
@@ -247,7 +252,7 @@ def _ids_of(data: Dataset, wanted: Iterable[tuple[str, str, str]]) -> set[str]:
     condition, column = _condition(data, wanted), data.column("contact_id")
     query = (
         f"SELECT DISTINCT {column} FROM {data.name(EVENTS)}"
-        f" WHERE {column} IS NOT NULL AND {condition.sql}"
+        f" WHERE {column} <> '' AND {condition.sql}"
     )
     return {str(value) for (value,) in data.execute(query, *condition.values)}
 
@@ -261,7 +266,7 @@ def _addresses_of(data: Dataset, ids: set[str]) -> set[tuple[str, str, str]]:
             column = data.column(name)
             query = (
                 f"SELECT DISTINCT {column} FROM {data.name(EVENTS)}"
-                f" WHERE {column} IS NOT NULL AND {one.sql}"
+                f" WHERE {column} <> '' AND {one.sql}"
             )
             for (value,) in data.execute(query, *one.values):
                 text = value if data.is_hashed(personal) else canonical(value)

@@ -89,10 +89,11 @@ def account() -> list[dict[str, Any]]:
         execution(13, "P1", PIERRE, {"sponsor": MARIE, "first_name": "Pierre"}),
         about(14, "P1", PIERRE) | {"forwarded_to": [f"Mme <{MARIE}>"]},
         about(15, "P1", PIERRE) | {"forwarded_to": ["nobody@lab.example"]},
+        about(16, "", MARIE),  # An empty id says nothing.
     ]
 
 
-HERS = {1, 2, 3, 4, 8, 9, 12}
+HERS = {1, 2, 3, 4, 8, 9, 12, 16}
 
 
 @pytest.fixture
