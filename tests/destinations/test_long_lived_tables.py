@@ -58,19 +58,19 @@ def iceberg(tmp_path: Path) -> Schedule:
 
 @pytest.mark.usefixtures("_at_a_test_s_pace")
 def test_thirty_loads_leave_as_many_files_as_ten(schedule: Schedule) -> None:
-    seen: list[tuple[int, int, int]] = []
-
-    def look(run: int) -> None:
+    seen = []
+    for run in range(30):
+        if run % 3:  # What a merge does not touch it does not join, either.
+            schedule.forget()
+        schedule.run(1)
         data, metadata = files_in(schedule.table)
         seen.append((schedule.live_files(), len(data), len(metadata)))
-
-    schedule.run(30, look)
     assert schedule.stored() == schedule.expected
-    live, data, metadata = (max(counts) for counts in zip(*seen[20:], strict=True))
-    assert live <= 6
-    assert data <= 40
+    live, data_files, metadata_files = (max(counts) for counts in zip(*seen[20:], strict=True))
+    assert live <= 5
+    assert data_files <= (20 if schedule.kind == "iceberg" else 10)
     if schedule.kind == "iceberg":  # Delta's log bounds itself, by days.
-        assert metadata <= 80
+        assert metadata_files <= 50
 
 
 @pytest.mark.usefixtures("_at_a_test_s_pace")
