@@ -58,7 +58,7 @@ WITH_EVERY_CHANGE = (
     *("extract/test_incremental.py", "printed/test_readme.py", "views/test_descriptions.py"),
     *("cli/test_options.py", "printed/test_pages.py", "volume/test_cost.py"),
 )
-"""What of these no change goes without: increments, README's blocks as printed, and what is quick."""
+"""What of these no change goes without: increments, README's blocks as printed, the quick ones."""
 
 EPOCH_2024 = datetime(2024, 3, 1, tzinfo=timezone.utc)
 
