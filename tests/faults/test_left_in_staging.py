@@ -24,14 +24,14 @@ TMake = Callable[..., Any]
 KILLED = """
 import os, signal, sys
 import dlt
-from dlt.destinations.sql_client import SqlClientBase
+from dlt.destinations.job_client_impl import SqlJobClientBase
 from np6_source import np6_source
 
 def killed(self, *arguments, **options):
-    # The rows are staged, and nothing of the merge has begun.
+    # A table's rows are staged. Its merge, as a file, has the staging dataset's name: not yet made.
     os.kill(os.getpid(), signal.SIGKILL)
 
-SqlClientBase.execute_many = killed
+SqlJobClientBase.create_table_chain_completed_followup_jobs = killed
 database, pipelines_dir, url, key = sys.argv[1:]
 pipeline = dlt.pipeline(
     "np6_test",
