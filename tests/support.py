@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from email.utils import formatdate
 from pathlib import Path
@@ -18,6 +20,8 @@ from typing import Any
 
 import dlt
 import duckdb
+from dlt.common.configuration.container import Container
+from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 
 from np6_source.loading import LoadReport, load
 from np6_source.schema import EVENT_TABLES
@@ -43,6 +47,79 @@ ANY_DIFFERENCE = str(10**9)
 def is_configuration(name: str) -> bool:
     """Whether dlt would read this environment variable."""
     return name.startswith(SECTIONS) or name in BARE_NAMES
+
+
+LOGGERS = ("", "urllib3", "np6_source", "np6_source.extract.action_list")
+"""Those whose level commands and tests set."""
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """What of a process all its tests share, and a test could leave otherwise than it was.
+
+    Attributes:
+        environment: Variables.
+        folder: The working directory.
+        configuration: The folder whose ``.dlt/`` dlt reads.
+        signals: Who handles SIGINT and SIGTERM.
+        handlers: The root logger's.
+        levels: Of ``LOGGERS``.
+    """
+
+    environment: dict[str, str]
+    folder: str
+    configuration: str
+    signals: dict[int, Any]
+    handlers: list[logging.Handler]
+    levels: dict[str, int]
+
+    @classmethod
+    def now(cls) -> ProcessState:
+        """As it is."""
+        environment = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
+        return cls(
+            environment,
+            _working_directory(),
+            dlt.current.run_context().run_dir,
+            {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)},
+            list(logging.getLogger().handlers),
+            {name: logging.getLogger(name).level for name in LOGGERS},
+        )
+
+    def changes(self) -> list[str]:
+        """What is otherwise now: variables by their names, without values."""
+        now = ProcessState.now()
+        variables = {name for name, _ in self.environment.items() ^ now.environment.items()}
+        names = [each.name for each in fields(self) if each.name != "environment"]
+        others = [name for name in names if getattr(self, name) != getattr(now, name)]
+        return sorted(variables) + others
+
+    def put_back_logging(self) -> None:
+        """Handlers and levels, as every command that runs in this process sets them."""
+        logging.getLogger().handlers[:] = self.handlers
+        for name, level in self.levels.items():
+            logging.getLogger(name).setLevel(level)
+
+    def put_back(self) -> None:
+        """All of it."""
+        os.chdir(self.folder)
+        self.put_back_logging()
+        for name in set(os.environ) - set(self.environment) - {"PYTEST_CURRENT_TEST"}:
+            del os.environ[name]
+        os.environ.update(self.environment)
+        for number, handler in self.signals.items():
+            if signal.getsignal(number) != handler:
+                signal.signal(number, handler)
+        if dlt.current.run_context().run_dir != self.configuration:
+            Container()[PluggableRunContext].reload(self.configuration)
+
+
+def _working_directory() -> str:
+    """Empty where it was removed meanwhile, as a test's own folder is at its end."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
 
 
 class Warehouse:
