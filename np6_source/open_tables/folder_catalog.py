@@ -59,19 +59,21 @@ class FolderCatalog(SqlCatalog):  # type: ignore[misc]
         """
         newest = self._newest(f"{folder.rstrip('/')}/metadata")
         try:
-            known = self.load_table(identifier).metadata_location
-        except (NoSuchTableError, FileNotFoundError):
+            known = _name(self.load_table(identifier).metadata_location)
+        except NoSuchTableError:
             known = None
-        if newest is None or (known and known.rpartition("/")[2] == newest.rpartition("/")[2]):
-            return
-        if self.table_exists(identifier):
+        except FileNotFoundError:
+            known = "removed since"
+        if known is not None and (newest is None or known != _name(newest)):
             self.drop_table(identifier)
-        self.register_table(identifier, newest)
+            known = None
+        if known is None and newest is not None:
+            self.register_table(identifier, newest)
 
     def _newest(self, folder: str) -> str | None:
         self._files.invalidate_cache(folder)
         try:
-            names = [path.rpartition("/")[2] for path in self._files.ls(folder, detail=False)]
+            names = [_name(path) for path in self._files.ls(folder, detail=False)]
         except FileNotFoundError:
             return None
         newest = max((name for name in names if _METADATA.fullmatch(name)), key=_age, default=None)
@@ -93,8 +95,12 @@ class FolderCatalog(SqlCatalog):  # type: ignore[misc]
             raise TableChanged(f"{name} is there already") from error
         # Of an old version nothing is left that would have refused this one.
         newest = self._newest(folder)
-        if newest is not None and _age(newest.rpartition("/")[2])[0] > _age(name)[0]:
+        if newest is not None and _age(_name(newest))[0] > _age(name)[0]:
             raise TableChanged(f"{name} is not the newest version")
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _age(name: str) -> tuple[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
 
 from np6_source.open_tables import compaction, maintenance
 from np6_source.schema import EVENTS
@@ -204,6 +206,19 @@ class TestIceberg:
         iceberg.run(6)
         assert max(file.name for file in folder.glob("*.metadata.json")).startswith("9999")
         assert list(folder.glob("10000?-*.metadata.json"))
+        assert iceberg.stored() == iceberg.expected
+
+    def test_one_that_was_removed_is_made_anew(self, iceberg: Schedule) -> None:
+        iceberg.run(1)
+        with iceberg.pipeline.destination_client() as client:
+            opened: Any = client
+            opened.load_open_table("iceberg", "events")
+            shutil.rmtree(iceberg.table)
+            with pytest.raises(DestinationUndefinedEntity):
+                opened.load_open_table("iceberg", "events")
+            assert not opened.get_open_table_catalog("iceberg").list_tables("np6")
+        iceberg.expected.clear()
+        iceberg.run(1)
         assert iceberg.stored() == iceberg.expected
 
     def test_snapshots_with_a_name_and_young_ones_stay(self, iceberg: Schedule) -> None:
