@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import SettingError
 from ..schema import TABLES
-from .definitions import views
+from .base_tables import BASE_TABLES, LOADS, REMOVALS
+from .definitions import View, views
 from .descriptions import described
 from .message_keys import TMessageKey, with_key
 from .translation import EVERYWHERE, Names, translated
 
 SOURCE = "np6"
 """What the sources are called in the models."""
+
+RETENTION = "np6_retention"
+"""The project's variable that is true where rows were removed by age. Before that the table that
+says so is not there, and ``dbt run`` fails on a source that is not."""
+
+WITH_REMOVALS: Mapping[str, frozenset[str]] = {
+    **EVERYWHERE,
+    REMOVALS: frozenset(BASE_TABLES[REMOVALS]),
+}
 
 
 def write_project(
@@ -51,20 +61,33 @@ def write_project(
 
 def model_texts(dialect: str, message_key: TMessageKey = "stamp") -> Iterator[tuple[str, str]]:
     """Name and text of every model."""
-    ours = {view.name for view in views()}
+    for view in views():
+        sql = _model(view, dialect, message_key, EVERYWHERE)
+        if REMOVALS in view.reads:
+            with_removals = _model(view, dialect, message_key, WITH_REMOVALS)
+            sql = (
+                f"{{% if var('{RETENTION}', false) %}}\n{with_removals}\n"
+                f"{{% else %}}\n{sql}\n{{% endif %}}"
+            )
+        yield view.name, f"-- {view.description}\n{sql}"
+
+
+def _model(
+    view: View, dialect: str, message_key: TMessageKey, present: Mapping[str, frozenset[str]]
+) -> str:
+    ours = {one.name for one in views()}
 
     def path(name: str) -> list[str]:
         return [f"np6_model_{name}" if name in ours else f"np6_source_{name}"]
 
-    names = Names(dialect, path, lambda name: name, EVERYWHERE)
-    for view in views():
-        sql = translated(with_key(view, message_key).query, names, pretty=True)
-        for name in view.reads & ours:
-            sql = sql.replace(_quoted(f"np6_model_{name}", dialect), f"{{{{ ref('{name}') }}}}")
-        for name in view.reads - ours:
-            macro = f"{{{{ source('{SOURCE}', '{name}') }}}}"
-            sql = sql.replace(_quoted(f"np6_source_{name}", dialect), macro)
-        yield view.name, f"-- {view.description}\n{sql}"
+    names = Names(dialect, path, lambda name: name, present)
+    sql = translated(with_key(view, message_key).query, names, pretty=True)
+    for name in view.reads & ours:
+        sql = sql.replace(_quoted(f"np6_model_{name}", dialect), f"{{{{ ref('{name}') }}}}")
+    for name in view.reads - ours:
+        macro = f"{{{{ source('{SOURCE}', '{name}') }}}}"
+        sql = sql.replace(_quoted(f"np6_source_{name}", dialect), macro)
+    return sql
 
 
 def sources(dataset: str) -> dict[str, Any]:
@@ -80,10 +103,14 @@ def sources(dataset: str) -> dict[str, Any]:
         }
         for table in TABLES
     ]
-    loads = {"name": "_dlt_loads", "description": "One row per load package, by dlt"}
+    loads = {"name": LOADS, "description": "One row per load package, by dlt"}
+    removals = {
+        "name": REMOVALS,
+        "description": f"Up to when events were removed by age; read where {RETENTION} is true",
+    }
     return {
         "version": 2,
-        "sources": [{"name": SOURCE, "schema": dataset, "tables": [*loaded, loads]}],
+        "sources": [{"name": SOURCE, "schema": dataset, "tables": [*loaded, loads, removals]}],
     }
 
 

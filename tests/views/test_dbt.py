@@ -11,6 +11,7 @@ import pytest
 from np6_source import views
 from np6_source.errors import SettingError
 from np6_source.schema import TABLES
+from np6_source.upkeep.removals import remove
 from np6_source.views.dbt import write_project
 from np6_source.views.translation import FUNCTIONS
 from tests.support import Warehouse
@@ -20,9 +21,20 @@ from tests.views.reading import load, reading, rows
 OF_NOW = ("days_since_open", "days_since_click", "lag_minutes")
 
 
-def test_models_give_what_the_views_give(tmp_path: Path) -> None:
+IF_REMOVED = re.compile(
+    r"\{% if var\('np6_retention', false\) %\}\n(.*)\n\{% else %\}\n(.*)\n\{% endif %\}", re.S
+)
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_models_give_what_the_views_give(tmp_path: Path, is_removed: bool) -> None:
     warehouse = Warehouse(tmp_path / "loaded")
     load(warehouse.pipeline, samples())
+    if is_removed:
+        (day,) = {row["timestamp"] for row in warehouse.rows("events")[:1]}
+        removed = remove(warehouse.pipeline, day + 1)
+        assert removed.rows["events"] > 0
+        views.make(warehouse.pipeline)
     with reading(warehouse.pipeline) as client:
         expected = {view.name: rows(client, view.name) for view in views.views()}
     views.drop(warehouse.pipeline)
@@ -32,9 +44,10 @@ def test_models_give_what_the_views_give(tmp_path: Path) -> None:
     warehouse.execute("CREATE SCHEMA dbt")
     for view in views.views():  # Each after those it reads, as dbt orders them.
         text = (models / f"{view.name}.sql").read_text(encoding="utf-8")
+        text = IF_REMOVED.sub(r"\1" if is_removed else r"\2", text)
         text = re.sub(r"\{\{ ref\('(\w+)'\) \}\}", r"dbt.\1", text)
         text = re.sub(r"\{\{ source\('np6', '(\w+)'\) \}\}", r"np6.\1", text)
-        assert "{{" not in text
+        assert "{" not in text
         warehouse.execute(f"CREATE VIEW dbt.{view.name} AS {text}")
 
     with reading(warehouse.pipeline) as client:
@@ -58,7 +71,8 @@ def test_every_table_and_column_is_described_and_keys_are_tested(
     models = json.loads((folder / "_np6__models.yml").read_text("utf-8"))["models"]
 
     assert source["schema"] == "marketing"
-    assert [t["name"] for t in source["tables"]] == [*(t.name for t in TABLES), "_dlt_loads"]
+    tables = [*(table.name for table in TABLES), "_dlt_loads", "_np6_removals"]
+    assert [table["name"] for table in source["tables"]] == tables
     assert [m["name"] for m in models] == [view.name for view in views.views()]
     for view, model in zip(views.views(), models, strict=True):
         assert [column["name"] for column in model["columns"]] == list(view.columns)
