@@ -100,7 +100,7 @@ def start() -> int:
 def loaded(warehouse: Warehouse, serve: TMake, source_of: TMake, start: int) -> Any:
     """Two days of an event an hour, one more of a type that nobody knows; loaded just now."""
     made = [event(n, start + n * HOUR) for n in range(48)]
-    made.append(event(99, start + 5 * HOUR + 1, type="dismiss"))
+    made.append(event(99, start + 1, type="dismiss"))
     sandbox = serve(made)
     ids = {"action_ids": ["000AA1", "000ZZ9"]}
     warehouse.run(source_of(sandbox, ALL, BY_ID, start=start, on_error="keep", **ids))
