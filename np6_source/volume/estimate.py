@@ -76,9 +76,9 @@ class Effort:
     high: float
 
 
-QUICK = Effort(48, 48, 0.75, 1.3)
-NORMAL = Effort(96, 60, 0.9, 1.25)
-PRECISE = Effort(160, 60, 0.9, 1.1)
+QUICK = Effort(48, 48, 0.75, 1.6)
+NORMAL = Effort(76, 80, 0.9, 1.3)
+PRECISE = Effort(120, 100, 0.9, 1.3)
 
 
 @dataclass(frozen=True)
