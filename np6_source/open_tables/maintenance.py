@@ -52,7 +52,6 @@ VACUUM_EVERY = 100
 ICEBERG_KEPT_SMALL = {
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "10",
-    "commit.manifest-merge.enabled": "true",
 }
 """Properties of Iceberg's that keep a table's metadata from growing; those that are set stay."""
 
