@@ -34,7 +34,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run test test-loads test-matrices test-stories test-versions soak test-destinations \
-	test-orchestrators test-guest dlt-init-bundle lint format docs bench bench-page bench-memory bench-growth bench-latency \
+	test-orchestrators reliability test-guest dlt-init-bundle lint format docs bench bench-page bench-memory bench-growth bench-latency \
 	bench-startup bench-many bench-parts bench-policies bench-postgres bench-views report test-report clean
 
 help: ## Show this list
@@ -143,6 +143,11 @@ test-orchestrators: $(ENGINES_READY) ## Let Airflow and Dagster run their pipeli
 soak: $(READY) $(DESTINATIONS)/.ready ## Run the long tests: kills, floods, big answers, years of loads
 	@$(BIN)/python -m pytest -q -m "soak and not destinations" --timeout=3000 $(ARGS)
 	@$(DESTINATIONS)/bin/python -m pytest -q -n 2 -m "soak and destinations" tests/destinations $(ARGS)
+
+# What came of it is kept, so that a test can tell whether the page shows it.
+reliability: $(READY) ## Inject each kind of trouble (ARGS="--times 10"), and write docs/reliability.md
+	@$(BIN)/python -m tests.reliability --json tests/reliability/results.json \
+		--page docs/reliability.md $(ARGS)
 
 test-guest: $(READY) ## Run the tests in fresh environments: the wheel as a guest, dlt init
 	@$(BIN)/python -m pytest -q -m environments --timeout=900 $(ARGS)
