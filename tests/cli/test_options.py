@@ -245,7 +245,13 @@ def test_it_is_refused(ended: dict[str, Any], name: str) -> None:
     assert "Traceback" not in process.stderr
     assert "Usage" not in process.stderr
     assert "someone-elses" not in process.stderr
-    assert (process.returncode, process.stdout) == (2, "")
+    assert process.returncode == 2
+    if "--json" in CASES[name].options:
+        document = json.loads(process.stdout)
+        (problem,) = document["problems"]
+        assert (document["exit_status"], problem["what"] in process.stderr) == (2, True)
+    else:
+        assert process.stdout == ""
     assert list(folder.glob("*.duckdb*")) == []
 
 
