@@ -49,7 +49,8 @@ LOADS_TOO = (
     *("assumptions/test_probe.py", "printed/"),
     *("cli/test_all_actions.py", "cli/test_as_shipped.py", "cli/test_duplicates.py"),
     *("cli/test_destination.py", "cli/test_ids.py", "cli/test_mcp_tools.py", "cli/test_plan.py"),
-    *("cli/test_probe.py", "cli/test_report.py", "extract/test_failures.py"),
+    *("cli/test_open_file.py", "cli/test_probe.py", "cli/test_report.py"),
+    *("extract/test_failures.py", "extract/test_policy.py", "reliability/"),
     *("events/test_nothing_is_lost.py", "events/test_proof_property.py"),
     *("views/test_after_load.py", "views/test_dbt.py", "views/test_invariants.py"),
     *("views/test_life.py", "volume/test_estimate.py"),
@@ -57,7 +58,7 @@ LOADS_TOO = (
 """Folders and files that do the same without these fixtures, or try many inputs."""
 WITH_EVERY_CHANGE = (
     *("extract/test_incremental.py", "printed/test_readme.py", "printed/test_pages.py"),
-    *("cli/test_options.py", "cli/test_reload.py"),
+    "cli/test_options.py",
 )
 """What of these no change goes without: increments, README's blocks as printed, the quick ones."""
 
