@@ -61,7 +61,7 @@ LEFT: Mapping[str, tuple[str, ...]] = {
 }
 """What erasing does not reach, by destination."""
 
-DEAD_ROWS = "the tables' dead rows, until VACUUM FULL: run it, or erase again with --rewrite"
+DEAD_ROWS = "the tables' dead rows, until VACUUM FULL: run it, or this command again with --rewrite"
 
 
 @dataclass(frozen=True)
