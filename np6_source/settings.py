@@ -55,7 +55,8 @@ class ClientSettings:
         request_timeout: How long a request may take from its beginning to the last byte. None: ten
             times ``read_timeout``.
         attempts: How often a request is tried.
-        backoff: How long to wait before the second attempt; doubles with each further one.
+        backoff: How long to wait before the second attempt; doubles with each further one. For the
+            whole rule see ``api.retry_after``.
         longest_wait: How long the run may wait at once because the API asks it to.
         largest_answer: Bytes (uncompressed) that one response may have.
         concurrency: Requests that may run at once.

@@ -31,6 +31,7 @@ from .body import BodySink
 from .credentials import KeyHeader, NoCookies, checked_base_url, checked_key, is_loopback
 from .decoding import CHUNK, CountedBytes, in_utf8, inflated
 from .http_errors import not_received, not_sent
+from .pause import pause
 from .responses import (
     Refusal,
     declared_charset,
@@ -43,7 +44,6 @@ from .responses import (
 )
 from .server_clock import ServerClock
 from .throttle import Stop, Throttle, WaitTooLong
-from .waits import pause
 from .watch import Watch, Watched, WatchedAdapter
 
 logger = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ class _Session(requests.Session):
         return None
 
 
-class _Again(Exception):
+class _Retry(Exception):
     """An attempt that failed and may be repeated, with what is known of the refusal."""
 
     def __init__(self, refusal: Refusal) -> None:
@@ -241,10 +241,10 @@ class Client:
                 was sent, the key among it, hangs on the error.
         """
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_Again),
+            retry=tenacity.retry_if_exception_type(_Retry),
             stop=tenacity.stop_after_attempt(self._attempts()),
             wait=self._wait,
-            before_sleep=self._say,
+            before_sleep=self._log_retry,
             sleep=lambda seconds: self._pause(seconds, request.context),
             retry_error_callback=self._give_up,
         )
@@ -259,13 +259,14 @@ class Client:
         return min(2, self._settings.attempts) if self._is_failing else self._settings.attempts
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
+        """Seconds until the request is sent again; see ``retry_after`` for the whole rule."""
         first = self._settings.backoff
         growing = tenacity.wait_exponential(multiplier=first, max=60 * first)
         backoff = (growing + tenacity.wait_random(0, first))(state)
-        asked = _refusal_of(state).wait or 0.0
-        return min(max(backoff, asked), self._settings.longest_wait)
+        retry_after = _refusal_of(state).wait or 0.0
+        return min(max(backoff, retry_after), self._settings.longest_wait)
 
-    def _say(self, state: tenacity.RetryCallState) -> None:
+    def _log_retry(self, state: tenacity.RetryCallState) -> None:
         seconds = state.next_action.sleep if state.next_action else 0.0
         failure = _refusal_of(state).failure
         is_news = isinstance(failure, Unreachable) and not self._is_failing
@@ -295,7 +296,7 @@ class Client:
         try:
             with self._throttle.slot(), self._watch.request() as watched:
                 return self._exchange(request, sink, watched)
-        except (RequestFailed, _Again):
+        except (RequestFailed, _Retry):
             raise
         except WaitTooLong as wait:
             problem = "the account's rate limit is used up"
@@ -420,12 +421,12 @@ class Client:
 
 def _refusal_of(state: tenacity.RetryCallState) -> Refusal:
     error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, _Again)
+    assert isinstance(error, _Retry)
     return error.refusal
 
 
 def _error_of(refused: Refusal) -> Exception:
-    return _Again(refused) if refused.may_repeat else refused.failure
+    return _Retry(refused) if refused.may_repeat else refused.failure
 
 
 def _stopped(context: RequestContext) -> Stopped:

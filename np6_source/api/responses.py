@@ -23,13 +23,10 @@ from ..errors import (
     UnexpectedStatus,
     WindowTooLarge,
 )
+from .retry_after import DEFAULT_RETRY_AFTER, seconds_to_wait
 from .server_clock import as_utc
-from .throttle import reset_seconds
 
 NOTHING_LOADED = "Nothing of the window was loaded."
-
-LEFT_UNSAID = 60.0
-"""Seconds after which to try again where the API refuses for now and does not say how long."""
 
 NEVER_BY_WAITING = (501, 505)
 """The 5xx that say what the server cannot do at all; the others may pass."""
@@ -127,10 +124,10 @@ def _for_now(
     now_ms: int,
     longest_wait: float,
 ) -> Refusal:
-    wait = reset_seconds(headers, now_ms)
+    wait = seconds_to_wait(headers, now_ms)
     if status == 429:
         problem = "the account's rate limit is used up"
-        failure: RequestFailed = later(context, problem, now_ms, wait or LEFT_UNSAID)
+        failure: RequestFailed = later(context, problem, now_ms, wait or DEFAULT_RETRY_AFTER)
     else:
         problem = "the API failed" if status >= 500 else "the API gave the request up"
         failure = too_large(context, problem)
@@ -231,7 +228,7 @@ def total_count(headers: Mapping[str, str]) -> int | None:
     counts = [
         count
         for name, value in _paging_facts(headers)
-        if name in _TOTAL and (count := _whole_number(value)) is not None
+        if name in _TOTAL and (count := _count(value)) is not None
     ]
     ranges = _RANGE.fullmatch(headers.get("Content-Range", ""))
     if ranges and ranges[3] != "*":
@@ -253,7 +250,7 @@ def _sign_of_more(status: int, headers: Mapping[str, str]) -> str | None:
             name in _MORE and text in ("true", "1", "yes", "y")
         ):
             return f"a header says that there is more ({name})"
-        pages = _whole_number(value)
+        pages = _count(value)
         if name in _PAGES and pages is not None and pages > 1:
             return f"a header says that there are {pages} pages ({name})"
     return None
@@ -303,7 +300,11 @@ def _bare(name: str) -> str:
     return letters
 
 
-def _whole_number(value: object) -> int | None:
+def _count(value: object) -> int | None:
+    """A count of rows or pages; None: digits of a likely length are not all there is.
+
+    ``retry_after.whole_number`` takes more: a sign, a fraction, the ticks of a clock.
+    """
     text = str(value).strip()
     return int(text) if re.fullmatch(r"\d{1,18}", text) else None
 

@@ -1,39 +1,22 @@
-"""All requests of a run share one budget: when the API says slow down, they slow down together."""
+"""All requests of a run share one budget: when the API says slow down, they slow down together.
+
+How long a request waits after 429 stands in ``retry_after``.
+"""
 
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 
-from ..windows import DAY, SECOND, to_ms
-from .waits import LOOK_EVERY
+from .pause import LOOK_EVERY
+from .retry_after import seconds_to_wait, whole_number
 
 logger = logging.getLogger(__name__)
 
-LONGEST_BELIEVED = 366 * DAY // SECOND
-"""Seconds: a header that asks to wait longer says nothing that can be followed."""
-
-EPOCH_SECONDS = 1_000_000_000
-"""An ``X-RateLimit-Reset`` below this is read as seconds from now; above, as the moment nearest to
-now that one of ``_CLOCKS`` makes of it: the reference does not say which it is."""
-
-_CLOCKS = (
-    (1.0, 0),
-    (1e3, 0),
-    (1e6, 0),
-    (1e9, 0),
-    (1e7, 62_135_596_800),
-    (1e7, 11_644_473_600),
-)
-"""Ticks per second, and seconds before 1970 at which they begin: seconds, milli-, micro- and
-nanoseconds since the epoch, ticks of .NET (since the year 1), of Windows (since 1601)."""
-
-WORTH_SAYING = 1.0
+LOGGED_FROM = 1.0
 """Seconds from which on a wait is logged."""
 
 RECOVERY = 8
@@ -136,7 +119,7 @@ class Throttle:
             if remaining is not None and remaining < self._most:
                 self._allowed = max(1, min(self._allowed, remaining))
                 self._good = 0
-                reset = reset_seconds(headers, now_ms)
+                reset = seconds_to_wait(headers, now_ms)
                 if remaining <= 0 and reset:
                     self._hold(reset, "NP6's rate limit is used up")
             elif self._good >= RECOVERY and self._allowed < self._most:
@@ -154,55 +137,6 @@ class Throttle:
 
     def _hold(self, seconds: float, why: str) -> None:
         until = time.monotonic() + seconds
-        if until > self._not_before + WORTH_SAYING and WORTH_SAYING < seconds <= self._longest_wait:
+        if until > self._not_before + LOGGED_FROM and LOGGED_FROM < seconds <= self._longest_wait:
             logger.warning("%s: the next request waits %.0f seconds.", why, seconds)
         self._not_before = max(self._not_before, until)
-
-
-def reset_seconds(headers: Mapping[str, str], now_ms: int) -> float | None:
-    """Seconds the API asks to wait, by ``Retry-After`` or ``X-RateLimit-Reset``; None: it does not.
-
-    ``Retry-After`` is seconds or a date. The format of ``X-RateLimit-Reset`` is not documented: see
-    ``EPOCH_SECONDS``. Each is read in every form. More than ``LONGEST_BELIEVED`` counts as not
-    said.
-
-    Args:
-        headers: The response's headers.
-        now_ms: The server's time, milliseconds since the epoch.
-    """
-    for name in ("Retry-After", "X-RateLimit-Reset"):
-        text = headers.get(name)
-        seconds = _seconds_from(text, now_ms)
-        if seconds is None and text:
-            seconds = _seconds_to_date(text, now_ms)
-        if seconds is not None:
-            return seconds
-    return None
-
-
-def _seconds_from(text: str | None, now_ms: int) -> float | None:
-    number = whole_number(text)
-    if number is None:
-        return None
-    if number < EPOCH_SECONDS:
-        return float(max(0, number)) if number <= LONGEST_BELIEVED else None
-    now = now_ms / SECOND
-    ahead = min((number / ticks - before - now for ticks, before in _CLOCKS), key=abs)
-    return max(0.0, round(ahead, 3)) if abs(ahead) <= LONGEST_BELIEVED else None
-
-
-def _seconds_to_date(text: str, now_ms: int) -> float | None:
-    try:
-        ahead = (to_ms(parsedate_to_datetime(text)) - now_ms) / SECOND
-    except (ValueError, OverflowError):
-        return None
-    return max(0.0, ahead) if ahead <= LONGEST_BELIEVED else None
-
-
-def whole_number(text: str | None) -> int | None:
-    """The number in a header, without its fraction; None: there is none, or an unlikely long one.
-
-    Numbers of more than 20 digits are not looked at: to calculate with them may take for ever.
-    """
-    found = re.fullmatch(r"\s*([-+]?[0-9]{1,20})(?:\.[0-9]*)?\s*", text or "")
-    return int(found[1]) if found else None

@@ -20,7 +20,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 
-from .waits import LOOK_EVERY
+from .pause import LOOK_EVERY
 
 GRACE = 10.0
 """Seconds that a request under way may still take once the run is asked to stop."""

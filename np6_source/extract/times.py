@@ -13,7 +13,7 @@ from typing import Any
 
 import dlt
 
-from ..api.waits import pause
+from ..api.pause import pause
 from ..bookkeeping.known_starts import BEGINS_AT
 from ..errors import RequestContext, SettingError, Stopped
 from ..settings import kept_from, moment_ms

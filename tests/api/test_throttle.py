@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from np6_source.api.throttle import RECOVERY, Stop, Throttle, WaitTooLong, reset_seconds
+from np6_source.api.retry_after import seconds_to_wait
+from np6_source.api.throttle import RECOVERY, Stop, Throttle, WaitTooLong
 
 NOW = 1_714_557_600_000
 """2024-05-01T10:00:00Z in milliseconds."""
@@ -64,11 +65,11 @@ class TestResetSeconds:
         ],
     )
     def test_every_format_is_read(self, headers: dict[str, str], seconds: float | None) -> None:
-        assert reset_seconds(headers, NOW) == seconds
+        assert seconds_to_wait(headers, NOW) == seconds
 
     @given(st.text(max_size=30), st.text(max_size=30))
     def test_no_header_stops_a_run(self, retry_after: str, reset: str) -> None:
-        seconds = reset_seconds({"Retry-After": retry_after, "X-RateLimit-Reset": reset}, NOW)
+        seconds = seconds_to_wait({"Retry-After": retry_after, "X-RateLimit-Reset": reset}, NOW)
 
         assert seconds is None or seconds >= 0
 
