@@ -104,7 +104,7 @@ class WindowRequest:
     widened_by: int = 0
 
     @property
-    def asked(self) -> Window:
+    def requested(self) -> Window:
         """The span whose bounds are sent."""
         return Window(self.window.start - self.widened_by, self.window.end + self.widened_by)
 
@@ -130,7 +130,7 @@ class WindowRequest:
         query = dict(self.query)
         if self.endpoint.id_query:
             query[self.endpoint.id_query] = self.scope
-        query |= {start: as_text(self.asked.start), end: as_text(self.asked.end)}
+        query |= {start: as_text(self.requested.start), end: as_text(self.requested.end)}
         return query | {"sort": "asc"}
 
 

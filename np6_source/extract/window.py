@@ -422,7 +422,7 @@ class _Reception:
         is_campaign = endpoint.path.startswith("/campaigns/{id}")
         origin = Origin(
             window=self.window,
-            requested=self._request.asked,
+            requested=self._request.requested,
             requested_at=self._requested_at,
             resource=endpoint.name,
             scope=of_scope_key(self._request.scope_label)[0],
