@@ -15,7 +15,7 @@ from ..dimensions import DIMENSIONS, TARGETS, Dimension
 from ..endpoints import scope_label
 from ..errors import NotFound, SettingError
 from ..events.privacy import KEEP_ALL
-from ..extract.description import DescriptionRequest, load_rows
+from ..extract.dimension_response import DimensionRequest, load_rows
 from ..extract.selection import session_of
 from ..reconcile import EVENTS_OPERATION
 from .options import add_address_option, given_address, make_source
@@ -58,7 +58,7 @@ def with_ids(values: Iterable[str], options: argparse.Namespace) -> list[str]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="np6_ask_")))
         tools = session.open_tools(stack, folder)
         for value, row in to_ask:
-            request = DescriptionRequest(row, value, scope_label(value, is_personal=True))
+            request = DimensionRequest(row, value, scope_label(value, is_personal=True))
             try:
                 stash = load_rows(tools, request, "")
             except NotFound:

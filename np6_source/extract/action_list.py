@@ -19,7 +19,7 @@ from ..dimensions import ACTIONS, DIMENSIONS
 from ..endpoints import ENDPOINTS
 from ..errors import RequestFailed, listed
 from .chosen_actions import ChosenActions
-from .description import DescriptionRequest, load_rows
+from .dimension_response import DimensionRequest, load_rows
 
 if TYPE_CHECKING:
     from .session import ExtractSession, Tools
@@ -63,7 +63,7 @@ class ActionList:
             return self._outcome
 
     def _load(self, tools: Tools) -> pa.Table:
-        stash = load_rows(tools, DescriptionRequest(LISTED), self._account)
+        stash = load_rows(tools, DimensionRequest(LISTED), self._account)
         parts = [] if stash is None else [table for _, table in stash.tables()]
         return pa.concat_tables([ACTIONS.arrow_schema.empty_table(), *parts])
 

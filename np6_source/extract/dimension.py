@@ -1,4 +1,4 @@
-"""An operation of the second catalogue as a dlt resource: names for ids.
+"""An operation of ``dimensions`` as a dlt resource: names for ids.
 
 A run hands the rows of a response on only once it was read to its end: a body that is not whole
 changes nothing. dlt then replaces the account's earlier rows in one transaction, so that readers
@@ -28,7 +28,7 @@ from ..errors import (
 from ..tables.snapshots import declare_snapshots
 from .action_list import ids_of
 from .chosen_actions import ChosenActions, TScopeIds
-from .description import DescriptionRequest, load_rows
+from .dimension_response import DimensionRequest, load_rows
 from .session import ExtractSession, Tools
 from .spool import TableStash
 
@@ -44,7 +44,7 @@ def make_dimension(
     session: ExtractSession,
     selected: bool,
 ) -> DltResource:
-    """The dlt resource of one operation of the second catalogue.
+    """The dlt resource of one operation of ``dimensions``.
 
     Args:
         dimension: The operation.
@@ -103,19 +103,19 @@ class _DimensionRun:
             self._session.settings.table_format,
         )
         requests = [
-            DescriptionRequest(dimension, scope, self._session.label_of(scope, dimension))
+            DimensionRequest(dimension, scope, self._session.label_of(scope, dimension))
             for scope in self._scopes()
         ]
         if self._scope_ids and not requests:
             return  # None is meant, or all were erased.
-        is_any = False
+        has_rows = False
         with closing(self._responses(requests)) as responses:
             for stash in responses:
                 for name, rows in stash.tables():
-                    is_any = True
+                    has_rows = True
                     self._metrics["rows"] += rows.num_rows
                     yield dlt.mark.with_table_name(rows, name)
-        if is_any:
+        if has_rows:
             for table in new_tables:
                 yield dlt.mark.with_table_name(table.arrow_schema.empty_table(), table.name)
 
@@ -129,9 +129,7 @@ class _DimensionRun:
             self._fail(failure, may_skip=False)
             return ()
 
-    def _responses(
-        self, requests: Sequence[DescriptionRequest]
-    ) -> Generator[TableStash, None, None]:
+    def _responses(self, requests: Sequence[DimensionRequest]) -> Generator[TableStash, None, None]:
         """The rows of each request that was answered whole, in order."""
         if self._session.ended_by is not None or self._session.should_stop():
             return
@@ -154,7 +152,7 @@ class _DimensionRun:
                 if not future.cancel():
                     _discard(future)
 
-    def _load(self, request: DescriptionRequest) -> TableStash | None:
+    def _load(self, request: DimensionRequest) -> TableStash | None:
         """The rows of one response; None: it held none. In a worker thread."""
         if self._dimension.table != ACTIONS:
             return load_rows(self._tools, request, self._session.settings.account)

@@ -1,4 +1,4 @@
-"""An element of the second catalogue becomes rows. Pure: JSON in, plain rows out.
+"""An element of a response of ``dimensions`` becomes rows. Pure: JSON in, plain rows out.
 
 What has no column, or does not fit it, goes to ``unmapped``; what may be a secret goes nowhere.
 """

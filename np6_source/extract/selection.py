@@ -12,7 +12,7 @@ from ..dlt_internals.resources import captured_by
 from ..endpoints import Endpoint
 from ..windows import Window
 from .chosen_actions import ChosenActions, TScopeIds
-from .description import DescriptionRequest
+from .dimension_response import DimensionRequest
 from .request import window_request
 from .session import ExtractSession, TPurpose
 
@@ -50,7 +50,7 @@ class SelectedOperation:
         """
         label = self.session.label_of(scope_id, self.row) if scope_id else ""
         if isinstance(self.row, Dimension):
-            return DescriptionRequest(self.row, scope_id, label)
+            return DimensionRequest(self.row, scope_id, label)
         settings = self.session.settings
         asked = settings.classification if self.row.takes_classification else ()
         classification = asked[0] if asked else ""

@@ -1,4 +1,4 @@
-"""An element of the second catalogue becomes rows; nothing is lost but what may be a secret."""
+"""An element of a dimension's response becomes rows; nothing is lost but what may be a secret."""
 
 from __future__ import annotations
 

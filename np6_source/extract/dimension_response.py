@@ -1,4 +1,4 @@
-"""One response of the second catalogue: a request in, rows out, whole or not at all."""
+"""One response of an operation of ``dimensions``: a request in, rows out, whole or not at all."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ NOTHING_CHANGED = "Nothing was changed; the table keeps what the last load broug
 
 
 @dataclass(frozen=True)
-class DescriptionRequest:
-    """One call of one operation of the second catalogue.
+class DimensionRequest:
+    """One call of one operation of ``dimensions``.
 
     Attributes:
         dimension: The operation.
@@ -78,7 +78,7 @@ class DescriptionRequest:
         return {self.dimension.id_query: self.scope} if self.dimension.id_query else {}
 
 
-def load_rows(tools: Tools, request: DescriptionRequest, account: str) -> TableStash | None:
+def load_rows(tools: Tools, request: DimensionRequest, account: str) -> TableStash | None:
     """Sends one request and reads the response.
 
     Args:
@@ -111,7 +111,7 @@ def load_rows(tools: Tools, request: DescriptionRequest, account: str) -> TableS
 
 
 def _read(
-    tools: Tools, request: DescriptionRequest, sink: BodyInFile, facts: ResponseFacts, account: str
+    tools: Tools, request: DimensionRequest, sink: BodyInFile, facts: ResponseFacts, account: str
 ) -> TableStash | None:
     file, context, dimension = sink.file, sink.context, request.dimension
     if repair(file):
