@@ -28,7 +28,7 @@ from .extract.request import window_request
 from .extract.reread import check_known
 from .extract.selection import operations, session_of
 from .extract.session import ExtractSession, Tools
-from .extract.window import LoadableSpan, load_window
+from .extract.window import LoadableSpan, ReadingOptions, load_window
 from .extract.window_queue import Completed, Failed, windows_in_order
 from .ledger import speaks_sql
 from .recheck.account import check_account
@@ -191,8 +191,13 @@ class _Api:
 
         def load(scope: Scope, window: Window) -> LoadableSpan:
             request = window_request(endpoint, window, "", "", settings)
-            probe = LatenessProbe(0, lambda: window.end, None, None)
-            part = load_window(self._session, self._tools, request, True, probe)
+            part = load_window(
+                self._session,
+                self._tools,
+                request,
+                LatenessProbe.counting_nothing(),
+                ReadingOptions(must_be_whole=True),
+            )
             count = part.contents.row_count
             if self._session.limits.is_proven(count):
                 part.discard()

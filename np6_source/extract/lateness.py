@@ -58,6 +58,11 @@ class LatenessProbe:
         if is_proven and is_comparable and progress is not None and progress.made_by == made_by:
             self.known_pieces = progress.pieces
 
+    @classmethod
+    def counting_nothing(cls) -> LatenessProbe:
+        """A probe for what is not compared with what a run before has read."""
+        return cls(overlap=0, horizon=lambda: 0, progress=None, read_again=None)
+
     @property
     def keeps_pieces(self) -> bool:
         """Whether what is loaded of the overlap is kept, to be known by the next run."""

@@ -45,7 +45,7 @@ from .ledger_row import ledger_rows
 from .progress import Scope
 from .request import window_request
 from .session import ExtractSession, Tools
-from .window import LoadableSpan, LoadableWindow, load_window
+from .window import LoadableSpan, LoadableWindow, ReadingOptions, load_window
 from .window_queue import Completed, Failed, windows_in_order
 
 logger = logging.getLogger(__name__)
@@ -261,10 +261,12 @@ class _Reread:
             window_request(
                 of.endpoint, window, of.scope_id, scope.label, settings, of.classification
             ),
-            True,
-            LatenessProbe(0, lambda: window.end, None, None),
-            keep_bad_events=settings.bad_events == "keep",
-            robot_class=of.classification or None,
+            LatenessProbe.counting_nothing(),
+            ReadingOptions(
+                must_be_whole=True,
+                keep_bad_events=settings.bad_events == "keep",
+                robot_class=of.classification or None,
+            ),
         )
         count, before = part.contents.row_count, day.plan.before
         is_whole_day = window == day.plan.day

@@ -17,7 +17,7 @@ from .session import ExtractSession, Tools
 from .short_responses import is_cut, refuse_fewer_events
 from .spool import Importing
 from .times import RunTimes
-from .window import LoadableSpan, LoadableWindow, load_window
+from .window import LoadableSpan, LoadableWindow, ReadingOptions, load_window
 
 TProbes = Mapping[str, LatenessProbe]
 """What counts late events, by ``ledger.scope_key``."""
@@ -41,12 +41,12 @@ class SpanLoader:
     times: RunTimes
     importing: Importing | None = None
 
-    def load(self, scope: Scope, asked: Window, probes: TProbes) -> LoadableSpan:
+    def load(self, scope: Scope, requested: Window, probes: TProbes) -> LoadableSpan:
         """All responses of a span, or none.
 
         Args:
             scope: Whose events, and which classes of robots.
-            asked: The span; the first response says how much of it has settled.
+            requested: The span; the first response says how much of it has settled.
             probes: Count in the responses.
 
         Raises:
@@ -57,7 +57,7 @@ class SpanLoader:
         try:
             for name in scope.classes:
                 key = scope_key(scope.label, name)
-                window = span.window if parts else asked
+                window = span.window if parts else requested
                 part = self._load(scope, window, probes[key], name, must_be_whole=bool(parts))
                 parts[name] = part
                 if not self.session.settings.accept_fewer_events:
@@ -79,7 +79,7 @@ class SpanLoader:
         Raises:
             RequestFailed: It could not be read.
         """
-        probe = LatenessProbe(0, self.times.horizon, None, None)
+        probe = LatenessProbe.counting_nothing()
         found = self._load(scope, window, probe, classification, must_be_whole=True)
         found.discard()
         return found
@@ -87,7 +87,7 @@ class SpanLoader:
     def _load(
         self,
         scope: Scope,
-        asked: Window,
+        requested: Window,
         probe: LatenessProbe,
         classification: str,
         must_be_whole: bool,
@@ -95,14 +95,15 @@ class SpanLoader:
         return load_window(
             self.session,
             self.tools,
-            self._request(scope, asked, classification),
-            self.times.is_backfill or must_be_whole,
+            self._request(scope, requested, classification),
             probe,
-            keep_bad_events=self.session.settings.bad_events == "keep",
-            robot_class=classification or None,
-            keep_ids=len(scope.classes) > 1,
-            importing=self.importing,
-            read_until=probe.read_until,
+            ReadingOptions(
+                must_be_whole=self.times.is_backfill or must_be_whole,
+                keep_bad_events=self.session.settings.bad_events == "keep",
+                robot_class=classification or None,
+                keep_ids=len(scope.classes) > 1,
+                importing=self.importing,
+            ),
         )
 
     def _request(self, scope: Scope, window: Window, classification: str) -> WindowRequest:

@@ -107,17 +107,31 @@ class LoadableSpan:
             part.discard()
 
 
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How a window's response is read.
+
+    Attributes:
+        must_be_whole: Nothing may be cut off, though it has not settled.
+        keep_bad_events: Put events that cannot be taken into ``rejected_events``.
+        robot_class: The one class of robots whose hits are requested, if any.
+        keep_ids: Keep the events' ids in ``LoadableWindow.facts``.
+        importing: Which tables may be handed on as files; None: none.
+    """
+
+    must_be_whole: bool
+    keep_bad_events: bool = False
+    robot_class: str | None = None
+    keep_ids: bool = False
+    importing: Importing | None = None
+
+
 def load_window(
     session: ExtractSession,
     tools: Tools,
     request: WindowRequest,
-    must_be_whole: bool,
     probe: LatenessProbe,
-    keep_bad_events: bool = False,
-    robot_class: str | None = None,
-    keep_ids: bool = False,
-    importing: Importing | None = None,
-    read_until: int | None = None,
+    options: ReadingOptions,
 ) -> LoadableWindow:
     """Fetches a window and reads its response.
 
@@ -125,68 +139,52 @@ def load_window(
         session: Knows up to where windows are settled; what of the window is younger is cut off.
         tools: What is open during the extraction.
         request: What to ask for.
-        must_be_whole: Nothing may be cut off.
         probe: Says what to count in ``LoadableWindow.contents`` once the response begins, when the
-            server's time is known.
-        keep_bad_events: Put events that cannot be taken into ``rejected_events``.
-        robot_class: The one class of robots whose hits are requested, if any.
-        keep_ids: Keep the events' ids in ``LoadableWindow.facts``.
-        importing: Which tables may be handed on as files; None: none.
-        read_until: Up to where an earlier request has read, if one has: counted apart.
+            server's time is known, and up to where an earlier run has read: counted apart.
+        options: How to read it.
 
     Raises:
         RequestFailed: The class says what it means, see ``errors``. No file stays.
     """
-    reception = _Reception(
-        session,
-        tools,
-        request,
-        must_be_whole,
-        probe,
-        keep_bad_events,
-        robot_class,
-        keep_ids,
-        importing,
-        read_until,
-    )
-    name = f"{time.monotonic_ns()}-{id(reception)}"
+    reading = _ResponseReading(session, tools, request, probe, options)
+    name = f"{time.monotonic_ns()}-{id(reading)}"
     unfit: RequestFailed | None
     try:
         response = tools.client.fetch(
-            request, BodyInPieces(tools.spool, name, reception, reception.meets_overlap)
+            request, BodyInPieces(tools.spool, name, reading, reading.meets_overlap)
         )
-        contents, facts, stash = reception.finished()
+        contents, facts, stash = reading.finished()
         unfit = fewer_than_announced(
-            response.total_count, contents.row_count, reception.context
-        ) or _of_another_time(contents, reception.context)
+            response.total_count, contents.row_count, reading.context
+        ) or _of_another_time(contents, reading.context)
         if unfit is not None:
             stash.discard()
     except RequestFailed:
         raise
     except Exception as error:
-        unfit = unreadable(error, reception.context)
+        unfit = unreadable(error, reading.context)
     finally:
-        reception.clear()
+        reading.clear()
     # Out here, because what DuckDB and Arrow say may quote the body.
     if unfit is not None:
         raise unfit
-    window = reception.window
-    _warn_of_oddities(request, contents, reception.context)
+    window = reading.window
+    _warn_of_unusual(request, contents, reading.context)
     counted = tuple(
         Window(max(span.start, window.start), min(span.end, window.end))
-        for span in (reception.counting.spans if reception.counting else ())
+        for span in (reading.counting.spans if reading.counting else ())
         if span.start < window.end and window.start < span.end
     )
     return LoadableWindow(
         window,
         response,
         contents,
-        reception.spans,
+        reading.spans,
         stash,
         counted,
         facts,
-        reception.context,
-        reception.pieces,
+        reading.context,
+        reading.pieces,
     )
 
 
@@ -202,7 +200,7 @@ def _of_another_time(contents: ResponseContents, context: RequestContext) -> Bad
     )
 
 
-def _warn_of_oddities(
+def _warn_of_unusual(
     request: WindowRequest, contents: ResponseContents, context: RequestContext
 ) -> None:
     if contents.outside:
@@ -229,7 +227,7 @@ def _warn_of_oddities(
         )
 
 
-class _Reception:
+class _ResponseReading:
     """Reads the pieces of a response as they come.
 
     Attributes:
@@ -245,28 +243,18 @@ class _Reception:
         session: ExtractSession,
         tools: Tools,
         request: WindowRequest,
-        must_be_whole: bool,
         probe: LatenessProbe,
-        keep_bad_events: bool,
-        robot_class: str | None,
-        keep_ids: bool,
-        importing: Importing | None,
-        read_until: int | None,
+        options: ReadingOptions,
     ) -> None:
         self.window = request.window
         self.spans: tuple[Window, ...] = (request.window,)
         self.context = request.context
+        self.counting: Histogram | None = None
+        self._session = session
         self._tools = tools
         self._request = request
-        self._session = session
-        self._must_be_whole = must_be_whole
-        self.counting: Histogram | None = None
         self._probe = probe
-        self._keep_bad_events = keep_bad_events
-        self._robot_class = robot_class
-        self._keep_ids = keep_ids
-        self._importing = importing
-        self._read_until = read_until
+        self._options = options
         self._requested_at = 0
         self.pieces: dict[str, KnownPiece] = {}
         self._files: list[Path] = []
@@ -282,24 +270,24 @@ class _Reception:
         self.clear()
         self.pieces.clear()
         self.context, self._requested_at = context, requested_at
-        asked = self._request.window
+        requested = self._request.window
         settled = self._session.settled(requested_at)
-        if settled <= asked.start or (settled < asked.end and self._must_be_whole):
+        if settled <= requested.start or (settled < requested.end and self._options.must_be_whole):
             raise NotSettled(
                 context,
                 f"the window is not over: by the earlier of the server's clock and this machine's"
                 f" it has settled up to {iso(settled)}",
                 "Set this machine's clock, or wait; the window is left to a later run.",
             )
-        self.window = Window(asked.start, min(asked.end, settled))
+        self.window = Window(requested.start, min(requested.end, settled))
         apart = self._session.kept_apart(self._request.endpoint)
-        self.spans = cut(self.window, self._read_until, requested_at - apart)
+        self.spans = cut(self.window, self._probe.read_until, requested_at - apart)
         self.counting = self._probe.counting(self.window)
 
     def meets_overlap(self) -> bool:
         """Whether runs read a part of the window more than once, and may know it again."""
         # Ids are compared with those of another response, so that all of them are wanted.
-        if self.counting is None or self._keep_ids or not self._probe.keeps_pieces:
+        if self.counting is None or self._options.keep_ids or not self._probe.keeps_pieces:
             return False
         return any(
             span.start < self.window.end and self.window.start < span.end
@@ -309,7 +297,7 @@ class _Reception:
     def add(self, piece: Piece) -> None:
         """See ``body.PieceReader``."""
         if self._stash is None:
-            self._stash = TableStash(self._tools.spool, piece.file.stem, self._importing)
+            self._stash = TableStash(self._tools.spool, piece.file.stem, self._options.importing)
         self._files.append(piece.file)
         known = self._probe.known_pieces.get(piece.digest)
         number = known.number_in(self.spans) if known is not None else None
@@ -428,12 +416,12 @@ class _Reception:
             scope=of_scope_key(self._request.scope_label)[0],
             event_type=endpoint.event_type,
             campaign_id=self._request.scope if is_campaign else None,
-            robot_class=self._robot_class,
+            robot_class=self._options.robot_class,
             spans=self.spans,
         )
         for tables in self._tools.reader.read(
-            file, origin, contents, self.counting, self._keep_bad_events
+            file, origin, contents, self.counting, self._options.keep_bad_events
         ):
-            facts.see(tables, self.window, self._keep_ids)
+            facts.see(tables, self.window, self._options.keep_ids)
             stash.add(tables)
         return contents, facts
