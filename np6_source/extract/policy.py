@@ -166,23 +166,23 @@ def rename_labels(state: MutableMapping[str, Any], names: Mapping[str, Collectio
         state[WITNESS] = {**witness, "scope": new_name[witness["scope"]]}
 
 
-def check_policy(recorded: Collection[str], asked: str, source: str) -> None:
+def check_policy(recorded: Collection[str], policy: str, source: str) -> None:
     """Refuses another policy than that of the rows that are there.
 
     Args:
         recorded: The policies that the ledger and the state have, as ``Privacy.recorded``.
-        asked: The policy to load under.
+        policy: The policy to load under.
         source: Name of the source.
 
     Raises:
         SettingError: Another one is recorded.
     """
-    others = sorted(set(recorded) - {asked})
+    others = sorted(set(recorded) - {policy})
     if not others:
         return
-    there = " and ".join(f"({policy or 'everything kept'})" for policy in others)
+    there = " and ".join(f"({other or 'everything kept'})" for other in others)
     raise SettingError(
-        f"{source}: pii asks for ({asked or 'everything kept'}), but this dataset was loaded under"
+        f"{source}: pii asks for ({policy or 'everything kept'}), but this dataset was loaded under"
         f" {there}: one person would be several. Nothing was loaded. Load under the policy that is"
         " there, or with a pipeline and a dataset of their own; np6-source mask brings the rows"
         " that are there under a stricter policy; or read everything again under the new one with"

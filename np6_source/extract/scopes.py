@@ -208,12 +208,12 @@ class ScopePlan:
         Where an operation was loaded without a class, that goes on: robots' hits are requested
         beside those of people, not in place of them.
         """
-        asked = self.session.settings.classification
+        classes = self.session.settings.classification
         if not self.endpoint.takes_classification:
             return ("",)
-        if "" in asked or not self._is_loaded_without(label):
-            return asked
-        return ("", *asked)
+        if "" in classes or not self._is_loaded_without(label):
+            return classes
+        return ("", *classes)
 
     def _is_loaded_without(self, label: str) -> bool:
         if label in self.state.get(PROGRESS, {}):
@@ -269,12 +269,12 @@ class ScopePlan:
         return merged(window for windows in found for window in windows) if found else None
 
     def _check_earlier_start(self, progress: Progress, key: str) -> None:
-        asked = self.session.settings.start
-        if asked is None or asked >= progress.start:
+        start = self.session.settings.start
+        if start is None or start >= progress.start:
             return  # The ledger costs a query.
         is_there = self.session.ledger() is not None
         windows = (self._windows(key) or []) if is_there else None
-        failure = earlier_start(asked, progress, windows, self.endpoint.name, key)
+        failure = earlier_start(start, progress, windows, self.endpoint.name, key)
         if failure is not None:
             self.failures.note_earlier_start(failure, is_repairable=is_there)
 

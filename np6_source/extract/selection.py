@@ -52,8 +52,8 @@ class SelectedOperation:
         if isinstance(self.row, Dimension):
             return DimensionRequest(self.row, scope_id, label)
         settings = self.session.settings
-        asked = settings.classification if self.row.takes_classification else ()
-        classification = asked[0] if asked else ""
+        classes = settings.classification if self.row.takes_classification else ()
+        classification = classes[0] if classes else ""
         return window_request(self.row, window, scope_id, label, settings, classification)
 
 

@@ -109,7 +109,7 @@ class ExtractSession:
         self.clock = ServerClock()
         self.default_start = to_datetime(settings.beginning(int(time.time() * SECOND)))
         self.purpose: TPurpose = "backfill"
-        self._begin(None)
+        self._reset(None)
         self._lock = threading.Lock()
         self._users = 0
         self._tools: Tools | None = None
@@ -135,10 +135,10 @@ class ExtractSession:
             load_id = current_load_id()
             if self._users == 0 and (load_id is None or load_id != self._load_id):
                 keep_apart(dlt.current.pipeline())
-                self._begin(load_id)
+                self._reset(load_id)
                 self._check_dataset()
-                self._say_where_it_begins()
-                self._begin_where_it_began()
+                self._warn_of_other_progress()
+                self._restore_start()
             self._users += 1
             if self._tools is None:
                 with ExitStack() as stack:
@@ -154,7 +154,7 @@ class ExtractSession:
                     self._tools = None
                     self._close_tools.close()
 
-    def _begin(self, load_id: str | None) -> None:
+    def _reset(self, load_id: str | None) -> None:
         """Begins a run: all resources of a source are extracted into one load package."""
         self._load_id = load_id
         self.loaded_events = 0
@@ -164,7 +164,8 @@ class ExtractSession:
         self.limits = RowLimits()
         if self.settings.row_limit is not None:
             self.limits.prove(self.settings.row_limit)
-        self._ledger: list[TCoverage | None] = []
+        self._ledger: TCoverage | None = None
+        self._ledger_is_read = False
         self.actions = ActionList(self.settings.account)
         self.suppression = NOBODY
         self.filled_tables: set[str] = set()
@@ -193,19 +194,19 @@ class ExtractSession:
             SettingError: It was loaded under another.
         """
         state, schema = dlt.current.source_state(), dlt.current.source_schema()
-        asked = self.settings.privacy.recorded
+        policy = self.settings.privacy.recorded
         if INTENT not in state and not is_emptied(schema):
             remembered = policies_in_state(state)
-            if remembered - {asked}:
+            if remembered - {policy}:
                 # A state of before the dataset was masked is none of another policy.
                 remembered = present_policies(remembered, self._maskings())
-            check_policy(self._policies() | remembered, asked, schema.name)
-        if asked:
-            state[POLICY] = asked
+            check_policy(self._policies() | remembered, policy, schema.name)
+        if policy:
+            state[POLICY] = policy
         else:
             state.pop(POLICY, None)
 
-    def _say_where_it_begins(self) -> None:
+    def _warn_of_other_progress(self) -> None:
         """Warns where a source has no progress, but one of another name has: it may be the same."""
         state, name = dlt.current.source_state(), dlt.current.source_schema().name
         if self.settings.is_backfill or INTENT in state or has_progress(state):
@@ -223,7 +224,7 @@ class ExtractSession:
                 ", ".join(others),
             )
 
-    def _begin_where_it_began(self) -> None:
+    def _restore_start(self) -> None:
         """Loads from where the history began once more where its dataset is gone."""
         state, name = dlt.current.source_state(), dlt.current.source_schema().name
         is_new = earliest_start(state) is None and INTENT not in state
@@ -325,16 +326,17 @@ class ExtractSession:
         return Tools(client, reader, executor, parsers, spool, privacy, suppression)
 
     def ledger(self) -> TCoverage | None:
-        """What the destination proves to be loaded, asked once in a run; see ``ledger.proven``."""
+        """What the destination proves to be loaded, read once in a run; see ``ledger.proven``."""
         with self._lock:
-            if not self._ledger:
+            if not self._ledger_is_read:
                 pipeline = dlt.current.pipeline()
                 schema, state = dlt.current.source_schema(), dlt.current.source_state()
                 keys = state.get(ACCOUNT, {}).get("keys", ())
                 package, cutoff = self._load_id or NEVER_READ_AGAIN, self.settings.cutoff
                 with self._to_read(pipeline):
-                    self._ledger.append(proven(pipeline, schema, state, package, keys, cutoff))
-            return self._ledger[0]
+                    self._ledger = proven(pipeline, schema, state, package, keys, cutoff)
+                self._ledger_is_read = True
+            return self._ledger
 
     def clocks_differ(self) -> str | None:
         """What keeps a run from knowing up to where it is complete; None: nothing does."""
