@@ -21,17 +21,17 @@ from dlt.extract import DltSource
 
 from .endpoints import Endpoint
 from .errors import SettingError, Stopped, WindowTooLarge
+from .extract.account import check_known
+from .extract.account_check import check_account
 from .extract.comparison import StoredRows, stored_rows
 from .extract.lateness import LatenessProbe
 from .extract.progress import Scope
 from .extract.request import window_request
-from .extract.reread import check_known
 from .extract.selection import operations, session_of
 from .extract.session import ExtractSession, Tools
 from .extract.window import LoadableSpan, ReadingOptions, load_window
 from .extract.window_queue import Completed, Failed, windows_in_order
 from .ledger import speaks_sql
-from .recheck.account import check_account
 from .schema import EVENTS, ROBOTS
 from .windows import DAY, Pace, Window, iso
 
@@ -222,7 +222,7 @@ class _Api:
                 if not isinstance(step, Completed):
                     continue
                 (part,) = step.loadable.parts.values()
-                check_known(self._identities, part.facts, endpoint.name)
+                check_known(self._identities, part.facts.accounts, endpoint.name)
                 for name, rows in part.stash.tables():
                     if name == EVENTS.name:
                         self._comparison.add(endpoint.name, rows, again)

@@ -113,6 +113,22 @@ def check_identities(known: Account, identities: Iterable[tuple[str, str]], reso
         )
 
 
+def check_known(
+    known: frozenset[tuple[str, str]], found: Iterable[tuple[str, str]], resource: str
+) -> None:
+    """Refuses events of another account, where nothing of the account but this is known.
+
+    Args:
+        known: Agency and customer of the account's events, as far as they are known.
+        found: Those of the events of a response.
+        resource: Name of the resource.
+
+    Raises:
+        SettingError: They are another's.
+    """
+    check_identities(Account("", frozenset(), known), found, resource)
+
+
 def refuse_unproven_key(known: Account, resource: str) -> None:
     """Says that a key does not show an event that the account has.
 

@@ -32,7 +32,8 @@ from .window_queue import Failed
 logger = logging.getLogger(__name__)
 
 FAILURES_IN_A_ROW = 3
-"""Scopes that fail one after the other, even by the second, before the run ends."""
+"""Scopes that fail one after the other, even by the second, before the run ends; days of a recheck
+likewise."""
 
 IN_METRICS = {"in_metrics": True}
 """Marks the log records of failures, which the resource's metrics have too."""

@@ -36,10 +36,11 @@ from ..open_tables.merge import without_tombstones
 from ..schema import EVENT_TABLES, EVENTS, LATENESS, LOAD_WINDOWS, REJECTED_EVENTS, TIMESTAMP
 from ..tables.declaration import declare_tables
 from ..windows import DAY, Pace, Window, to_datetime
-from .account import Account, check_identities
+from .account import check_known
 from .batches import GatheredTables, tables_not_yet_there
 from .comparison import Difference, StoredRows, difference, only
-from .facts import EventFacts, may_be_a_limit
+from .facts import may_be_a_limit
+from .failures import FAILURES_IN_A_ROW
 from .lateness import LatenessProbe
 from .ledger_row import ledger_rows
 from .progress import Scope
@@ -57,9 +58,6 @@ NAME = "recheck"
 
 FEWER_EVENTS, FEWER_SHARE = 10, 0.01
 """A day that has fewer events than before, by more than both, is refused."""
-
-FAILURES_IN_A_ROW = 3
-"""Days that fail one after the other before the run ends."""
 
 
 class DayToRead(Protocol):
@@ -113,7 +111,7 @@ class ScopeToRead:
 class _Day:
     """A day while it is read."""
 
-    of: ScopeToRead
+    scope: ScopeToRead
     plan: DayToRead
     left: int
     is_refused: bool = False
@@ -127,11 +125,11 @@ class _Day:
 
     @property
     def context(self) -> RequestContext:
-        label = scope_key(self.of.label, self.of.classification)
-        return RequestContext(self.of.endpoint.name, label, str(self.plan.day))
+        label = scope_key(self.scope.label, self.scope.classification)
+        return RequestContext(self.scope.endpoint.name, label, str(self.plan.day))
 
 
-def make_reread(
+def make_recheck(
     scopes: Sequence[ScopeToRead],
     session: ExtractSession,
     stored: TStored,
@@ -152,7 +150,7 @@ def make_reread(
 
     def read() -> Iterator[Any]:
         with session.tools() as tools:
-            yield from _Reread(
+            yield from _RecheckRun(
                 scopes, session, tools, stored, identities, accept_fewer, last_step
             ).run()
 
@@ -160,7 +158,7 @@ def make_reread(
     return resource
 
 
-class _Reread:
+class _RecheckRun:
     """One run of the resource, inside dlt's extraction."""
 
     def __init__(
@@ -238,14 +236,15 @@ class _Reread:
     def _windows(self) -> list[Scope]:
         """A scope for each planned window: its own width, its own failure."""
         found = []
-        for of in self._scopes:
-            if of.scope_id and not self._session.without_erased((of.scope_id,), of.endpoint):
+        for scope in self._scopes:
+            scope_id, endpoint = scope.scope_id, scope.endpoint
+            if scope_id and not self._session.without_erased((scope_id,), endpoint):
                 continue
-            for plan in of.days:
-                day = _Day(of, plan, len(plan.windows))
+            for plan in scope.days:
+                day = _Day(scope, plan, len(plan.windows))
                 for window in plan.windows:
-                    label = scope_key(of.label, of.classification)
-                    found.append(Scope(of.scope_id, label, window.start, window.end))
+                    label = scope_key(scope.label, scope.classification)
+                    found.append(Scope(scope_id, label, window.start, window.end))
                     self._days[id(found[-1])] = day
         self._all = found  # Their identities stay theirs.
         return found
@@ -254,18 +253,18 @@ class _Reread:
 
     def _load(self, scope: Scope, window: Window) -> LoadableSpan:
         day = self._days[id(scope)]
-        of, settings = day.of, self._session.settings
+        classification, settings = day.scope.classification, self._session.settings
         part = load_window(
             self._session,
             self._tools,
             window_request(
-                of.endpoint, window, of.scope_id, scope.label, settings, of.classification
+                day.scope.endpoint, window, scope.id, scope.label, settings, classification
             ),
             LatenessProbe.counting_nothing(),
             ReadingOptions(
                 must_be_whole=True,
                 keep_bad_events=settings.bad_events == "keep",
-                robot_class=of.classification or None,
+                robot_class=classification or None,
             ),
         )
         count, before = part.contents.row_count, day.plan.before
@@ -278,7 +277,7 @@ class _Reread:
                 f"the response has {count} events, at which the API seems to cut responses",
                 "Nothing of the window was loaded.",
             )
-        return LoadableSpan({of.classification: part})
+        return LoadableSpan({classification: part})
 
     # --- What comes of it ---
 
@@ -288,7 +287,7 @@ class _Reread:
         if day.is_refused:
             span.discard()
             return
-        check_known(self._identities, part.facts, day.of.endpoint.name)
+        check_known(self._identities, part.facts.accounts, day.scope.endpoint.name)
         found = _joined(part.stash.tables())
         if not self._takes_tombstones:
             found = {name: without_tombstones(rows) for name, rows in found.items()}
@@ -331,7 +330,7 @@ class _Reread:
         if fewer:
             logger.warning(
                 "%s: %s has %d events fewer than before (%d of %d); the tables keep them.",
-                day.of.endpoint.name,
+                day.scope.endpoint.name,
                 day.plan.date,
                 fewer,
                 now,
@@ -356,12 +355,12 @@ class _Reread:
             self._gathered.add(
                 LOAD_WINDOWS.name,
                 ledger_rows(
-                    day.of.endpoint.name,
-                    day.of.label,
+                    day.scope.endpoint.name,
+                    day.scope.label,
                     part,
                     "recheck",
                     self._load_id,
-                    day.of.classification,
+                    day.scope.classification,
                     self._session.settings.privacy.recorded,
                     self._session.key,
                     new=len(compared.new),
@@ -383,7 +382,7 @@ class _Reread:
     def _lost(self, day: _Day) -> int:
         """Events that earlier loads wrote and the destination does not have any more."""
         known = day.plan.distinct_before
-        if known is None or day.of.label or day.of.classification:
+        if known is None or day.scope.label or day.scope.classification:
             return 0
         return max(0, known - sum(one.there for _, one in day.parts))
 
@@ -405,9 +404,9 @@ class _Reread:
         measured_at = max(part.response.requested_at for part, _ in day.parts)
         rows = [
             {
-                "resource": day.of.endpoint.name,
-                "scope_id": day.of.label,
-                "classification": day.of.classification,
+                "resource": day.scope.endpoint.name,
+                "scope_id": day.scope.label,
+                "classification": day.scope.classification,
                 "measured_at": to_datetime(measured_at),
                 "day": to_datetime(day.plan.day.start),
                 "age_days": day.plan.age,
@@ -437,16 +436,6 @@ class _Reread:
     def _note(self, failure: RequestFailed) -> None:
         logger.error("%s", failure, extra={"in_metrics": True})
         self._metrics["failures"].append(failure_metrics(failure))
-
-
-def check_known(identities: frozenset[tuple[str, str]], facts: EventFacts, resource: str) -> None:
-    """Refuses events of another account.
-
-    Raises:
-        SettingError: They are.
-    """
-    if identities and facts.accounts:
-        check_identities(Account("", frozenset(), identities), facts.accounts, resource)
 
 
 def _joined(tables: Iterator[tuple[str, pa.Table]]) -> dict[str, pa.Table]:

@@ -8,8 +8,8 @@ from typing import Any
 import dlt
 from dlt.extract import DltSource
 
-from ..extract.account import ACCOUNT, Account, check_base_url, refuse_unproven_key
-from ..extract.selection import session_of
+from .account import ACCOUNT, Account, check_base_url, refuse_unproven_key
+from .selection import session_of
 
 
 def check_account(
