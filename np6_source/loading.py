@@ -35,8 +35,7 @@ from .duck import is_begun_without_staging
 from .errors import RUN_ENDING, AlreadyRunning, Np6Error, listed, scope_name
 from .extract.selection import session_of
 from .ledger import note_not_loaded
-from .persons.erasing import finish as finish_erasures
-from .persons.erasing import finish_on_files
+from .persons.erasing import finish_erasures, finish_on_files
 from .recheck import RecheckReport, recheck_when_due
 from .redaction import keep_rows_out_of_logs
 from .runs.isolation import has_given_lock, keep_apart, private_files
@@ -47,16 +46,14 @@ from .upkeep.ledger_compaction import compact_once_a_day
 from .upkeep.moved_events import warn_of_moved
 from .upkeep.reloading import (
     ask_first,
-    begin,
+    begin_reload,
     can_delete,
+    finish_reload,
     from_its_start,
     intent_of,
     is_backfill,
     missing_tables,
     plan_reload,
-)
-from .upkeep.reloading import (
-    finish as finish_reload,
 )
 from .upkeep.removals import remove
 from .upkeep.upgrading import fill_noted_columns, note_new_columns
@@ -168,7 +165,7 @@ def load(
                 _give_up_what_has_erased(pipeline)
                 settle_pending(pipeline)
                 if reload:
-                    _begin_reload(pipeline, make_source, reload_start)
+                    _plan_and_begin_reload(pipeline, make_source, reload_start)
                 else:
                     _check_tables(pipeline)
             source = _load_all(pipeline, make_source, stop_when, report, in_turn)
@@ -183,7 +180,7 @@ def load(
                     if settings.timestamps_are_final:
                         warn_of_moved(pipeline, began)
             if settings.cutoff is not None and report.packages:
-                _remove_old(pipeline, settings.cutoff, report, turn or in_turn)
+                _remove_by_age(pipeline, settings.cutoff, report, turn or in_turn)
         except (DatasetBusy, PipelineStepFailed) as error:
             if not (stop_when() and _is_busy(error)):
                 raise
@@ -225,13 +222,13 @@ def _recheck(
             report.failures.extend(make_views())
 
 
-def _begin_reload(
+def _plan_and_begin_reload(
     pipeline: dlt.Pipeline, make_source: Callable[..., DltSource], start: TMoment | None
 ) -> None:
     source = make_source()
     planned = plan_reload(pipeline, source, start, session_of(source).settings.cutoff)
     ask_first(pipeline, make_source(), planned)
-    begin(pipeline, source, planned)
+    begin_reload(pipeline, source, planned)
 
 
 def _load_all(
@@ -289,7 +286,7 @@ def _compact(pipeline: dlt.Pipeline, source: DltSource, packages: int) -> None:
         )
 
 
-def _remove_old(pipeline: dlt.Pipeline, cutoff: int, report: LoadReport, turn: TTurn) -> None:
+def _remove_by_age(pipeline: dlt.Pipeline, cutoff: int, report: LoadReport, turn: TTurn) -> None:
     """Removes what retention does not keep, once a day."""
     if not can_delete(pipeline):
         logger.warning(

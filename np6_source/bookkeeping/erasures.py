@@ -88,7 +88,9 @@ def listed(client: SqlClientBase[Any], schema: Schema) -> tuple[Erasure, ...]:
     )
 
 
-def read(pipeline: dlt.Pipeline, schema: Schema, must_be_known: bool = True) -> tuple[Erasure, ...]:
+def read_erasures(
+    pipeline: dlt.Pipeline, schema: Schema, must_be_known: bool = True
+) -> tuple[Erasure, ...]:
     """Who was erased from the dataset that a pipeline loads into, which need not be there.
 
     Args:
@@ -100,21 +102,21 @@ def read(pipeline: dlt.Pipeline, schema: Schema, must_be_known: bool = True) -> 
     Returns:
         The rows. None where nothing can be loaded into the destination from here.
     """
-    with _asking(pipeline, schema, must_be_known) as client:
+    with _connected(pipeline, schema, must_be_known) as client:
         return () if client is None else listed(client, schema)
 
 
 def read_maskings(pipeline: dlt.Pipeline, schema: Schema) -> tuple[maskings.Masking, ...]:
-    """How the dataset that a pipeline loads into was masked, as ``read`` reads who was erased."""
-    with _asking(pipeline, schema, must_be_known=True) as client:
+    """How the dataset that a pipeline loads into was masked; as ``read_erasures``."""
+    with _connected(pipeline, schema, must_be_known=True) as client:
         return () if client is None else maskings.listed(client, schema)
 
 
 @contextmanager
-def _asking(
+def _connected(
     pipeline: dlt.Pipeline, schema: Schema, must_be_known: bool
 ) -> Iterator[SqlClientBase[Any] | None]:
-    """A connection to the dataset; None where there is none to have, as ``read`` says."""
+    """A connection to the dataset; None where there is none to have, as ``read_erasures`` says."""
     with ExitStack() as stack:
         client = None
         try:
@@ -186,7 +188,7 @@ def look_again(pipeline: dlt.Pipeline, load_ids: Collection[str]) -> None:
     schema = pipeline.default_schema
     late = {
         one.erasure_id
-        for one in read(pipeline, schema, must_be_known=False)
+        for one in read_erasures(pipeline, schema, must_be_known=False)
         if one.erased_at.timestamp() > begun
     }
     if not late:
@@ -220,7 +222,7 @@ def refuse_older(pipeline: dlt.Pipeline, load_ids: Collection[str]) -> None:
         return
     schema = pipeline.default_schema if pipeline.default_schema_name else Schema("np6")
     # A destination that cannot be reached fails the load step, in its own words.
-    with _asking(pipeline, schema, must_be_known=False) as client:
+    with _connected(pipeline, schema, must_be_known=False) as client:
         if client is None:
             return
         erased = [one.erased_at.timestamp() for one in listed(client, schema)]

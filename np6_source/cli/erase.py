@@ -17,12 +17,12 @@ from ..persons.dataset import opened
 from ..persons.erasing import (
     Erasing,
     erase,
-    finish,
+    finish_erasures,
     finish_on_files,
     found_in_tables,
-    left,
-    lift,
+    lift_erasure,
     make_messages_anew,
+    out_of_reach,
     planned,
     vacuum,
 )
@@ -102,13 +102,13 @@ def run(options: argparse.Namespace) -> int:
             erasing, _ = _plan(pipeline, values, options.all_of_address)
         return _say(pipeline, options, erasing)
     with only_one(pipeline):
-        finish(pipeline)  # Of one that was killed.
+        finish_erasures(pipeline)  # Of one that was killed.
         with in_database_or_file(pipeline):
             abandon(pipeline, "A contact is erased, whose values may be in a pending package")
             erasing, privacy = _plan(pipeline, values, options.all_of_address)
             with opened(pipeline, privacy) as data:
                 erasure_id = erase(pipeline, data, erasing)
-        is_rewritten = finish(pipeline) or finish_on_files(
+        is_rewritten = finish_erasures(pipeline) or finish_on_files(
             pipeline, privacy.key, erasing.person.given
         )
         if not is_rewritten:
@@ -122,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
         published = published_again(pipeline, analysts.publish)
     copies = known_copies(pipeline, published)
     is_rewritten = is_rewritten or options.rewrite
-    remainder = Remainder(still, copies, left(pipeline, is_rewritten))
+    remainder = Remainder(still, copies, out_of_reach(pipeline, is_rewritten))
     return _say(pipeline, options, erasing, erasure_id, is_rewritten, remainder)
 
 
@@ -145,7 +145,7 @@ def _plan(
 
 def _lift(pipeline: dlt.Pipeline, options: argparse.Namespace) -> int:
     with in_database_or_file(pipeline), opened(pipeline, configured_privacy()) as data:
-        entries = lift(data, options.lift)
+        entries = lift_erasure(data, options.lift)
     if not entries:
         raise SettingError(f"--lift {options.lift}: there is no such erasure")
     if options.json:

@@ -27,7 +27,7 @@ from ..masking.dataset import (
 from ..persons.copies import known_copies
 from ..persons.dataset import Dataset, check_destination, connected
 from ..persons.duckdb_file import rewrite
-from ..persons.erasing import finish, left, vacuum
+from ..persons.erasing import finish_erasures, out_of_reach, vacuum
 from .configuration import check_names, configured_ids, configured_privacy
 from .coverage import coverage_of
 from .destination import open_pipeline
@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.yes:
         return _say(pipeline, options, masking)
     with only_one(pipeline):
-        finish(pipeline)  # An erasure that was killed.
+        finish_erasures(pipeline)  # An erasure that was killed.
         with in_database_or_file(pipeline):
             abandon(pipeline, "Rows are masked, and a pending package has them as before")
             masking = _mask(pipeline, after, given)
@@ -116,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
         published = published_again(pipeline, analysts.publish)
     copies = known_copies(pipeline, published)
     is_rewritten = options.rewrite or duckdb_file(pipeline) is not None
-    remainder = Remainder(still, copies, left(pipeline, is_rewritten))
+    remainder = Remainder(still, copies, out_of_reach(pipeline, is_rewritten))
     return _say(pipeline, options, masking, remainder)
 
 

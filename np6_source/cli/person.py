@@ -17,7 +17,7 @@ from ..extract.configured_names import CONTROLLER
 from ..persons.access import all_about
 from ..persons.copies import known_copies
 from ..persons.dataset import opened
-from ..persons.erasing import LEFT
+from ..persons.erasing import OUT_OF_REACH
 from ..persons.finding import find
 from .asking import add_asking_options, with_ids
 from .checks.pending import working_dir
@@ -103,7 +103,7 @@ def _copies(pipeline: dlt.Pipeline, options: argparse.Namespace) -> dict[str, An
         "database": str(file) if file else pipeline.destination.destination_name,
         "pending_packages": pending_packages(working_dir(options)),
         "files": _files(pipeline, options),
-        "not_known_here": list(LEFT.get(kind, ())),
+        "not_known_here": list(OUT_OF_REACH.get(kind, ())),
     }
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from ..api.client import Client
 from ..api.server_clock import ServerClock
-from ..bookkeeping.erasures import read, read_maskings, suppression_of
+from ..bookkeeping.erasures import read_erasures, read_maskings, suppression_of
 from ..bookkeeping.known_starts import BEGINS_AT, known_start
 from ..bookkeeping.maskings import Masking, present_policies
 from ..bookkeeping.row_counts import NEVER_READ_AGAIN
@@ -264,7 +264,7 @@ class ExtractSession:
         pipeline, key = dlt.current.pipeline(), self.settings.privacy.key
         # Erasing needs a key: where none is and none was, an extraction needs no destination.
         must_be_known = key is not None or ERASURES in state
-        erasures = read(pipeline, schema, must_be_known)
+        erasures = read_erasures(pipeline, schema, must_be_known)
         if erasures:
             state[ERASURES] = True
         elif must_be_known:

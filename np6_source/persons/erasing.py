@@ -44,7 +44,7 @@ from .mentions import Mention, is_removed_whole, mentions
 
 logger = logging.getLogger(__name__)
 
-LEFT: Mapping[str, tuple[str, ...]] = {
+OUT_OF_REACH: Mapping[str, tuple[str, ...]] = {
     "duckdb": (
         "copies, published files and backups of the DuckDB file",
         "readers that have the old file open, until they close it",
@@ -122,7 +122,8 @@ def has_values(data: Dataset, table: Table) -> Condition:
 def erase(pipeline: dlt.Pipeline, data: Dataset, erasing: Erasing) -> str:
     """Takes a person's values out of the tables, and lists the person, in one transaction.
 
-    In Delta tables, which have none together, it lists the person only: ``finish`` does the rest.
+    In Delta tables, which have none together, it lists the person only: ``finish_on_files`` does
+    the rest.
 
     Args:
         pipeline: The pipeline; its state forgets the person as well.
@@ -259,7 +260,7 @@ def _list(data: Dataset, erasing: Erasing, erasure_id: str) -> None:
         )
 
 
-def lift(data: Dataset, erasure_id: str) -> int:
+def lift_erasure(data: Dataset, erasure_id: str) -> int:
     """Takes an erasure from the list: what is loaded from now on is stored again.
 
     Returns:
@@ -276,7 +277,7 @@ def lift(data: Dataset, erasure_id: str) -> int:
     return len(there)
 
 
-def finish(pipeline: dlt.Pipeline, turn: TTurn = in_database_or_file) -> bool:
+def finish_erasures(pipeline: dlt.Pipeline, turn: TTurn = in_database_or_file) -> bool:
     """Ends erasures whose tables are done: makes ``messages`` anew, and a DuckDB file.
 
     Args:
@@ -343,11 +344,11 @@ def vacuum(data: Dataset, is_full: bool) -> None:
                 data.execute(f"UPDATE {name} SET {when} = now() WHERE {when} IS NULL")
 
 
-def left(pipeline: dlt.Pipeline, is_rewritten: bool) -> tuple[str, ...]:
+def out_of_reach(pipeline: dlt.Pipeline, is_rewritten: bool) -> tuple[str, ...]:
     """What erasing does not reach in a destination, in words."""
     kind = kind_of_destination(pipeline)
     dead = () if is_rewritten else (DEAD_ROWS,)
-    return (*dead, *LEFT[kind])
+    return (*dead, *OUT_OF_REACH[kind])
 
 
 def found_in_tables(data: Dataset, person: Person) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import dlt
 import pyarrow as pa
 
-from ..bookkeeping.erasures import Erasure, read
+from ..bookkeeping.erasures import Erasure, read_erasures
 from ..bookkeeping.own_tables import ERASURES
 from ..dlt_internals.pipelines import changed_state
 from ..events.digests import DigestKey
@@ -76,7 +76,9 @@ def finish(
     """
     if not has_delta_tables(pipeline):
         return False
-    waiting = [one for one in read(pipeline, pipeline.default_schema) if not one.is_rewritten]
+    waiting = [
+        one for one in read_erasures(pipeline, pipeline.default_schema) if not one.is_rewritten
+    ]
     if not waiting:
         return False
     if key is None or {one.key_id for one in waiting} != {key.id}:

@@ -223,7 +223,7 @@ def ask_first(pipeline: dlt.Pipeline, source: DltSource, reload: Reload) -> None
         raise Incomplete(refused, "The reload has not begun and nothing was changed")
 
 
-def begin(pipeline: dlt.Pipeline, source: DltSource, reload: Reload) -> None:
+def begin_reload(pipeline: dlt.Pipeline, source: DltSource, reload: Reload) -> None:
     """Notes the intent, and forgets how far the resources got.
 
     Tables that are gone are made again, empty. The ledger then proves nothing any more: what it
@@ -293,7 +293,9 @@ def from_its_start(source: DltSource, intent: Mapping[str, Any]) -> DltSource:
     return source
 
 
-def finish(pipeline: dlt.Pipeline, source: DltSource, turn: TTurn = in_database_or_file) -> None:
+def finish_reload(
+    pipeline: dlt.Pipeline, source: DltSource, turn: TTurn = in_database_or_file
+) -> None:
     """Ends a reload that has read everything: removes what was not read again, and the intent.
 
     Nothing is removed unless the rows of the ledger that stay prove all that was proven before.
@@ -309,7 +311,7 @@ def finish(pipeline: dlt.Pipeline, source: DltSource, turn: TTurn = in_database_
     if can_delete(pipeline):
         with turn(pipeline):
             forget_messages(pipeline)
-            _remove_old(pipeline, source.name, intent)
+            _remove_not_read_again(pipeline, source.name, intent)
     else:
         logger.warning(
             "Everything was read again. Nothing can be removed from files: rows that NP6 no longer"
@@ -344,7 +346,7 @@ def _outcome(
     """Compares what was to be read again with what was. Pure.
 
     Args:
-        intent: What ``begin`` has noted.
+        intent: What ``begin_reload`` has noted.
         proven: What the ledger's rows of the reload prove.
         unknown: The ids that NP6 does not know, by resource.
         changes_policy: Rows that are not read again would stay under another policy for personal
@@ -371,7 +373,7 @@ def _outcome(
     return _Outcome(unproven, left, gone)
 
 
-def _remove_old(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) -> None:
+def _remove_not_read_again(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) -> None:
     """Removes rows that were requested before the reload, and by none of its requests.
 
     A row has the moment of its request to the millisecond, as has the row of the ledger that proves
