@@ -16,7 +16,7 @@ from .outcome import DONE, FAILED, Output
 
 OPEN = "sha256:"
 """What digests begin with that are made without a key."""
-OF_CONTACTS = tuple(name for name in ID_ARGUMENTS if name.startswith("target_"))
+ARGUMENTS_OF_CONTACTS = tuple(name for name in ID_ARGUMENTS if name.startswith("target_"))
 """The kinds of which messages and tables may show digests only."""
 
 
@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_id_options(
         parser,
-        OF_CONTACTS,
+        ARGUMENTS_OF_CONTACTS,
         "The ids to look among: those that your loads take.",
     )
     add_output_options(parser)
@@ -88,13 +88,13 @@ def _by_digest(ids: dict[str, list[str]]) -> dict[str, tuple[str, int]]:
     by_kind = {endpoint.id_argument: endpoint for endpoint in ENDPOINTS}
     found = {
         label: (one, number)
-        for kind in OF_CONTACTS
+        for kind in ARGUMENTS_OF_CONTACTS
         for number, one in enumerate(ids.get(kind, ()), start=1)
         for each in dict.fromkeys((key, None))
         if (label := label_of(one, by_kind[kind], each)) != one
     }
     if not found:
-        kinds = [kind for kind in OF_CONTACTS if key or kind != "target_ids"]
+        kinds = [kind for kind in ARGUMENTS_OF_CONTACTS if key or kind != "target_ids"]
         options = " or ".join("--" + kind.replace("_", "-") for kind in kinds)
         raise SettingError(
             f"Give the ids to look among, those that your loads take: {options}, for instance"

@@ -27,7 +27,14 @@ from ..views.messages_table import TABLE as MESSAGES
 from .changes import Changes, changes_of, check_key
 from .in_duckdb import masked_copy
 from .in_postgres import mask_rows
-from .labels import OF_CONTACTS, NewLabels, labels_in_state, needs_values, new_labels, to_rename
+from .labels import (
+    OPERATIONS_OF_CONTACTS,
+    NewLabels,
+    labels_in_state,
+    needs_values,
+    new_labels,
+    to_rename,
+)
 from .values import TNewValues, new_values
 
 
@@ -190,7 +197,7 @@ def _labels_in_tables(data: Dataset) -> Iterator[tuple[str, str]]:
 
 
 def _contacts(labels: Iterable[tuple[str, str]]) -> set[str]:
-    return {label for resource, label in labels if resource in OF_CONTACTS and label}
+    return {label for resource, label in labels if resource in OPERATIONS_OF_CONTACTS and label}
 
 
 def _states(data: Dataset) -> Iterator[Mapping[str, Any]]:

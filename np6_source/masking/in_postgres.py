@@ -48,10 +48,10 @@ def _read(
     names = list(given)
     while rows := data.execute(f"FETCH {AT_ONCE} FROM np6_rows"):
         found = []
-        for place, *values in rows:
+        for ctid, *values in rows:
             known = dict(zip(names, values, strict=True))
             new = [None if o.make is None else o.make(*(known[n] for n in o.of)) for o in changed]
-            found.append((place, *new))
+            found.append((ctid, *new))
         yield found
     data.execute("CLOSE np6_rows")
 
@@ -65,21 +65,21 @@ def _write(
         is_kept = all(o.keeps_row or v is not None for o, v in zip(changed, row[1:], strict=True))
         (stays if is_kept else goes).append(row)
     if goes:
-        places = [row[0] for row in goes]
-        data.execute(f"DELETE FROM {data.name(table)} WHERE ctid = ANY(%s::text[]::tid[])", places)
+        ctids = [row[0] for row in goes]
+        data.execute(f"DELETE FROM {data.name(table)} WHERE ctid = ANY(%s::text[]::tid[])", ctids)
     if not stays:
         return
     new = ", ".join(
         f"{data.column(one.column)} = " + ("NULL" if one.make is None else f"m.v{number}")
         for number, one in enumerate(changed)
     )
-    places, *columns = (list(column) for column in zip(*stays, strict=True))
+    ctids, *columns = (list(column) for column in zip(*stays, strict=True))
     arrays = [(f"v{n}", c) for n, (c, o) in enumerate(zip(columns, changed, strict=True)) if o.make]
     data.execute(
         f"UPDATE {data.name(table)} AS t SET {new} FROM unnest(%s::text[]"
-        f"{', %s::text[]' * len(arrays)}) AS m(place{''.join(f', {n}' for n, _ in arrays)})"
-        " WHERE t.ctid = m.place::tid",
-        places,
+        f"{', %s::text[]' * len(arrays)}) AS m(row_id{''.join(f', {n}' for n, _ in arrays)})"
+        " WHERE t.ctid = m.row_id::tid",
+        ctids,
         *(column for _, column in arrays),
     )
 

@@ -15,7 +15,7 @@ from ..extract.reload_intent import INTENT
 from ..ledger import of_scope_key, scope_key
 from ..persons.labels import forget_labels, labels_in
 
-OF_CONTACTS: Mapping[str, Endpoint | Dimension] = {
+OPERATIONS_OF_CONTACTS: Mapping[str, Endpoint | Dimension] = {
     **{row.name: row for row in ENDPOINTS if row.ids_are_of_contacts},
     **{row.name: row for row in DIMENSIONS if row.ids_are_of_contacts},
 }
@@ -82,7 +82,7 @@ def labels_in_state(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Resource and label of every contact's id in a pipeline's state."""
     for source in state.get("sources", {}).values():
         for resource, label in labels_in(source):
-            if resource in OF_CONTACTS:
+            if resource in OPERATIONS_OF_CONTACTS:
                 yield resource, label
 
 
@@ -91,13 +91,16 @@ def to_rename(there: Iterable[tuple[str, str]], key: DigestKey | None) -> set[tu
     return {
         (resource, label)
         for resource, label in there
-        if key is not None and resource in OF_CONTACTS and label and not label.startswith(KEYED)
+        if key is not None
+        and resource in OPERATIONS_OF_CONTACTS
+        and label
+        and not label.startswith(KEYED)
     }
 
 
 def needs_values(labels: Iterable[tuple[str, str]]) -> bool:
     """Whether there are labels whose ids can only be found by trying values."""
-    return any(OF_CONTACTS[resource].ids_are_personal for resource, _ in labels)
+    return any(OPERATIONS_OF_CONTACTS[resource].ids_are_personal for resource, _ in labels)
 
 
 def new_labels(
@@ -111,7 +114,9 @@ def new_labels(
         values: Addresses and hashes that some of them may be of.
     """
     labels = set(labels)
-    wanted = {label for resource, label in labels if OF_CONTACTS[resource].ids_are_personal}
+    wanted = {
+        label for resource, label in labels if OPERATIONS_OF_CONTACTS[resource].ids_are_personal
+    }
     ids: dict[str, str] = {}
     if wanted:
         for value in values:
@@ -120,7 +125,7 @@ def new_labels(
                     ids.setdefault(label, text)
     names: dict[tuple[str, str], str | None] = {}
     for resource, label in labels:
-        row = OF_CONTACTS[resource]
+        row = OPERATIONS_OF_CONTACTS[resource]
         one = ids.get(label) if row.ids_are_personal else label
         names[resource, label] = None if one is None else label_of(one, row, key)
     return NewLabels(names)

@@ -37,12 +37,14 @@ def all_about(data: Dataset, person: Person) -> dict[str, Any]:
     for table in LABELLED:
         if data.has(table, "scope_id", "resource"):
             tables[table.name] = _rows(data, table, of_labels)
-    to_her = data.has(EVENTS, "recipient")
+    has_recipients = data.has(EVENTS, "recipient")
     return {
         "identifiers": _identifiers(data, about),
         "events": _events(data, about),
         "tables": {name: rows for name, rows in tables.items() if rows},
-        "others_at_address": data.count(EVENTS, person.went_to_address(data)) if to_her else 0,
+        "others_at_address": (
+            data.count(EVENTS, person.went_to_address(data)) if has_recipients else 0
+        ),
         "mentions_elsewhere": sum(1 for _ in mentions(data, person)),
         "policy": data.privacy.recorded or None,
         "holds_digests": sorted(name for name in data.privacy.masked if data.is_hashed(name)),

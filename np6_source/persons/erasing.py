@@ -39,7 +39,7 @@ from . import on_files
 from .dataset import AT_ONCE, LABELLED, Condition, Dataset, DeltaDataset, any_of, is_one_of
 from .duckdb_file import rewrite
 from .finding import Person, Span, spans_of
-from .labels import OF_CONTACTS, Labels, forget_labels, labels_of
+from .labels import RESOURCES_OF_CONTACTS, Labels, forget_labels, labels_of
 from .mentions import Mention, is_removed_whole, mentions
 
 logger = logging.getLogger(__name__)
@@ -202,7 +202,9 @@ def _of_person(data: Dataset, person: Person) -> Condition:
 def labelled(data: Dataset, labels: Labels) -> Condition:
     """A condition on the ledger: the row is of one of the person's ids."""
     scope, resource = data.column("scope_id"), data.column("resource")
-    plain = is_one_of(scope, sorted(labels.plain)) & is_one_of(resource, sorted(OF_CONTACTS))
+    plain = is_one_of(scope, sorted(labels.plain)) & is_one_of(
+        resource, sorted(RESOURCES_OF_CONTACTS)
+    )
     return is_one_of(scope, sorted(labels.digests)) | plain
 
 

@@ -119,8 +119,8 @@ class Person:
 
     def went_to_address(self, data: Dataset) -> Condition:
         """A condition on ``events``: others' mail to the person's address."""
-        to_her = is_one_of(data.column("recipient"), sorted(self.recipients))
-        return to_her & ~self.is_about(data)
+        to_person = is_one_of(data.column("recipient"), sorted(self.recipients))
+        return to_person & ~self.is_about(data)
 
     def is_named(self, data: Dataset, table: Table) -> Condition:
         """A condition on a table of names: the row is about the person."""

@@ -20,7 +20,7 @@ from .finding import Person, find
 from .labels import labels_of
 from .mentions import mentions
 
-HERS = "np6_hers"
+OF_PERSON = "np6_of_person"
 """Name of the table with the ids of the person's events."""
 
 
@@ -56,7 +56,7 @@ def _holding(
 ) -> Iterator[str]:
     about = person.is_about(data)
     events = f"SELECT {data.column('id')} AS id FROM {data.name(EVENTS)} WHERE {about.sql}"
-    opened.native_connection.register(HERS, opened.selected(events, about.values))
+    opened.native_connection.register(OF_PERSON, opened.selected(events, about.values))
     quoting: dict[Table, list[Condition]] = {}
     for mention in mentions(data, person):
         quoting.setdefault(mention.table, []).append(mention.row)
@@ -68,7 +68,7 @@ def _holding(
             if data.has(EVENTS, "recipient"):
                 condition |= person.went_to_address(data)
         elif table in EVENT_TABLES and personal_columns(table):
-            condition |= Condition(f"{data.column('event_id')} IN (SELECT id FROM {HERS})")
+            condition |= Condition(f"{data.column('event_id')} IN (SELECT id FROM {OF_PERSON})")
         elif table in LABELLED:
             condition |= labels
         elif table not in EVENT_TABLES:

@@ -17,7 +17,7 @@ from ..ledger import of_scope_key
 from .dataset import Dataset
 from .finding import Person
 
-OF_CONTACTS = frozenset(row.name for row in ENDPOINTS if row.ids_are_of_contacts)
+RESOURCES_OF_CONTACTS = frozenset(row.name for row in ENDPOINTS if row.ids_are_of_contacts)
 """The resources that load by contact."""
 
 
@@ -35,7 +35,7 @@ class Labels:
 
     def has(self, resource: str, label: str) -> bool:
         """Whether a resource's label is the contact's."""
-        return label in self.digests or (resource in OF_CONTACTS and label in self.plain)
+        return label in self.digests or (resource in RESOURCES_OF_CONTACTS and label in self.plain)
 
 
 def labels_of(data: Dataset, person: Person) -> Labels:

@@ -41,10 +41,7 @@ def mentions(data: Dataset, person: Person) -> Iterator[Mention]:
         return
     listed = person.listed(data)
     about = person.is_about(data)
-    of_her = (
-        f"SELECT {data.column('id')} FROM {data.name(EVENTS)} WHERE {about.sql}",
-        about.values,
-    )
+    of_person = f"SELECT {data.column('id')} FROM {data.name(EVENTS)} WHERE {about.sql}"
     pattern = {"duckdb": "regexp_matches({}, %s)", "postgres": "{} ~ %s"}[data.dialect]
     classes = {column.name: column.personal for table in EVENT_TABLES for column in table.columns}
     for table in (*EVENT_TABLES, REJECTED_EVENTS):
@@ -58,7 +55,7 @@ def mentions(data: Dataset, person: Person) -> Iterator[Mention]:
             selected = ", ".join(data.column(key) for key in (*keys, name))
             others = Condition("1 = 1")
             if table is not REJECTED_EVENTS:
-                others = Condition(f"{row_of} NOT IN ({of_her[0]})", of_her[1])
+                others = Condition(f"{row_of} NOT IN ({of_person})", about.values)
             query = (
                 f"SELECT {selected} FROM {data.name(table)}"
                 f" WHERE {pattern.format(data.column(name))} AND {others.sql}"
