@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from ..extract.policy import KEY_ADVICE
 from ..ledger import loaded_schema, policies, policies_in
 from ..open_tables import delta
 from ..schema import EVENTS, LATENESS, LOAD_WINDOWS, REJECTED_EVENTS, TABLES, Table
+from ..tables.in_sql import column_in_sql
 from ..tables.naming import name_of
 
 DIALECTS = {"duckdb": "duckdb", "postgres": "postgres"}
@@ -105,10 +106,6 @@ class Dataset:
     columns: Mapping[str, frozenset[str]]
     privacy: Privacy
 
-    def transaction(self) -> AbstractContextManager[Any]:
-        """All changes at once, or none."""
-        return self.client.begin_transaction()
-
     def remove(self, table: Table, where: Condition) -> None:
         """Removes rows."""
         self.execute(f"DELETE FROM {self.name(table)} WHERE {where.sql}", *where.values)
@@ -132,7 +129,7 @@ class Dataset:
 
     def column(self, name: str) -> str:
         """A column's name in SQL."""
-        return self.client.escape_column_name(self.schema.naming.normalize_path(name))
+        return column_in_sql(name, self.client, self.schema)
 
     def has(self, table: Table, *columns: str) -> bool:
         """Whether a table and its columns are there."""
@@ -214,10 +211,6 @@ class DeltaDataset(Dataset):
         """Dlt's client of the dataset."""
         assert isinstance(self.client, delta.ArrowSqlClient)
         return self.client.files
-
-    def transaction(self) -> AbstractContextManager[Any]:
-        """Nothing: tables of files have no transaction together."""
-        return nullcontext()
 
     def remove(self, table: Table, where: Condition) -> None:
         """Removes rows."""
