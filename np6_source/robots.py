@@ -92,7 +92,7 @@ def unasked(
         covered: What the ledger covers, see ``ledger.coverage``; nothing: ask about all hits again.
         asked: Classes of robots.
         action_ids: Hits of these actions only. None given: of all.
-        key: The key by which the ledger hides contacts' ids, see ``Privacy.label_key``.
+        key: The key by which the ledger hides contacts' ids, see ``Privacy.key``.
     """
     names = [name for name in classes(asked) if name]
     contacts: list[str] = []

@@ -83,7 +83,7 @@ def label_key() -> DigestKey | None:
     Raises:
         SettingError: The policy that is configured cannot be used.
     """
-    return configured_privacy().label_key
+    return configured_privacy().key
 
 
 def contacts_are_stored() -> bool:

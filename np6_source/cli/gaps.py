@@ -209,7 +209,7 @@ def _under_present_labels(
     """The coverage, in which contacts that are given have the labels that a load gives them now."""
     privacy = configured_privacy()
     present = {
-        (endpoint.name, former): label_of(one, endpoint, privacy.label_key)
+        (endpoint.name, former): label_of(one, endpoint, privacy.key)
         for endpoint in ENDPOINTS
         if endpoint.ids_are_of_contacts
         for one in ids.get(str(endpoint.ids), ())

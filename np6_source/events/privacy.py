@@ -99,11 +99,6 @@ class Privacy:
         return HMAC in self.classes.values()
 
     @property
-    def label_key(self) -> DigestKey | None:
-        """The key by which ids of contacts are shown and stored; None: there is none."""
-        return self.key
-
-    @property
     def recorded(self) -> str:
         """The policy as the ledger and the state record it; empty where everything is kept."""
         parts = [f"{name}={policy}" for name, policy in sorted(self.masked.items())]
@@ -188,6 +183,17 @@ class Privacy:
     def _is_masked_key(self, table: Table, column: Column) -> bool:
         is_key = (table, column.name) == (EXECUTION_DATA_TABLE, "key")
         return is_key and self.classes["free"] == DROP
+
+
+def of_recorded(recorded: str) -> tuple[Mapping[str, str], str | None]:
+    """The policy of every class out of a recorded text, and what tells which key its digests have.
+
+    Args:
+        recorded: The text, as ``Privacy.recorded`` has made it.
+    """
+    parts = dict(part.split("=", 1) for part in recorded.split())
+    key_id = parts.pop("key", None)
+    return dict.fromkeys(POLICIES, KEEP) | parts, key_id
 
 
 def policies_of(named: Mapping[str, str]) -> dict[str, str]:

@@ -139,7 +139,7 @@ def label_of(scope_id: str, endpoint: Any, key: DigestKey | None) -> str:
 
 def other_labels(scope_id: str, endpoint: Any, privacy: Privacy) -> frozenset[str]:
     """What the id was called before there was a key, and by versions that knew none."""
-    label = label_of(scope_id, endpoint, privacy.label_key)
+    label = label_of(scope_id, endpoint, privacy.key)
     return frozenset({label_of(scope_id, endpoint, None)} - {label})
 
 

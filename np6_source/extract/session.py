@@ -277,7 +277,7 @@ class ExtractSession:
 
     def label_of(self, scope_id: str, endpoint: Endpoint | Dimension) -> str:
         """The id as it is stored, logged and shown; see ``policy.label_of``."""
-        return label_of(scope_id, endpoint, self.settings.privacy.label_key)
+        return label_of(scope_id, endpoint, self.settings.privacy.key)
 
     def without_erased(
         self, scope_ids: tuple[str, ...], row: Endpoint | Dimension

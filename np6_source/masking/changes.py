@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import SettingError
 from ..events.digests import DigestKey
-from ..events.privacy import DROP, HMAC, HOST, KEEP, POLICIES, TRUNCATE, Privacy
+from ..events.privacy import DROP, HMAC, HOST, KEEP, POLICIES, TRUNCATE, Privacy, of_recorded
 from ..schema import Column, Table
 
 FROM: Mapping[str, frozenset[str]] = {
@@ -85,7 +85,7 @@ def changes_of(recorded: Iterable[str], after: Privacy) -> Changes:
     return Changes(classes, after)
 
 
-def policy_of(recorded: Iterable[str]) -> tuple[dict[str, str], str | None]:
+def policy_of(recorded: Iterable[str]) -> tuple[Mapping[str, str], str | None]:
     """The policy of every class as the ledger records it, and what tells which key it has.
 
     Raises:
@@ -99,9 +99,7 @@ def policy_of(recorded: Iterable[str]) -> tuple[dict[str, str], str | None]:
             " a digest already could not be told. Load it under one policy first, with np6-source"
             " load --reload."
         )
-    parts = dict(part.split("=", 1) for policy in found for part in policy.split())
-    key = parts.pop("key", None)
-    return dict.fromkeys(POLICIES, KEEP) | parts, key
+    return of_recorded(next(iter(found), ""))
 
 
 def check_key(labels: Iterable[str], after: Privacy, advice: str) -> None:

@@ -18,7 +18,7 @@ from ..destinations import kind_of_destination
 from ..dimensions import dimension_tables
 from ..errors import Np6Error, SettingError
 from ..events.digests import DigestKey, canonical, canonical_sql
-from ..events.privacy import HMAC, KEEP, POLICIES, Privacy
+from ..events.privacy import HMAC, Privacy, of_recorded
 from ..extract.policy import KEY_ADVICE
 from ..ledger import loaded_schema, policies, policies_in
 from ..open_tables import delta
@@ -379,10 +379,10 @@ def policy_with(recorded: frozenset[str], key: DigestKey | None) -> Privacy:
             f"The dataset has rows under {shown}: one person would be several. Load it under one"
             " policy first, see docs/privacy.md."
         )
-    parts = dict(part.split("=", 1) for policy in recorded for part in policy.split())
-    if (of_key := parts.pop("key", key.id)) != key.id:
+    classes, key_id = of_recorded(next(iter(recorded), ""))
+    if key_id not in (None, key.id):
         raise SettingError(
-            f"The dataset's digests were made with key={of_key}, pii_key is key={key.id}: nobody"
+            f"The dataset's digests were made with key={key_id}, pii_key is key={key.id}: nobody"
             " would be found. Configure the key that was there."
         )
-    return Privacy(dict.fromkeys(POLICIES, KEEP) | parts, key)
+    return Privacy(classes, key)
