@@ -26,7 +26,8 @@ from ..destinations import kind_of_destination
 from ..errors import AlreadyRunning, SettingError
 from ..events.digests import DigestKey
 from ..events.suppression import NOBODY, Suppression, suppression
-from ..open_tables.delta import asked, change
+from ..open_tables import delta
+from ..open_tables.arrow_sql import ArrowSqlClient
 from ..windows import to_ms
 from . import maskings
 from .own_tables import ERASURES
@@ -118,18 +119,19 @@ def _connected(
 ) -> Iterator[SqlClientBase[Any] | None]:
     """A connection to the dataset; None where there is none to have, as ``read_erasures`` says."""
     with ExitStack() as stack:
-        client = None
+        client: SqlClientBase[Any] | None = None
         try:
             names = [schema.name] if schema.name in pipeline.schemas else []
             destination = pipeline.destination_client(*names)
             if isinstance(destination, SqlJobClientBase):
                 client = pipeline.sql_client(*names)
-                client.open_connection()
-                stack.callback(client.close_connection)
             elif isinstance(destination, FilesystemClient):
                 # On files there is a table only where somebody was erased from Delta tables.
                 own = schema.naming.normalize_tables_path(ERASURES.name)
-                client = stack.enter_context(asked(destination, [own]))
+                client = ArrowSqlClient(destination, [own], delta.rows)
+            if client is not None:
+                client.open_connection()
+                stack.callback(client.close_connection)
         except (MissingDependencyException, ConfigurationException):
             client = None
         except Exception:  # Each driver has its own.
@@ -200,7 +202,7 @@ def look_again(pipeline: dlt.Pipeline, load_ids: Collection[str]) -> None:
     with pipeline.destination_client(schema.name) as client:
         assert isinstance(client, FilesystemClient)
         ids = pa.table({column: pa.array(sorted(late), pa.string())})
-        change(client, name, ids, {when: "NULL"})
+        delta.change(client, name, ids, {when: "NULL"})
 
 
 def refuse_older(pipeline: dlt.Pipeline, load_ids: Collection[str]) -> None:

@@ -1,17 +1,13 @@
-"""The Parquet files of a dataset's tables, asked by SQL: plain files, and those of open formats."""
+"""The Parquet files of a dataset's tables: plain files, and those of open formats."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Collection
 
 import pyarrow as pa
 import pyarrow.dataset
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
-
-from .delta import ArrowSqlClient
 
 
 def parquet_files(client: FilesystemClient, name: str) -> list[str]:
@@ -22,20 +18,14 @@ def parquet_files(client: FilesystemClient, name: str) -> list[str]:
         return []
 
 
-def rows_of(client: FilesystemClient, paths: Collection[str]) -> Any:
+def rows_of(client: FilesystemClient, paths: Collection[str]) -> pa.dataset.Dataset:
     """The rows of files, as an Arrow dataset; a column that one has is there for all."""
     each = [pa.dataset.dataset([path], filesystem=client.fs_client) for path in paths]
     schema = pa.unify_schemas([one.schema for one in each], promote_options="permissive")
     return pa.dataset.dataset([one.replace_schema(schema) for one in each])
 
 
-@contextmanager
-def asked(client: FilesystemClient, names: Collection[str]) -> Iterator[ArrowSqlClient]:
-    """A connection to the files of tables; tables without any are left out."""
-    with ArrowSqlClient(client, names, _rows) as opened:
-        yield opened
-
-
-def _rows(client: FilesystemClient, name: str) -> Any:
+def rows(client: FilesystemClient, name: str) -> pa.dataset.Dataset | None:
+    """The rows of a table's files, for ``arrow_sql.ArrowSqlClient``; None: it has none."""
     paths = parquet_files(client, name)
     return rows_of(client, paths) if paths else None

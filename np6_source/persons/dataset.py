@@ -22,6 +22,7 @@ from ..events.privacy import HMAC, Privacy, of_recorded
 from ..extract.policy import KEY_ADVICE
 from ..ledger import loaded_schema, policies, policies_in
 from ..open_tables import delta
+from ..open_tables.arrow_sql import ArrowSqlClient
 from ..schema import EVENTS, LATENESS, LOAD_WINDOWS, REJECTED_EVENTS, TABLES, Table
 from ..tables.in_sql import column_in_sql
 from ..tables.naming import name_of
@@ -209,7 +210,7 @@ class DeltaDataset(Dataset):
     @property
     def files(self) -> FilesystemClient:
         """Dlt's client of the dataset."""
-        assert isinstance(self.client, delta.ArrowSqlClient)
+        assert isinstance(self.client, ArrowSqlClient)
         return self.client.files
 
     def remove(self, table: Table, where: Condition) -> None:
@@ -223,7 +224,7 @@ class DeltaDataset(Dataset):
             self._change(table, where, {self._name(name): "NULL" for name in there})
 
     def _change(self, table: Table, where: Condition, new: Mapping[str, str]) -> None:
-        assert isinstance(self.client, delta.ArrowSqlClient)
+        assert isinstance(self.client, ArrowSqlClient)
         keys = table.key if table not in LABELLED else ("resource", "scope_id")
         if new and table in LABELLED:
             keys = ("content",)
@@ -301,7 +302,7 @@ def connected(
     with pipeline.destination_client(*names) as client:
         if isinstance(client, FilesystemClient):
             own = schema.naming.normalize_tables_path(ERASURES.name)
-            with delta.asked(client, [*known, own]) as tables:
+            with ArrowSqlClient(client, [*known, own], delta.rows) as tables:
                 check_is_there(pipeline, name_of(EVENTS, schema) in tables.columns)
                 stored = policy_of(frozenset(policies_in(tables, schema)))
                 yield dataset_of(tables, schema, "duckdb", tables.columns, stored, DeltaDataset)

@@ -11,7 +11,7 @@ from ..events.privacy import Privacy
 from ..events.suppression import personal_columns
 from ..ledger import loaded_schema, policies_in
 from ..open_tables import parquet
-from ..open_tables.delta import ArrowSqlClient
+from ..open_tables.arrow_sql import ArrowSqlClient
 from ..schema import EVENT_TABLES, EVENTS, Table
 from ..tables.naming import name_of
 from .dataset import LABELLED, Condition, Dataset, any_of, dataset_of, known_tables, policy_with
@@ -42,7 +42,7 @@ def files_about(
     known = known_tables(schema)
     with pipeline.destination_client(*names) as client:
         assert isinstance(client, FilesystemClient)
-        with parquet.asked(client, list(known)) as opened:
+        with ArrowSqlClient(client, list(known), parquet.rows) as opened:
             if name_of(EVENTS, schema) not in opened.columns:
                 return []
             stored = policy_with(frozenset(policies_in(opened, schema)), privacy.key)
