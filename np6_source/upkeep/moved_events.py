@@ -144,7 +144,7 @@ def _counted(client: SqlClientBase[Any], schema: Schema, since: float | None) ->
     return int(count or 0)
 
 
-def _sql(pipeline: dlt.Pipeline, *names: str) -> Any:
+def _sql(pipeline: dlt.Pipeline, *names: str) -> SqlClientBase[Any]:
     if not isinstance(pipeline.destination_client(*names), SqlJobClientBase):
         raise SettingError(
             "duplicates: no rows can be removed from files. Read them with np6_source.deduplication"

@@ -26,7 +26,7 @@ from ..errors import SettingError
 from ..ledger import loaded_schema
 from ..persons.duckdb_file import rewrite
 from ..persons.erasing import make_messages_anew
-from ..schema import EVENT_TABLES, REJECTED_EVENTS
+from ..schema import EVENT_TABLES, REJECTED_EVENTS, Table
 from ..tables.in_sql import column_in_sql, in_one_transaction, path_in_sql
 from ..views import forget_messages
 from ..windows import to_datetime, to_ms
@@ -131,7 +131,9 @@ def _remove(client: SqlClientBase[Any], schema: Schema, removal: Removal) -> Non
         )
         client.execute_sql(
             f"INSERT INTO {REMOVALS.path(client, schema)} ({columns}) VALUES (%s, %s, %s)",
-            *(before, datetime.now(timezone.utc), json.dumps(removal.rows, sort_keys=True)),
+            before,
+            datetime.now(timezone.utc),
+            json.dumps(removal.rows, sort_keys=True),
         )
 
 
@@ -154,7 +156,7 @@ def out_of_reach(pipeline: dlt.Pipeline) -> str:
     return OUT_OF_REACH.get(kind_of_destination(pipeline), "time travel, fail-safe and snapshots")
 
 
-def _dated() -> list[tuple[Any, str]]:
+def _dated() -> list[tuple[Table, str]]:
     """The tables whose rows have an age, and the column that tells it."""
     return [*((table, "timestamp") for table in EVENT_TABLES), (REJECTED_EVENTS, "window_end")]
 
@@ -170,7 +172,7 @@ def _last(client: SqlClientBase[Any], schema: Schema) -> tuple[int | None, bool]
     return None, True
 
 
-def _sql(pipeline: dlt.Pipeline, *names: str) -> Any:
+def _sql(pipeline: dlt.Pipeline, *names: str) -> SqlClientBase[Any]:
     """A connection to the dataset.
 
     Raises:
