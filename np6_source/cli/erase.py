@@ -28,8 +28,8 @@ from ..persons.erasing import (
 )
 from ..persons.finding import find
 from ..persons.in_files import files_about
-from .asking import add_asking_options, with_ids
 from .configuration import check_names, configured_privacy
+from .contact_ids import add_ask_np6_options, with_ids
 from .destination import open_pipeline
 from .document import print_document
 from .for_analysts import for_analysts
@@ -78,7 +78,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="all contacts of an address that is, or was, of several",
     )
-    add_asking_options(how)
+    add_ask_np6_options(how)
     how.add_argument("--yes", action="store_true", help="do it")
     add_forgetting_options(how)
     add_pipeline_options(parser)

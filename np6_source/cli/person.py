@@ -19,9 +19,9 @@ from ..persons.copies import known_copies
 from ..persons.dataset import opened
 from ..persons.erasing import OUT_OF_REACH
 from ..persons.finding import find
-from .asking import add_asking_options, with_ids
 from .checks.pending import working_dir
 from .configuration import check_names, configured_privacy
+from .contact_ids import add_ask_np6_options, with_ids
 from .destination import looking, pipelines_dir
 from .document import document_of, print_document
 from .for_analysts import SECTION, for_analysts
@@ -54,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="all contacts of an address that is, or was, of several",
     )
-    add_asking_options(what)
+    add_ask_np6_options(what)
     what.add_argument(
         "--out",
         type=Path,

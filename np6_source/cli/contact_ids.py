@@ -24,8 +24,8 @@ _HASH = re.compile("[0-9a-fA-F]{32}")
 _BY: dict[str, Dimension] = {row.name: row for row in DIMENSIONS}
 
 
-def add_asking_options(group: Any) -> None:
-    """The options."""
+def add_ask_np6_options(group: Any) -> None:
+    """Adds ``--ask-np6``, and the options of the API's address."""
     group.add_argument(
         "--ask-np6",
         action="store_true",
@@ -41,7 +41,7 @@ def with_ids(values: Iterable[str], options: argparse.Namespace) -> list[str]:
 
     Args:
         values: Ids, addresses or hashes.
-        options: Those of ``add_asking_options``.
+        options: Those of ``add_ask_np6_options``.
 
     Raises:
         SettingError: NP6 does not know one of them.
