@@ -35,12 +35,12 @@ from .duck import is_begun_without_staging
 from .errors import RUN_ENDING, AlreadyRunning, Np6Error, listed, scope_name
 from .extract.selection import session_of
 from .ledger import note_not_loaded
+from .parameters import TMoment
 from .persons.erasing import finish_erasures, finish_on_files
 from .recheck import RecheckReport, recheck_when_due
 from .redaction import keep_rows_out_of_logs
 from .runs.isolation import has_given_lock, keep_apart, private_files
 from .runs.last_run import failures, raise_if_incomplete, resource_metrics
-from .settings import TMoment
 from .tables.naming import filled, name_of, names
 from .upkeep.ledger_compaction import compact_once_a_day
 from .upkeep.moved_events import warn_of_moved

@@ -18,15 +18,15 @@ from typing import Any
 from dlt.common.destination.reference import TDestinationReferenceArg
 from dlt.extract import DltSource
 
-from . import np6_source, settings
+from . import np6_source, parameters
 from .dataset_lock import TTurn
 from .endpoints import ENDPOINTS, Endpoint
 from .errors import Incomplete, SettingError
 from .extract.chosen_actions import ChosenActions
 from .extract.selection import read_for
 from .loading import LoadReport, load
+from .parameters import TMoment
 from .runs.isolation import isolated_pipeline, with_own_staging
-from .settings import TMoment
 from .windows import iso, to_datetime, to_ms
 
 __all__ = ["Part", "PartIncomplete", "load_part", "plan_parts", "with_own_staging"]
@@ -65,7 +65,7 @@ class Part:
 
     def __post_init__(self) -> None:
         for name in ("start", "end"):
-            moment = settings.moment_ms(getattr(self, name), name)
+            moment = parameters.moment_ms(getattr(self, name), name)
             object.__setattr__(self, name, to_datetime(moment))
         if self.start >= self.end:
             raise SettingError(f"A part's start={self.start} must be before its end={self.end}")
@@ -74,7 +74,7 @@ class Part:
                 f"A part needs the ids themselves, action_ids={str(chosen)!r} would be another list"
                 " on each worker: load the table actions, and give the ids you mean."
             )
-        checked = {name: settings.ids(values, name) for name, values in self.ids.items()}
+        checked = {name: parameters.ids(values, name) for name, values in self.ids.items()}
         object.__setattr__(self, "ids", {name: found for name, found in checked.items() if found})
         if self.resources is not None:
             if not self.resources:
@@ -132,18 +132,18 @@ def plan_parts(
     Raises:
         SettingError: An argument cannot be used, or there would be nothing to load.
     """
-    first, after = settings.moment_ms(start, "start"), settings.moment_ms(end, "end")
+    first, after = parameters.moment_ms(start, "start"), parameters.moment_ms(end, "end")
     if first >= after:
         raise SettingError(f"start={start!r} must be before end={end!r}")
-    step = after - first if width is None else settings.span_ms(width, "width", least=1)
-    size = settings.at_least_one(ids_per_part, "ids_per_part")
+    step = after - first if width is None else parameters.span_ms(width, "width", least=1)
+    size = parameters.at_least_one(ids_per_part, "ids_per_part")
     kinds = _kinds(resources, ids or {}, (*ENDPOINTS, *endpoints))
     groups: list[tuple[dict[str, tuple[str, ...]], tuple[str, ...] | None]] = []
     for kind, names in kinds.items():
         if kind is None:
             groups.append(({}, names))
             continue
-        values = settings.ids((ids or {})[kind], kind)
+        values = parameters.ids((ids or {})[kind], kind)
         groups.extend(
             ({kind: values[position : position + size]}, names)
             for position in range(0, len(values), size)
@@ -167,7 +167,7 @@ def _kinds(
         if kind not in takers:
             raise SettingError(f"There is no argument ids={kind!r}: {', '.join(sorted(takers))}")
     for kind, values in ids.items():
-        if not settings.ids(values, kind):
+        if not parameters.ids(values, kind):
             raise SettingError(f"ids={{{kind!r}: []}} is empty: there would be nothing to load")
     if resources is None:
         return dict.fromkeys(ids) if ids else {None: None}

@@ -20,8 +20,8 @@ from .errors import SettingError
 from .events.digests import DigestKey
 from .extract.policy import label_of
 from .ledger import TCoverage, of_scope_key, scope_key
+from .parameters import classes, one_of
 from .schema import EVENTS
-from .settings import classes, one_of
 from .tables.in_sql import column_in_sql, path_in_sql
 from .tables.naming import filled, name_of
 from .windows import SECOND, Window, gaps, to_datetime, to_ms

@@ -28,27 +28,29 @@ from .extract.dimension import make_dimension
 from .extract.policy import check_ids_can_be_hidden, privacy_of
 from .extract.resource import make_cursor, make_resource
 from .extract.session import ExtractSession
-from .runs.isolation import go_on_apart
-from .settings import (
-    ClientSettings,
-    Retention,
-    Settings,
+from .parameters import (
     TBadEvents,
     TMoment,
     TOnError,
     TTimestampFormat,
     at_least_one,
-    check_days_are_kept,
     checked_folder,
     classes,
     ids,
     interval_between,
-    kept_from,
     moment_ms,
     one_of,
     span_ms,
 )
-from .settings import recheck as recheck_settings
+from .runs.isolation import go_on_apart
+from .settings import (
+    ClientSettings,
+    Retention,
+    Settings,
+    check_days_are_kept,
+    kept_from,
+    recheck_of,
+)
 from .windows import SECOND
 
 BASE_URL = "https://api-cm.np6.com/"
@@ -236,7 +238,7 @@ def np6_source(
         raise SettingError(f"start={start!r} must be before end={end!r}")
     kept = None if retention is None else Retention.parse(retention)
     cutoff = None if kept is None else kept.cutoff(int(time.time() * SECOND))
-    again = recheck_settings(recheck, recheck_every, recheck_resources)
+    again = recheck_of(recheck, recheck_every, recheck_resources)
     if again is not None:
         check_days_are_kept(again.days, cutoff, int(time.time() * SECOND), f"recheck={recheck!r}")
     settings = Settings(

@@ -13,7 +13,8 @@ import pytest
 from np6_source import np6_source
 from np6_source.cli.documentation import parameters
 from np6_source.errors import SettingError
-from np6_source.settings import ClientSettings, Settings, classes, ids, moment_ms, span_ms
+from np6_source.parameters import classes, ids, moment_ms, span_ms
+from np6_source.settings import ClientSettings, Settings
 
 MAY = 1_714_557_600_000
 """2024-05-01T10:00:00Z."""

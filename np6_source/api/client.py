@@ -24,8 +24,9 @@ from ..errors import (
     Stopped,
     Unreachable,
 )
+from ..parameters import TTimestampFormat
 from ..redaction import keep_ids_out_of_logs
-from ..settings import ClientSettings, TTimestampFormat
+from ..settings import ClientSettings
 from ..windows import SECOND, Window, iso
 from .body import BodySink
 from .credentials import KeyHeader, NoCookies, checked_base_url, checked_key, is_loopback

@@ -13,7 +13,7 @@ from dlt.extract import DltSource
 
 from ..endpoints import ID_ARGUMENTS
 from ..extract.selection import selected_operations, session_of
-from ..settings import at_least_one
+from ..parameters import at_least_one
 from .budget import Budget
 from .checks.api import answers, check_api, clock_difference_s, rate_limit_of
 from .checks.configured import check_configuration, check_key, check_versions

@@ -14,7 +14,8 @@ from ..events.privacy import PRESETS, Privacy
 from ..extract import configured_names
 from ..extract.configured_names import UnreadName
 from ..extract.policy import key_of, privacy_of
-from ..settings import CHOICES, Retention, one_of
+from ..parameters import CHOICES, one_of
+from ..settings import Retention
 from ..windows import SECOND
 from .for_analysts import SECTION, SETTINGS
 

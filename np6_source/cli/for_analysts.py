@@ -16,7 +16,7 @@ import dlt
 
 from ..dataset_lock import to_read
 from ..errors import SettingError
-from ..settings import one_of
+from ..parameters import one_of
 from ..views import MESSAGE_KEYS, TMessageKey, TMode
 from ..views.publishing import check_publishing, publish
 

@@ -19,8 +19,8 @@ from ..extract.policy import check_policy, label_of, other_labels
 from ..extract.selection import account_of, read_for
 from ..ledger import Gap, kept_since, missing, of_scope_key, recorded_policies, scope_key
 from ..loading import LoadReport, load
+from ..parameters import moment_ms
 from ..robots import is_of_marks
-from ..settings import moment_ms
 from ..windows import SECOND, Window, iso, merged
 from . import progress
 from .configuration import check_names, configured_cutoff, configured_privacy, label_key

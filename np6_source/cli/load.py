@@ -26,7 +26,8 @@ from ..endpoints import ENDPOINTS, Endpoint
 from ..errors import SettingError
 from ..extract.selection import account_of, selected_operations, session_of
 from ..loading import LoadReport, load
-from ..settings import at_least_one, check_end, moment_ms
+from ..parameters import at_least_one, moment_ms
+from ..settings import check_end
 from ..upkeep.reloading import Reload, plan_reload
 from ..windows import SECOND
 from . import progress, report

@@ -17,7 +17,8 @@ from ..dimensions import Dimension
 from ..endpoints import ID_ARGUMENTS, Endpoint
 from ..errors import RUN_ENDING, RequestFailed, TryAgainLater, UnexpectedStatus, WindowTooLarge
 from ..extract.selection import SelectedOperation, selected_operations, session_of
-from ..settings import DEFAULT_HISTORY, at_least_one
+from ..parameters import at_least_one
+from ..settings import DEFAULT_HISTORY
 from ..volume.cost import Cost, cost, seconds_of, transfer
 from ..volume.estimate import (
     NORMAL,

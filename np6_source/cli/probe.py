@@ -37,7 +37,7 @@ from ..errors import (
     did_you_mean,
 )
 from ..extract.selection import session_of
-from ..settings import TTimestampFormat, at_least_one, long_span_ms
+from ..parameters import TTimestampFormat, at_least_one, long_span_ms
 from ..windows import SECOND
 from .budget import Budget
 from .configuration import check_names

@@ -12,8 +12,8 @@ from rich.table import Table
 from ..dataset_lock import to_read
 from ..errors import SettingError
 from ..extract.selection import account_of
+from ..parameters import moment_ms
 from ..recheck import DEFAULT_DAYS, RecheckPlan, plan_recheck, recheck
-from ..settings import moment_ms
 from ..windows import SECOND, Window, iso
 from . import report as reports
 from .configuration import check_names

@@ -14,6 +14,7 @@ from ..dataset_lock import to_read
 from ..errors import SettingError, Stopped
 from ..extract.selection import account_of, session_of
 from ..ledger import covered_since, kept_since
+from ..parameters import moment_ms
 from ..recheck import RecheckReport, plan_recheck, recheck
 from ..reconcile import (
     EVENTS_OPERATION,
@@ -23,7 +24,6 @@ from ..reconcile import (
     Reconciliation,
     reconcile,
 )
-from ..settings import moment_ms
 from ..windows import DAY, SECOND, Window, iso
 from . import report as reports
 from .configuration import check_names

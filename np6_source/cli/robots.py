@@ -17,9 +17,9 @@ from dlt.extract import DltSource
 from ..errors import SettingError
 from ..ledger import TCoverage
 from ..loading import LoadReport, load
+from ..parameters import moment_ms
 from ..robots import CLASSES, OPERATION, Unasked, classification_of, unasked
 from ..schema import ROBOTS
-from ..settings import moment_ms
 from ..tables.in_sql import column_in_sql, path_in_sql
 from ..tables.naming import name_of
 from ..windows import SECOND, Window

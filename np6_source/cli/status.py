@@ -17,7 +17,7 @@ from ..alarms import duration
 from ..dlt_internals.packages import pending_packages
 from ..errors import SettingError, did_you_mean
 from ..recheck import DEFAULT_DAYS
-from ..settings import recheck
+from ..settings import recheck_of
 from ..status import ResourceStatus, Status, status
 from ..windows import SECOND, iso
 from .alarms_of_load import FAIL_ON, problem_of
@@ -130,7 +130,7 @@ def result_of(found: Status, now: int, published: Published | None = None) -> di
 
 def _recheck_days() -> int:
     """Up to which age days are read again, by dlt's configuration."""
-    configured = recheck(dlt.config.get("sources.np6.recheck"), 1, None)
+    configured = recheck_of(dlt.config.get("sources.np6.recheck"), 1, None)
     return configured.days if configured else DEFAULT_DAYS
 
 

@@ -21,7 +21,7 @@ from ..api.responses import fewer_than_announced
 from ..dimensions import Dimension
 from ..errors import BadAnswer, RequestContext, SpoolFailed
 from ..events.json_file import UnreadableResponse, check_brackets, is_empty_array, repair
-from ..settings import TTimestampFormat
+from ..parameters import TTimestampFormat
 from ..windows import to_datetime
 from .dimension_rows import NoRow, rows_of
 from .spool import TableStash

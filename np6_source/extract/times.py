@@ -16,7 +16,8 @@ import dlt
 from ..api.pause import pause
 from ..bookkeeping.known_starts import BEGINS_AT
 from ..errors import RequestContext, SettingError, Stopped
-from ..settings import kept_from, moment_ms
+from ..parameters import moment_ms
+from ..settings import kept_from
 from ..windows import SECOND, Window, iso
 from .session import ExtractSession
 

@@ -36,10 +36,10 @@ from ..extract.progress import Progress
 from ..extract.reload_intent import INTENT
 from ..extract.unknown_ids import UNKNOWN_IDS
 from ..ledger import coverage, of_scope_key, recorded_policies
+from ..parameters import TMoment, moment_ms
 from ..robots import is_of_marks
 from ..runs.last_run import failures
 from ..schema import CAMPAIGNS, EVENT_TABLES, EVENTS, LOAD_WINDOWS, REQUESTED_AT, TABLES, Table
-from ..settings import TMoment, moment_ms
 from ..tables.in_sql import column_in_sql, in_one_transaction, path_in_sql
 from ..tables.naming import filled, name_of
 from ..views import forget_messages

@@ -11,7 +11,7 @@ from dlt.common.schema.typing import TTableFormat
 
 from np6_source import SettingError, np6_source
 from np6_source.__main__ import COMMANDS, main
-from np6_source.settings import CHOICES
+from np6_source.parameters import CHOICES
 
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "gaps": ("--start", "2024-03-01", "--end", "2024-03-02"),
