@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from .alarms import LOOKS_BACK_MS, Alarm, Loaded, Unknown, alarms, loaded, types_of_week, unknown
+from .extract.unknown_ids import UNKNOWN_IDS
 from .ledger import TCoverage, covered_since, kept_since, of_scope_key, recent_windows
 from .recheck import DEFAULT_DAYS, measured
 from .recheck.lateness import Summary
 from .schema import REJECTED_EVENTS
-from .tables.naming import name_of
+from .tables.in_sql import path_in_sql
 from .views import TStanding, standing
 from .windows import DAY, Window, to_ms
 
@@ -184,13 +185,13 @@ def _unknown_ids(pipeline: dlt.Pipeline) -> dict[str, int]:
     state: Any = pipeline.state
     for source in state.get("sources", {}).values():
         for name, resource in source.get("resources", {}).items():
-            found[name] = found.get(name, 0) + len(resource.get("unknown_ids", ()))
+            found[name] = found.get(name, 0) + len(resource.get(UNKNOWN_IDS, ()))
     return found
 
 
 def _rejected(pipeline: dlt.Pipeline) -> int:
     with pipeline.sql_client() as client:
-        table = client.make_qualified_table_name(name_of(REJECTED_EVENTS, pipeline.default_schema))
+        table = path_in_sql(REJECTED_EVENTS, client, pipeline.default_schema)
         try:
             rows = client.execute_sql(f"SELECT COUNT(*) FROM {table}")
         except DatabaseUndefinedRelation:

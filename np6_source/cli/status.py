@@ -87,8 +87,13 @@ def run(options: argparse.Namespace) -> int:
         _check_resources(options.resources, sorted({name for name, _ in covered}))
         pending = pending_packages(folder)
         found = status(
-            *(pipeline, covered, now, options.resources, pending, _recheck_days()),
-            configured_cutoff(),
+            pipeline,
+            covered,
+            now,
+            resources=options.resources,
+            pending=pending,
+            recheck_days=_recheck_days(),
+            cutoff=configured_cutoff(),
         )
         is_on = any(alarm.severity in FAIL_ON[options.fail_on] for alarm in found.alarms)
         exit_status = FOUND if is_on else DONE
