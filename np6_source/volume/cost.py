@@ -142,10 +142,10 @@ class _Held:
         return size * self._scale
 
     def _reactions_until(self, moment: int) -> float:
-        place = (moment - self._density.period.start) / self._part
-        whole = min(int(place), len(self._reactions) - 1)
+        position = (moment - self._density.period.start) / self._part
+        whole = min(int(position), len(self._reactions) - 1)
         following = self._reactions[min(whole + 1, len(self._reactions) - 1)]
-        return self._reactions[whole] + (place - whole) * (following - self._reactions[whole])
+        return self._reactions[whole] + (position - whole) * (following - self._reactions[whole])
 
     def _sends_until(self, moment: int) -> float:
         last = bisect.bisect_right(self._starts, moment) - 1

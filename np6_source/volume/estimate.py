@@ -137,7 +137,7 @@ class Estimate:
 
 
 def estimate(
-    period: Window, sample: TSample, effort: Effort, dice: random.Random, has_sends: bool = True
+    period: Window, sample: TSample, effort: Effort, rng: random.Random, has_sends: bool = True
 ) -> Estimate:
     """Estimates a period's events.
 
@@ -145,17 +145,15 @@ def estimate(
         period: The period.
         sample: Asks for a window.
         effort: How many windows to ask for.
-        dice: Chance.
+        rng: The random generator.
         has_sends: Whether the operation may return sends beside reactions.
     """
-    width, first = _width(period, sample, dice)
+    width, first = _width(period, sample, rng)
     if sum(one.rate(one.events) for one in first) / len(first) * period.width < FEW:
         counted = _count(period, sample)
         if counted is not None:
             return counted
-    even = [
-        _look(window, sample, dice) for window in _even_windows(period, effort.even, width, dice)
-    ]
+    even = [_look(window, sample, rng) for window in _even_windows(period, effort.even, width, rng)]
     stamps = [one.bins(period) for one in even]
     weights = _weights(stamps) if has_sends else {}
     moments = sorted(
@@ -164,7 +162,7 @@ def estimate(
         for event, _ in one.seen
         if not event.is_send and event.stamped_at is not None
     )
-    draws = _draws(weights, moments, period, effort.sends, width, sample, dice) if weights else []
+    draws = _draws(weights, moments, period, effort.sends, width, sample, rng) if weights else []
     coverage = _coverage(stamps, period)
     # Where no reaction points to sends, only the even windows tell of them.
     rates = [one.rate(with_bursts=not weights) for one in even]
@@ -172,9 +170,9 @@ def estimate(
     totals = sorted(
         _total(
             period,
-            dice.choices(rates, k=len(rates)),
-            dice.choices(coverage, k=len(coverage)),
-            dice.choices([value for _, value in draws], k=len(draws)) if draws else [],
+            rng.choices(rates, k=len(rates)),
+            rng.choices(coverage, k=len(coverage)),
+            rng.choices([value for _, value in draws], k=len(draws)) if draws else [],
         )
         for _ in range(ROUNDS)
     )
@@ -219,12 +217,12 @@ def density_bytes(density: Density) -> float:
     return reactions * density.reaction_size + sends * density.send_size
 
 
-def _width(period: Window, sample: TSample, dice: random.Random) -> tuple[int, list[Sample]]:
+def _width(period: Window, sample: TSample, rng: random.Random) -> tuple[int, list[Sample]]:
     """The width of windows that hold enough events, and the last windows that were requested."""
     widest = max(SECOND, period.width // LEAST_PARTS)
     width = max(SECOND, min(widest, 60 * SECOND))
     while True:
-        windows = _even_windows(period, 5, width, dice)
+        windows = _even_windows(period, 5, width, rng)
         found = [sample(window, READ_AT_MOST) for window in windows]
         mean = sum(one.rate(one.events) for one in found) / len(found) * width
         if mean >= ON_AVERAGE or width >= widest:
@@ -233,16 +231,16 @@ def _width(period: Window, sample: TSample, dice: random.Random) -> tuple[int, l
         width = min(widest, int(width * min(16.0, max(2.0, wanted))))
 
 
-def _even_windows(period: Window, count: int, width: int, dice: random.Random) -> list[Window]:
+def _even_windows(period: Window, count: int, width: int, rng: random.Random) -> list[Window]:
     """A window at a random place of each of equal parts."""
     found = []
     for number in range(count):
         start = period.start + period.width * number // count
         end = period.start + period.width * (number + 1) // count
         taken = max(1, min(width, end - start))
-        place = (start + int(dice.random() * (end - start - taken))) // SECOND * SECOND
-        place = max(place, start)
-        found.append(Window(place, max(place + 1, min(place + taken, end))))
+        first = (start + int(rng.random() * (end - start - taken))) // SECOND * SECOND
+        first = max(first, start)
+        found.append(Window(first, max(first + 1, min(first + taken, end))))
     return found
 
 
@@ -306,7 +304,7 @@ class _Look:
         return found
 
 
-def _look(window: Window, sample: TSample, dice: random.Random, deep: int = 2) -> _Look:
+def _look(window: Window, sample: TSample, rng: random.Random, deep: int = 2) -> _Look:
     """Reads a window's first events, and where there are more, some of the rest.
 
     What was read ends where the events are densest: it does not stand for the rest. A mailing may
@@ -328,8 +326,8 @@ def _look(window: Window, sample: TSample, dice: random.Random, deep: int = 2) -
     if rest < SECOND:
         return _Look(window, tuple(seen))
     taken = max(SECOND, rest // 4)
-    place = beyond + int(dice.random() * (rest - taken)) // SECOND * SECOND
-    some = _look(Window(place, place + taken), sample, dice, deep - 1)
+    start = beyond + int(rng.random() * (rest - taken)) // SECOND * SECOND
+    some = _look(Window(start, start + taken), sample, rng, deep - 1)
     seen += [(one, weight * rest / taken) for one, weight in some.seen]
     return _Look(window, tuple(seen))
 
@@ -377,7 +375,7 @@ def _draws(
     count: int,
     width: int,
     sample: TSample,
-    dice: random.Random,
+    rng: random.Random,
 ) -> list[tuple[int, float]]:
     """Bins drawn by weight, each with its sends over the probability with which it was drawn.
 
@@ -394,14 +392,14 @@ def _draws(
     taken = max(SECOND, min(width // 6, LONGEST_IN_BIN) // SECOND * SECOND)
     found = []
     for _ in range(count):
-        number = numbers[bisect.bisect_left(summed, dice.random() * summed[-1])]
-        place = _Placement.of(number, moments, period, taken)
-        start = place.drawn(dice)
-        seen = _look(Window(start, start + taken), sample, dice)
+        number = numbers[bisect.bisect_left(summed, rng.random() * summed[-1])]
+        placement = _Placement.of(number, moments, period, taken)
+        start = placement.drawn(rng)
+        seen = _look(Window(start, start + taken), sample, rng)
         sends = sum(
-            weight / place.chance(event.timestamp)
+            weight / placement.chance(event.timestamp)
             for event, weight in seen.seen
-            if in_burst(event) and place.start <= event.timestamp < place.end
+            if in_burst(event) and placement.start <= event.timestamp < placement.end
         )
         found.append((number, sends * summed[-1] / inside[number]))
     return found
@@ -432,12 +430,12 @@ class _Placement:
         stamps = moments[first:last]
         return cls(start, end, taken, stamps, [0, *itertools.accumulate(stamps)])
 
-    def drawn(self, dice: random.Random) -> int:
+    def drawn(self, rng: random.Random) -> int:
         """Where a window begins."""
-        back = int(dice.random() * self.taken)
-        if self.stamps and dice.random() >= ANYWHERE:
-            return dice.choice(self.stamps) - back
-        return self.start + int(dice.random() * (self.end - self.start)) - back
+        back = int(rng.random() * self.taken)
+        if self.stamps and rng.random() >= ANYWHERE:
+            return rng.choice(self.stamps) - back
+        return self.start + int(rng.random() * (self.end - self.start)) - back
 
     def chance(self, moment: int) -> float:
         """The probability that a window holds a moment of the bin."""
