@@ -232,18 +232,18 @@ def np6_source(
     one_of(bad_events, "bad_events")
     if table_format is not None:
         one_of(table_format, "table_format")
-    first = None if start is None else moment_ms(start, "start")
-    after = None if end is None else moment_ms(end, "end")
-    if first is not None and after is not None and first >= after:
+    start_ms = None if start is None else moment_ms(start, "start")
+    end_ms = None if end is None else moment_ms(end, "end")
+    if start_ms is not None and end_ms is not None and start_ms >= end_ms:
         raise SettingError(f"start={start!r} must be before end={end!r}")
-    kept = None if retention is None else Retention.parse(retention)
-    cutoff = None if kept is None else kept.cutoff(int(time.time() * SECOND))
-    again = recheck_of(recheck, recheck_every, recheck_resources)
-    if again is not None:
-        check_days_are_kept(again.days, cutoff, int(time.time() * SECOND), f"recheck={recheck!r}")
+    now = int(time.time() * SECOND)
+    cutoff = None if retention is None else Retention.parse(retention).cutoff(now)
+    rechecked = recheck_of(recheck, recheck_every, recheck_resources)
+    if rechecked is not None:
+        check_days_are_kept(rechecked.days, cutoff, now, f"recheck={recheck!r}")
     settings = Settings(
-        start=kept_from(first, after, cutoff),
-        end=after,
+        start=kept_from(start_ms, end_ms, cutoff),
+        end=end_ms,
         cutoff=cutoff,
         window=span_ms(window, "window", least=1),
         overlap=span_ms(overlap, "overlap"),
@@ -268,7 +268,7 @@ def np6_source(
         account=account,
         privacy=privacy_of(pii, pii_key),
         spool_dir=None if spool_dir is None else checked_folder(spool_dir, "spool_dir"),
-        recheck=again,
+        recheck=rechecked,
     )
     client = ClientSettings(
         base_url=checked_base_url(base_url),
