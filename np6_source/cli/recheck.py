@@ -6,6 +6,7 @@ import argparse
 import time
 from typing import Any
 
+import dlt
 from dlt.extract import DltSource
 from rich.table import Table
 
@@ -164,7 +165,7 @@ def _span(options: argparse.Namespace) -> Window | None:
     return Window(start, end)
 
 
-def _say_plan(plan: RecheckPlan, options: argparse.Namespace, pipeline: Any) -> int:
+def _say_plan(plan: RecheckPlan, options: argparse.Namespace, pipeline: dlt.Pipeline) -> int:
     if options.json:
         print_document("recheck", DONE, pipeline, {"dry_run": True, "planned": _planned(plan)})
         return DONE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from typing import Any
 
 import dlt
@@ -195,7 +196,10 @@ def _kept(span: Window, cutoff: int, options: argparse.Namespace) -> Window:
 
 
 def _fill(
-    pipeline: dlt.Pipeline, source: Any, found: Reconciliation, options: argparse.Namespace
+    pipeline: dlt.Pipeline,
+    source: Callable[[], DltSource],
+    found: Reconciliation,
+    options: argparse.Namespace,
 ) -> RecheckReport:
     """Reads the days again that lack something, and loads what is missing."""
     first = source()
