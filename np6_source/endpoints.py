@@ -32,6 +32,9 @@ ID_ARGUMENTS = (
 """The arguments of ``np6_source`` that give ids, a kind each. The command line's options, the parts
 of a backfill and the documentation follow from it."""
 
+ROBOT_CLASSES = ("mpp", "gsr", "genericrobot")
+"""The classes of the reference: Apple's mail privacy proxy, Google's security robot, any other."""
+
 WINDOW_PARAMETERS: dict[TWindowParameters, tuple[str, str]] = {
     "events": ("start", "end"),
     "reactivities": ("reactivityStart", "reactivityEnd"),

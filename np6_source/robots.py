@@ -15,7 +15,7 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from .bookkeeping.source_state import PROGRESS
-from .endpoints import ENDPOINTS
+from .endpoints import ENDPOINTS, ROBOT_CLASSES
 from .errors import SettingError
 from .events.digests import DigestKey
 from .extract.policy import label_of
@@ -28,8 +28,8 @@ from .windows import SECOND, Window, gaps, to_datetime, to_ms
 
 __all__ = ["CLASSES", "OPERATION", "Unasked", "classification_of", "is_of_marks", "unasked"]
 
-CLASSES = ("mpp", "gsr", "genericrobot")
-"""The classes of the reference: Apple's mail privacy proxy, Google's security robot, any other."""
+CLASSES = ROBOT_CLASSES
+"""The classes that are asked unless others are named."""
 
 OPERATION = "targets_events_hits_by_id"
 """The resource that returns all hits of a contact, of whatever kind, by class of robots."""

@@ -15,7 +15,7 @@ SENDS = ("execution", "activation", "cancellation")
 
 @dataclass(frozen=True)
 class Asked:
-    """A request, its bounds as they are written.
+    """A request, its bounds as they are written. Rules make one; ``control.Asking`` sends it.
 
     Attributes:
         path: Path of the operation.
@@ -45,7 +45,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Seen:
-    """An event of a response.
+    """An event of a response; ``seen`` makes one.
 
     Attributes:
         id: Its id.
@@ -77,7 +77,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Response:
-    """What came of a request.
+    """What came of a request; whoever sends it makes one.
 
     Attributes:
         status: The HTTP status; None: there was no response.
@@ -114,7 +114,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found out about a question.
+    """What was found out about a question; the question's rule makes one.
 
     Attributes:
         question: Its name.

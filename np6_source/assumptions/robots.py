@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from ..endpoints import ROBOT_CLASSES
 from ..windows import DAY, SECOND, Window, iso
 from .control import AGE, REFUSED, window_query
 from .facts import EVENTS, Asked, Seen, Verdict
@@ -19,7 +20,6 @@ from .question import MINUTE, Known, Question, floor, spread
 OPERATION = "/targets/events/hits"
 NAMES = ("classification", "classifications")
 """How the reference writes the parameter: in its text, and in its example."""
-CLASSES = ("mpp", "gsr", "genericrobot")
 CONTACTS = 3
 SPAN = 32 * DAY
 MOST_BYTES = 2_000_000
@@ -158,7 +158,7 @@ def classified(known: Known, name: str) -> Classified | None:
     if None in before.values():
         return None
     found: list[tuple[str, dict[str, Seen]]] = []
-    for robots in CLASSES:
+    for robots in ROBOT_CLASSES:
         for contact in contacts:
             asked = _asked(known, contact, ((name, robots),))
             response = known.asking.remembered(asked)

@@ -11,6 +11,7 @@ import time
 
 from ...api.client import WindowRequest
 from ...api.responses import NOTHING_LOADED
+from ...assumptions.control import AGE
 from ...endpoints import ENDPOINTS
 from ...errors import (
     RUN_ENDING,
@@ -26,10 +27,8 @@ from ..budget import Budget, Response
 from .findings import Finding, Step
 
 HOUR = DAY // 24
-AGE = 26 * HOUR
-"""Milliseconds since the end of the hour that is requested."""
 
-WORTH_SAYING = 60
+TOLERATED_DIFFERENCE = 60
 """Seconds by which the clocks may differ without a warning."""
 
 ALL_EVENTS = next(row for row in ENDPOINTS if row.path == "/actions/events")
@@ -91,7 +90,7 @@ def _with_clock(what: str, session: ExtractSession) -> Finding:
     )
     if problem is not None:
         return Finding(f"{what}, {shown}: {problem}", "error", advice)
-    if seconds is not None and abs(seconds) > WORTH_SAYING:
+    if seconds is not None and abs(seconds) > TOLERATED_DIFFERENCE:
         return Finding(f"{what}, {shown}: the clocks differ", "warning", advice)
     return Finding(f"{what}, {shown}")
 
