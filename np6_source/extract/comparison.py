@@ -32,6 +32,7 @@ from ..schema import (
     TIMESTAMP,
     Table,
 )
+from ..tables.in_sql import column_in_sql, path_in_sql
 from ..tables.naming import name_of
 from ..windows import Window, to_datetime
 
@@ -89,7 +90,7 @@ class StoredRows:
         return rows.filter(pc.invert(pc.is_in(rows["content"], value_set=known.combine_chunks())))
 
     def _name(self, column: str) -> str:
-        return self._client.escape_column_name(self._schema.naming.normalize_path(column))
+        return column_in_sql(column, self._client, self._schema)
 
     def _rows(self, table: Table, condition: str, values: Sequence[Any]) -> pa.Table:
         arrow = _as_stored(table)
@@ -102,7 +103,7 @@ class StoredRows:
             return arrow.empty_table()
         query = (
             f"SELECT {', '.join(self._name(column) for column in columns)}"
-            f" FROM {self._client.make_qualified_table_name(name)} WHERE {condition}"
+            f" FROM {path_in_sql(table, self._client, self._schema)} WHERE {condition}"
         )
         try:
             with self._client.execute_query(query, *values) as cursor:

@@ -6,7 +6,7 @@ import dlt
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from ..schema import LATENESS
-from ..tables.naming import name_of
+from ..tables.in_sql import column_in_sql, path_in_sql
 from ..windows import DAY, to_ms
 from .lateness import Measurement, Summary, summary
 
@@ -23,13 +23,12 @@ def measured(pipeline: dlt.Pipeline, schema_name: str, days: int) -> Summary:
         days: Up to which age days are read again.
     """
     schema = pipeline.schemas[schema_name]
-    normalized = schema.naming.normalize_path
     with pipeline.sql_client(schema_name) as client:
-        table = client.make_qualified_table_name(name_of(LATENESS, schema))
+        table = path_in_sql(LATENESS, client, schema)
         packages = client.make_qualified_table_name(schema.loads_table_name)
         names = ("resource", "scope_id", "day", "age_days", "bucket", "late_events", "measured_at")
         column = {
-            name: client.escape_column_name(normalized(name))
+            name: column_in_sql(name, client, schema)
             for name in (*names, "_dlt_load_id", "load_id", "status")
         }
         values = ", ".join(f"t.{column[name]}" for name in names)
