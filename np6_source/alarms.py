@@ -80,7 +80,7 @@ def alarms(windows: pa.Table, now: int) -> tuple[Alarm, ...]:
     """The alarms that are on.
 
     Args:
-        windows: Rows of ``load_windows`` of complete packages, as ``ledger.windows_since`` returns
+        windows: Rows of ``load_windows`` of complete packages, as ``ledger.recent_windows`` returns
             them, of ``LOOKS_BACK_MS``.
         now: Milliseconds since the epoch. Rows that were requested later are not looked at.
 

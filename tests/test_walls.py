@@ -174,6 +174,42 @@ def test_the_map_has_every_folder_and_every_module_at_the_top() -> None:
     assert named - {"np6_source_plugin.py"} == there
 
 
+def test_every_module_that_the_page_names_is_there() -> None:
+    root = PACKAGE.parent
+    page = (root / "CONTRIBUTING.md").read_text("utf-8")
+    missing = {
+        name for name in re.findall(r"`([\w/]+\.py)`", page) if not [*root.glob(f"**/{name}")]
+    }
+    for row in [line.split("|") for line in page.splitlines() if line.startswith("| `")]:
+        folders = [PACKAGE / name for name in re.findall(r"`(\w+/)`", row[1])]
+        for name in re.findall(r"`(\w+)`", row[2]):
+            if not any((folder / f"{name}.py").exists() for folder in folders):
+                missing.add(f"{row[1].strip()}: {name}")
+
+    assert missing == set()
+
+
+def test_the_map_says_which_folders_a_folder_or_module_knows() -> None:
+    page = (PACKAGE.parent / "CONTRIBUTING.md").read_text("utf-8")
+    above: set[str] = set()
+    for row in [line.split("|") for line in page.splitlines() if line.startswith("| `")]:
+        own = {name.strip("/").removesuffix(".py") for name in re.findall(r"`([\w.]+/?)`", row[1])}
+        known = set(re.findall(r"`(\w+)/", row[3])) | (
+            above if "all of the above" in row[3] else set()
+        )
+        imported = {
+            part(name)
+            for file in FILES
+            if part(module_name(file)) in own
+            for name, is_inside in imports_of(file)
+            if is_inside
+        }
+        folders = {name for name in imported if (PACKAGE / name).is_dir()} - own - {"dlt_internals"}
+        if "everything" not in row[3]:
+            assert folders <= known, row[1]
+        above |= own
+
+
 KNOWS_DLTS_INSIDE = {"dlt_internals", "open_tables", "duck"}
 """What is reviewed when dlt is upgraded."""
 
