@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import threading
@@ -391,13 +392,16 @@ class TestNotThere:
 
 @contextmanager
 def polling(read: Callable[[], Any]) -> Iterator[list[Any]]:
-    """Reads again and again in a thread; what was read."""
+    """Reads again and again in a thread; what was read, or why it could not be."""
     seen: list[Any] = []
     stopping = threading.Event()
 
     def poll() -> None:
         while not stopping.is_set():
-            seen.append(read())
+            try:
+                seen.append(read())
+            except Exception as error:
+                seen.append(repr(error))
             time.sleep(0.001)
 
     thread = threading.Thread(target=poll)
@@ -418,18 +422,27 @@ class TestReaders:
 
     TABLES = ("actions", "fields")
 
-    def load_again(self, account: Account, make_source: Any, pipeline: Any, times: int) -> None:
-        for version in range(2, 2 + times):
+    def load_again(
+        self, account: Account, make_source: Any, pipeline: Any, is_enough: Callable[[], bool]
+    ) -> None:
+        for version in itertools.count(2):
             for table in self.TABLES:
                 account.describe(table, self.elements(table, version))
             pipeline().run(make_source())
+            if is_enough():
+                return
 
     def elements(self, table: str, version: int) -> list[dict[str, Any]]:
         listed = actions(200, version)
         return listed if table == "actions" else [e | {"id": int(e["id"])} for e in listed]
 
-    def check(self, seen: list[Any]) -> None:
-        assert len(seen) > 20
+    def load_until_read(self, account: Account, make_source: Any, pipeline: Any, read: Any) -> None:
+        """Loads while somebody reads, until six loads and twenty readings have met."""
+        loads = itertools.count(1)
+        with polling(read) as seen:
+            self.load_again(
+                account, make_source, pipeline, lambda: next(loads) >= 6 and len(seen) > 20
+            )
         assert set(seen) == {(200, 1, 200)}
 
     @pytest.mark.parametrize("table", TABLES)
@@ -438,17 +451,12 @@ class TestReaders:
     ) -> None:
         account = account_from_events([])
         sandbox: Sandbox = serve(account)
-        self.load_again(
-            account, lambda: source_of(sandbox, *self.TABLES), lambda: warehouse.pipeline, 1
-        )
+        given = account, lambda: source_of(sandbox, *self.TABLES), lambda: warehouse.pipeline
+        self.load_again(*given, lambda: True)
         with duckdb.connect(str(warehouse.database)) as connection:
             query = f"SELECT {STATE} FROM {VERSIONS.format(table)}"
             cursor = connection.cursor()
-            with polling(lambda: cursor.execute(query).fetchone()) as seen:
-                self.load_again(
-                    account, lambda: source_of(sandbox, *self.TABLES), lambda: warehouse.pipeline, 6
-                )
-        self.check(seen)
+            self.load_until_read(*given, lambda: cursor.execute(query).fetchone())
 
     @pytest.mark.parametrize("table", TABLES)
     def test_readers_of_a_view_on_postgresql_see_whole_tables(
@@ -461,8 +469,8 @@ class TestReaders:
         account = account_from_events([])
         sandbox: Sandbox = serve(account)
         dataset = postgres_dataset(f"np6_{table}")
-        pipeline = lambda: dataset.pipeline  # noqa: E731
-        self.load_again(account, lambda: source_of(sandbox, *self.TABLES), pipeline, 1)
+        given = account, lambda: source_of(sandbox, *self.TABLES), lambda: dataset.pipeline
+        self.load_again(*given, lambda: True)
         with closing(psycopg2.connect(dataset.url)) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -474,6 +482,4 @@ class TestReaders:
                     cursor.execute(f"SELECT * FROM {view}")
                     return cursor.fetchone()
 
-                with polling(read) as seen:
-                    self.load_again(account, lambda: source_of(sandbox, *self.TABLES), pipeline, 6)
-        self.check(seen)
+                self.load_until_read(*given, read)
