@@ -534,7 +534,7 @@ def kill(*_, **__):
 if moment == "in the transaction":
     erasing._list = kill
 elif moment == "after the transaction":
-    sys.modules["np6_source.cli.erase"].finish = lambda pipeline: None
+    sys.modules["np6_source.cli.erase"].finish_erasures = lambda pipeline: None
     erasing.make_messages_anew = sys.modules["np6_source.cli.erase"].make_messages_anew = kill
 elif moment == "before the rename":
     duckdb_file._sync = kill
