@@ -79,8 +79,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--fill", action="store_true", help="load what the tables lack or hold with other values"
     )
     add_pipeline_options(parser)
-    add_output_options(parser)
-    parser.add_argument("--ids", action="store_true", help="name the events, with --json")
+    output = add_output_options(parser)
+    output.add_argument("--ids", action="store_true", help="name the events, with --json")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from ..destinations import CLOCK_NOISE
 from ..schema import EXECUTION_DATA_TABLE, TIMESTAMP, TOMBSTONE
 
 ROWS_AT_ONCE = 50_000
+"""Rows of a file that are in memory at once."""
 
 REPLACED_BY = "x-np6-replaced-by"
 """Table hint: column by which all earlier rows go when newer ones arrive."""
