@@ -214,6 +214,8 @@ buckets AS (
   SELECT resource, what, bucket, 604800 // bucket AS week,
     ((b + e) / 2)::BIGINT // bucket AS h, sum(n) AS n
   FROM counted JOIN sizes USING (resource, what) WHERE e - b <= 1.5 * bucket GROUP BY ALL
+  -- the newest may have begun only: a day at dawn, after the first load of a month
+  HAVING sum(e - b) >= 0.75 * bucket
 ),
 usual AS (  -- the lowest of the same buckets, one to either side, of the last four weeks
   SELECT a.resource, a.what, a.bucket, a.h, any_value(a.n) AS n, min(b.n) AS lowest,
@@ -299,7 +301,7 @@ UNION ALL SELECT 'no news', resource, '', json_object('what', what, 'lowest', su
   HAVING count(*) FILTER (lowest > 0) >= 3 AND sum(lowest) >= 20
 UNION ALL SELECT 'low', resource, '', json_object('what', what,
   'hours', count(*) * any_value(bucket) // 3600, 'n', sum(n)::BIGINT,
-  'lowest', sum(lowest)::BIGINT) FROM recent
+  'of', sum(least(n, lowest))::BIGINT, 'lowest', sum(lowest)::BIGINT) FROM recent
   WHERE h > newest - 172800 // bucket AND weeks >= 3 AND lowest >= 5 GROUP BY resource, what
   -- no hour makes up for others: a mailing hides nothing
   HAVING count(*) * any_value(bucket) >= 57600 AND 3 * sum(least(n, lowest)) < sum(lowest)
@@ -377,8 +379,10 @@ def _no_news(values: Mapping[str, Any]) -> str:
 
 
 def _low(values: Mapping[str, Any]) -> str:
+    n, of = int(values["n"]), int(values["of"])
+    most = f", most of them in few hours: without those {of:,}" if n > 2 * of else ""
     return (
-        f"{values['n']:,} {values['what']} in {values['hours']} of the last 48 hours; in the four"
+        f"{n:,} {values['what']} in {values['hours']} of the last 48 hours{most}; in the four"
         f" weeks before, the quietest such hours had {values['lowest']:,}"
     )
 

@@ -267,6 +267,23 @@ def test_a_healthy_account_sets_off_nothing(seed: int) -> None:
     assert healthy(seed, 29 * HOUR + 1234) == []
 
 
+@pytest.mark.parametrize("seed", [4, 21])
+def test_a_first_load_of_a_month_sets_off_nothing_at_any_hour(seed: int) -> None:
+    """Its windows are days; of the last day little has passed."""
+    account = made_up(seed, a_day=60)
+    for hour in (1, 5, 9, 13):
+        made, until = Ledger(), 5 * WEEK + hour * HOUR
+        midnight = until // DAY * DAY
+        for start, end in itertools.pairwise([*range(midnight - 30 * DAY, until, DAY), until]):
+            first, last = start // STEP, end // STEP
+            sends, others = sum(account.sends[first:last]), sum(account.reactions[first:last])
+            types = json.dumps({"execution": sends, "hit": others})
+            for resource, n in ((ALL, sends + others), (REACTIONS, others)):
+                at = BEGIN + until + 30
+                made.add(resource, BEGIN + start, BEGIN + end, at, n, type_counts=types)
+        assert list(evaluated(made, [until + 60])) == [(until + 60, ())]
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("seed", range(1000, 1100))

@@ -53,7 +53,7 @@ FOLDERS: dict[str, set[str]] = {
     },
     "views": {*FACTS, "deduplication", "dlt_internals"},
     "volume": {"windows"},
-    "assumptions": {"windows", "endpoints"},
+    "assumptions": {"api", "windows", "endpoints"},
     "sandbox": {"endpoints", "dimensions"},
 }
 """Which other parts of the package a folder may import. ``cli`` may import any but ``sandbox``."""

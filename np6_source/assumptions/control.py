@@ -28,6 +28,8 @@ KEPT = 9
 """Requests that are kept for the control at the end."""
 LEAST_CAP = 10
 """Rows that an API returns at least before it cuts a response."""
+MANY_BYTES = 50_000
+"""Bytes from which on the responses of one operation alone may be cut by them."""
 ROUND = 10
 """The rows at which an API cuts are a multiple of this, more often than not."""
 
@@ -128,6 +130,7 @@ class Asking:
         self.headed: deque[Response] = deque(maxlen=20)
         self._remembered: dict[Asked, Response] = {}
         self._most_rows: Counter[str] = Counter()
+        self._largest: Counter[str] = Counter()
 
     def once(self, asked: Asked) -> Response:
         """Sends a request.
@@ -150,6 +153,7 @@ class Asking:
             self.responses += 1
             rows = len(response.events)
             self._most_rows[asked.path] = max(rows, self._most_rows[asked.path])
+            self._largest[asked.path] = max(response.byte_count, self._largest[asked.path])
             ids = [one.id for one in response.events]
             self.repeats += len(ids) - len(set(ids))
             self.held.update((one.id, one) for one in response.events)
@@ -160,7 +164,8 @@ class Asking:
 
         An API may cut responses at some number of rows and say nothing. One with fewer rows than
         another of the same operation was not cut. Where it is the largest of its operation,
-        another operation has to have returned more, and the number must not be a round one.
+        another operation has to have returned more, and the number must not be a round one. One
+        that is cut at some number of bytes has about as many as the largest.
 
         Args:
             asked: The request.
@@ -169,7 +174,15 @@ class Asking:
         if response.events is None or not response.is_whole or response.says_more:
             return False
         rows = len(response.events)
-        if rows < LEAST_CAP or rows < self._most_rows[asked.path]:
+        if rows < LEAST_CAP:
+            return True
+        # Cut at a number of bytes, it lacks an event of twice the usual size at most.
+        of_any = max(self._largest.values(), default=0)
+        of_same = self._largest[asked.path]
+        largest = of_same if response.byte_count >= MANY_BYTES else of_any
+        if response.byte_count * (1 + 2 / rows) > largest > 0:
+            return False
+        if rows < self._most_rows[asked.path]:
             return True
         return rows < max(self._most_rows.values(), default=0) and rows % ROUND > 0
 
@@ -196,7 +209,9 @@ class Asking:
                 break
         return Found(found, tuple(whole)) if has_events else None
 
-    def still_there(self, control: Control, events: Iterable[Seen]) -> list[Seen]:
+    def still_there(
+        self, control: Control, events: Iterable[Seen], path: str = EVENTS
+    ) -> list[Seen]:
         """Those of some known events that the control's request still returns, dated as before.
 
         A verdict that rests on what is absent elsewhere counts these alone: an event may have been
@@ -205,9 +220,10 @@ class Asking:
         Args:
             control: The known events.
             events: Some of them.
+            path: The operation that the control was requested of.
         """
         wanted = list(events)
-        asked = window_query(EVENTS, control.window)
+        asked = window_query(path, control.window)
         found = self.ids(asked, {one.id for one in wanted})
         if found is None:
             return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
 
+from ..api.retry_after import EPOCH_SECONDS, seconds_to_wait, whole_number
 from ..windows import SECOND
 from .control import window_query
 from .facts import EVENTS, Response, Verdict
@@ -12,8 +13,11 @@ from .question import MINUTE, Known, Question
 FEWEST = 5
 LEAST_BYTES = 8_000
 """Bytes of a body that a server compresses where it compresses any."""
-LONGEST_WAIT = 86_400
-"""Seconds: a number up to this is a wait, and a moment is at most so far away."""
+LIKELY_WAIT = 3_600
+"""Seconds up to which a wait is believed: a longer one may be milliseconds, or a moment in another
+time zone."""
+CLOCKS_DIFFER = 60
+"""Seconds by which a moment may lie in the past."""
 
 
 def date_is_right(known: Known, question: Question) -> Verdict:
@@ -42,18 +46,28 @@ def date_is_right(known: Known, question: Question) -> Verdict:
 
 
 def reset_is_understood(known: Known, question: Question) -> Verdict:
-    """``X-RateLimit-Reset`` is seconds from now, or a moment in seconds or milliseconds."""
+    """``X-RateLimit-Reset`` is in a form that the connector reads."""
     sent = [one for one in known.asking.headed if one.headers.get("X-RateLimit-Reset")]
     if not sent:
         return question.no("no response has X-RateLimit-Reset")
     limit = sent[-1].headers.get("X-RateLimit-Limit")
     of_limit = f"; {limit} requests" if (limit or "").isdigit() else ""
-    units = {_unit(one.headers["X-RateLimit-Reset"], _moment_of(one, known.now)) for one in sent}
-    if None in units or len(units) > 1:
+    texts = [(one.headers["X-RateLimit-Reset"], _moment_of(one, known.now)) for one in sent]
+    forms = {_form(text, moment) for text, moment in texts}
+    if None in forms or len(forms) > 1:
         text = f"{len(sent)} responses have it, in a form that is not understood{of_limit}"
         meaning = "after a refusal the wait is guessed: set requests_per_minute below NP6's limit"
         return question.verdict("contradicted", text, meaning)
-    return question.verdict("confirmed", f"{units.pop()} ({len(sent)} responses){of_limit}")
+    form = forms.pop()
+    longest = max(_wait(text, moment) for text, moment in texts)
+    if longest > LIKELY_WAIT:
+        text = f"read as {form}, it is {longest:,.0f} s away: it may be of another unit or zone"
+        return question.no(f"{text}{of_limit}")
+    if form != "seconds from now" and not all(
+        _wait(text, moment - CLOCKS_DIFFER * SECOND) for text, moment in texts
+    ):
+        return question.no(f"read as {form}, it has passed: it may be of another zone{of_limit}")
+    return question.verdict("confirmed", f"{form} ({len(sent)} responses){of_limit}")
 
 
 def _moment_of(response: Response, now: int) -> int:
@@ -65,18 +79,23 @@ def _moment_of(response: Response, now: int) -> int:
     return int(moment * SECOND)
 
 
-def _unit(text: str, now: int) -> str | None:
-    try:
-        number = float(text)
-    except ValueError:
+def _form(text: str, now: int) -> str | None:
+    """The form that the connector reads a reset in; None: it reads none."""
+    if seconds_to_wait({"X-RateLimit-Reset": text}, now) is None:
         return None
-    if 0 <= number <= LONGEST_WAIT:
+    number = whole_number(text)
+    if number is None:
+        return "a date"
+    if number < EPOCH_SECONDS:
         return "seconds from now"
-    if abs(number - now / SECOND) <= LONGEST_WAIT:
-        return "seconds since the epoch"
-    if abs(number - now) <= LONGEST_WAIT * SECOND:
-        return "milliseconds since the epoch"
-    return None
+    units = {SECOND: "seconds", 1: "milliseconds"}
+    near = [unit for ticks, unit in units.items() if 0.9 < number * ticks / now < 1.1]
+    return f"{near[0] if near else 'smaller units'} since the epoch"
+
+
+def _wait(text: str, now: int) -> float:
+    """The seconds to wait that the connector reads."""
+    return seconds_to_wait({"X-RateLimit-Reset": text}, now) or 0.0
 
 
 def gzip_is_used(known: Known, question: Question) -> Verdict:

@@ -17,6 +17,7 @@ from .control import AGE, REFUSED, Control, find_control, window_query
 from .facts import EVENTS, REACTIVITIES, SENDS, Asked, Response, Seen, Verdict
 from .question import MINUTE, Known, Question, floor, spread
 
+WITNESSES_OF_SENDS = 2
 WITNESSES_OF_SORT = 8
 WITNESSES_OF_END = 5
 WITNESSES_OF_IDENTITY = 15
@@ -247,8 +248,7 @@ def mixed_has_sends(known: Known, question: Question) -> Verdict:
     control, reactions = known.control, known.reactions
     sends = [one for one in known.asking.mixed.values() if one.type in SENDS]
     if sends:
-        kinds = sorted({str(one.type) for one in sends})
-        return question.verdict("confirmed", f"{len(sends)} sends ({', '.join(kinds)})")
+        return _each_kind_of_send(known, question, sends)
     if control is None or len(control.events) < FEWEST_OF_TYPES or reactions is None:
         return question.no(f"under {FEWEST_OF_TYPES} events")
     stamped = [one for one in reactions.in_order() if one.stamped_at is not None]
@@ -285,6 +285,47 @@ def mixed_has_sends(known: Known, question: Question) -> Verdict:
     )
 
 
+def _each_kind_of_send(known: Known, question: Question, sends: Sequence[Seen]) -> Verdict:
+    """A kind that was not seen is looked up where its own operation has some, if it has any."""
+    kinds = {str(one.type) for one in sends}
+    unseen: list[str] = []
+    absent: list[str] = []
+    for kind in (one for one in SENDS if one not in kinds):
+        path = f"{EVENTS}/{kind}s"
+        own = find_control(known.asking, known.now, path)
+        tried = 0 if own is None else _absent_from_all(known, own, path)
+        if tried is None:
+            kinds.add(kind)
+        elif tried >= WITNESSES_OF_SENDS:
+            absent.append(kind)
+        else:
+            unseen.append(kind)
+    shown = f"{len(sends)} sends ({', '.join(sorted(kinds))})"
+    if absent:
+        return question.verdict(
+            "contradicted",
+            f"{shown}, and no {' and no '.join(absent)} where the operation over them has some",
+            "give action_ids: what is not there comes per action",
+        )
+    if unseen:
+        return question.no(f"{shown}; no {' and no '.join(unseen)} was found")
+    return question.verdict("confirmed", shown)
+
+
+def _absent_from_all(known: Known, own: Control, path: str) -> int | None:
+    """How many sends of their own operation ``/actions/events`` lacks; None: it has one."""
+    absent: list[Seen] = []
+    for one in spread(own.in_order()):
+        window = Window(floor(one.timestamp) - MINUTE, floor(one.timestamp) + MINUTE)
+        found = known.asking.ids(window_query(EVENTS, window), {one.id})
+        there = None if found is None else found.has(one)
+        if there:
+            return None
+        # A window without any event may be one that is kept no longer.
+        absent += [one] if there is False and found is not None and found.events else []
+    return len(known.asking.still_there(own, absent, path)) if absent else 0
+
+
 def end_bounds_reactions(known: Known, question: Question) -> Verdict:
     """``reactivityEnd`` bounds the reaction, not the activation it follows."""
     reactions = known.reactions
@@ -312,7 +353,11 @@ def end_bounds_reactions(known: Known, question: Question) -> Verdict:
     could_come = [one for one in later if one.id in whole.ids]
     if len(could_come) < WITNESSES_OF_END:
         return question.no(f"under {WITNESSES_OF_END} reactions that could show it")
-    found = known.asking.ids(asked)
+    # A response that lacks these is not whole.
+    before_end = {
+        one.id for one in whole.events.values() if one.timestamp < cut - MINUTE
+    } & reactions.events.keys()
+    found = known.asking.ids(asked, before_end)
     if found is None:
         return question.no(UNUSABLE)
     # By their timestamps there: they may be others than those in /events.
@@ -330,7 +375,8 @@ def end_bounds_reactions(known: Known, question: Question) -> Verdict:
         )
     if beyond:
         return question.no("1 reaction from after the end")
-    if not found.is_whole or found.ids & {one.id for one in could_come}:
+    is_shown = found.is_whole and before_end and found.ids >= before_end
+    if not is_shown or found.ids & {one.id for one in could_come}:
         return question.no(UNUSABLE)
     return question.verdict("confirmed", f"none of {len(could_come)} reactions after the end came")
 
@@ -560,6 +606,10 @@ def titled_are_there(known: Known, question: Question) -> Verdict:
         statuses[200 if is_there else response.status] += 1
     shown = ", ".join(f"{count} answer {status}" for status, count in statuses.items())
     if statuses[404] or statuses[405]:
+        # An API may have this status for a window without events.
+        as_usual = known.asking.remembered(window_query(EVENTS, LONG_AGO))
+        if not _is_answered(as_usual):
+            return question.no(f"{shown}; an empty window has status {as_usual.status}")
         return question.verdict("contradicted", shown, "do not name these resources")
     if statuses[200] == len(TITLED):
         return question.verdict("confirmed", f"{len(TITLED)} operations answer with arrays")

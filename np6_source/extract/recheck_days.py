@@ -87,6 +87,10 @@ class DayToRead(Protocol):
     def date(self) -> str:
         """Its date."""
 
+    @property
+    def was_read_in_time(self) -> bool:
+        """Whether each moment of it was read within a day."""
+
 
 @dataclass(frozen=True)
 class ScopeToRead:
@@ -375,7 +379,8 @@ class _RecheckRun:
         self._metrics["changed"] = len(self._changed - self._new)
         if day.plan.age >= self._last_step:
             self._metrics["late_at_the_end"] += sum(day.late.values())
-        if not lost and not self._came_before(day):
+        tells = day.plan.was_read_in_time or day.late
+        if tells and not lost and not self._came_before(day):
             # What was lost here came in time.
             self._gathered.add(LATENESS.name, self._lateness(day))
 

@@ -24,6 +24,8 @@ STAYS_DUE = 2
 
 TARGET_BYTES = 64 * 1024 * 1024
 """Size of a response to aim at, uncompressed."""
+WAITS = 3_600 * SECOND
+"""By how much later than a day a daily run may be."""
 MARGIN = 1.25
 """By how much more a day may have become since its size was last seen."""
 
@@ -60,6 +62,8 @@ class DayAgain:
         distinct_before: Different ids among them, likewise.
         byte_count: Size of the responses, as it was last seen.
         read_at: When each span of it was last read.
+        was_read_in_time: Whether each moment of it was read within a day: events that came later
+            than that show when it is read again. A day that a backfill has read first hides them.
     """
 
     day: Window
@@ -70,6 +74,7 @@ class DayAgain:
     distinct_before: int | None
     byte_count: int
     read_at: tuple[tuple[Window, int], ...] = ()
+    was_read_in_time: bool = False
 
     @property
     def date(self) -> str:
@@ -185,7 +190,13 @@ def again(day: Window, readings: Sequence[Reading], reason: TReason, age: int) -
         sum(c or 0 for c in counts) if latest is not None and None not in counts else None,
         byte_count,
         tuple((one.window, one.requested_at) for one in latest or ()),
+        not gaps(day, [one.window for one in readings if one.requested_at <= _in_time(one, day)]),
     )
+
+
+def _in_time(reading: Reading, day: Window) -> int:
+    """Up to when a reading is in time for all of its moments that lie in a day."""
+    return max(reading.window.start, day.start) + DAY + WAITS
 
 
 def tile(day: Window, readings: Sequence[Reading]) -> list[Reading] | None:

@@ -85,7 +85,7 @@ def some_hazards(dice: random.Random) -> Hazards:
         keeps = dice.choice(("first", "first", "newest", "any"))
         changes: tuple[dict[str, Any], ...] = (
             {"cap": cap, "of": of, "keeps": keeps},
-            {"bytes": dice.choice((9_000, 40_000, 300_000))},
+            {"bytes": dice.choice((9_000, 40_000, 100_000, 300_000))},
             {"marks": share},
             {"robots_late": share},
             {"arriving": share},
@@ -130,16 +130,15 @@ class Spoilt:
             return response
         rows = [one for one in map(self._shown(asked), response.events) if one is not None]
         rows = self._cut(asked, rows)
-        most = asked.most_bytes // 700
+        read = _within(rows, asked.most_bytes)
         headers = dict(response.headers)
         if hazards.small_as_they_are and len(rows) < 8:
             headers.pop("Content-Encoding", None)
-        read = tuple(rows[:most])
         return replace(
             response,
-            events=read,
-            is_whole=len(rows) <= most,
-            byte_count=700 * len(read),
+            events=tuple(read),
+            is_whole=len(read) == len(rows),
+            byte_count=sum(map(_size, read)),
             headers=headers,
         )
 
@@ -174,7 +173,7 @@ class Spoilt:
     def _cut(self, asked: Asked, rows: list[Seen]) -> list[Seen]:
         hazards = self._hazards
         if hazards.bytes:
-            rows = rows[: hazards.bytes // 700]
+            rows = _within(rows, hazards.bytes)
         if not hazards.cap or hazards.of not in ("", asked.path) or len(rows) <= hazards.cap:
             return rows
         if hazards.keeps == "newest":
@@ -192,6 +191,20 @@ class Spoilt:
 
     def _is_among(self, one: Seen, what: str, share: float) -> bool:
         return bool(share) and zlib.crc32(f"{one.id} {what}".encode()) % 1_000 < 1_000 * share
+
+
+def _size(one: Seen) -> int:
+    """Bytes of an event: no two responses of as many bytes have as many rows."""
+    return 400 + zlib.crc32(one.id.encode()) % 600
+
+
+def _within(rows: list[Seen], most_bytes: int) -> list[Seen]:
+    """The first rows, of so many bytes together at most."""
+    left, count = most_bytes, 0
+    while count < len(rows) and _size(rows[count]) <= left:
+        left -= _size(rows[count])
+        count += 1
+    return rows[:count]
 
 
 def _marked(one: Seen) -> Seen:

@@ -17,7 +17,7 @@ from email.utils import formatdate
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from np6_source.assumptions.facts import Asked, Response, Seen, seen
+from np6_source.assumptions.facts import SENDS, Asked, Response, Seen, seen
 
 DAY = 86_400_000
 HOUR = DAY // 24
@@ -43,6 +43,7 @@ class Knobs:
     selection: str = "timestamp"
     reactivity_end: str = "reactions"
     sends: bool = True
+    lacking: tuple[str, ...] = ()
     identity: str = "same"
     cap: int = 0
     cap_header: bool = False
@@ -188,6 +189,11 @@ class Server:
                 "seconds": "37",
                 "epoch": str(NOW // 1000 + 37),
                 "ms": str(NOW + 37_000),
+                "date": formatdate(NOW / 1000 + 37, usegmt=True),
+                "microseconds": str((NOW + 37_000) * 1000),
+                "ms left": "37000",
+                "in Paris": str(NOW // 1000 + 7_237),
+                "in Montreal": str(NOW // 1000 - 14_363),
                 "text": "in a minute",
                 "long ago": "1200000000",
             }[knobs.reset]
@@ -214,7 +220,7 @@ class Server:
         if asked.start is None and knobs.default_days:
             start = (NOW if end is None else end) - knobs.default_days * DAY
         is_reaction = "/reactivities" in asked.path
-        kinds = {"cancellations": ("cancellation",), "bounces": ("bounce",)}.get(
+        kinds = {f"{one}s": (one,) for one in (*SENDS, "bounce")}.get(
             asked.path.rsplit("/", 1)[-1], REACTIONS if is_reaction else None
         )
         if kinds is None and not knobs.sends:
@@ -225,6 +231,8 @@ class Server:
             if kinds is not None and one.kind not in kinds:
                 continue
             if not self._is_meant(one, query):
+                continue
+            if kinds is None and one.kind in knobs.lacking:
                 continue
             if knobs.hidden and place % knobs.hidden == 0:
                 continue
@@ -293,8 +301,8 @@ class Server:
     ) -> Response:
         knobs = self.knobs
         if not rows and knobs.empty != "array":
-            if knobs.empty == "204":
-                return Response(204, ())
+            if knobs.empty in ("204", "404"):
+                return Response(int(knobs.empty), () if knobs.empty == "204" else None)
             return Response(200, None, is_empty=True)
         contents = [self._shown(one, is_reaction, len(kinds or ()) == 1) for one in rows]
         contents += [one for one in contents if self._dice.random() < knobs.repeats]

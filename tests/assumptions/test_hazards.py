@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from np6_source.assumptions.facts import Verdict
+from np6_source.assumptions.control import Asking
+from np6_source.assumptions.facts import EVENTS, Asked, Response, Seen, Verdict
 from np6_source.assumptions.probe import probe
 from np6_source.sandbox import Account, Variants
 from tests.assumptions.hazards import Hazards, Spoilt, some_hazards
@@ -78,3 +79,16 @@ def test_what_a_silent_cap_cut_is_not_taken_for_absent(
         found = {one.question for one in verdicts if one.result == "contradicted"}
         assert found <= {"cap"}, (now, row_cap)
         assert any(one.result == "confirmed" for one in verdicts)
+
+
+def test_a_response_of_nearly_as_many_bytes_as_the_largest_may_have_been_cut() -> None:
+    def response(rows: int, byte_count: int) -> Response:
+        events = tuple(Seen(f"{n}", n, None, None, None, None, None, None, {}) for n in range(rows))
+        return Response(200, events, byte_count=byte_count)
+
+    # The last of many rows, with the most bytes; one of fewer and larger events; one well below.
+    there = [response(200, 100_000), response(120, 99_500), response(60, 60_000)]
+    asking = Asking(lambda asked: there.pop(0), 100, 10**9)
+    asked = Asked(EVENTS, None, None)
+    found = [asking.once(asked) for _ in range(3)]
+    assert [asking.is_all(asked, one) for one in found] == [False, False, True]

@@ -37,6 +37,8 @@ CASES: dict[str, tuple[Knobs, set[str]]] = {
     "selected by stamp": (Knobs(selection="stamp"), UNDER_SELECTION),
     "end bounds activations": (Knobs(reactivity_end="activations"), {"reactivity-end"}),
     "no sends": (Knobs(sends=False), {"sends"}),
+    "no cancellations": (Knobs(lacking=("cancellation",)), {"sends"}),
+    "activations alone": (Knobs(lacking=("execution", "cancellation")), {"sends"}),
     "other ids": (Knobs(identity="ids"), {"identity"}),
     "other timestamps": (Knobs(identity="timestamps"), {"identity"}),
     "other content": (Knobs(identity="content"), {"identity"}),
@@ -50,6 +52,7 @@ CASES: dict[str, tuple[Knobs, set[str]]] = {
     "titled are 403": (Knobs(titled=403), set()),
     "empty is 204": (Knobs(empty="204"), {"empty"}),
     "empty is nothing": (Knobs(empty="nothing"), {"empty"}),
+    "empty is 404": (Knobs(empty="404"), set()),
     "repeats": (Knobs(repeats=0.02), {"once"}),
     "requests fail": (Knobs(failing=0.02), set()),
     "another spelling": (Knobs(robots_parameter="classifications"), {"classification"}),
@@ -64,6 +67,8 @@ CASES: dict[str, tuple[Knobs, set[str]]] = {
     "five minutes behind": (Knobs(date=-300), {"date"}),
     "Reset is a moment": (Knobs(reset="epoch"), set()),
     "Reset is a moment in ms": (Knobs(reset="ms"), set()),
+    "Reset is a date": (Knobs(reset="date"), set()),
+    "Reset is a moment in microseconds": (Knobs(reset="microseconds"), set()),
     "Reset is text": (Knobs(reset="text"), {"rate-limit"}),
     "Reset is of another time": (Knobs(reset="long ago"), {"rate-limit"}),
     "no rate limit": (Knobs(reset=None), set()),
@@ -141,6 +146,35 @@ def test_a_server_as_assumed_is_confirmed() -> None:
     old = Server(7, Knobs(), per_day=200)
     (verdict,) = probe(old, NOW, only=["default-span"], is_wide=True)
     assert verdict.result == "confirmed"
+
+
+@pytest.mark.parametrize("reset", ["ms left", "in Paris", "in Montreal"])
+def test_a_reset_that_may_be_of_another_unit_or_zone_is_not_confirmed(reset: str) -> None:
+    server = Server(7, Knobs(reset=reset), per_day=2_000)
+    (verdict,) = probe(server, NOW, only=["rate-limit"])
+    assert verdict.result == "cannot tell"
+
+
+def test_operations_that_are_404_where_there_are_no_events_are_not_said_to_lack() -> None:
+    server = Server(7, Knobs(empty="404", titled=404), per_day=2_000)
+    (verdict,) = probe(server, NOW, only=["unconfirmed"])
+    assert verdict.result == "cannot tell"
+
+
+def test_empty_responses_of_an_outage_do_not_confirm_where_reactions_end() -> None:
+    server = Server(7, Knobs(reactivity_end="activations"), per_day=2_000)
+    asked_of_reactions: list[Asked] = []
+
+    def ask(asked: Asked) -> Response:
+        if asked.path != "/actions/reactivities":
+            return server(asked)
+        asked_of_reactions.append(asked)
+        # The first is for the reactions that could come, the others are up to an earlier end.
+        return server(asked) if len(asked_of_reactions) == 1 else Response(200, ())
+
+    (verdict,) = probe(ask, NOW, only=["reactivity-end"])
+    assert len(asked_of_reactions) == 4
+    assert verdict.result == "cannot tell"
 
 
 @pytest.mark.parametrize("name", UNSTABLE)

@@ -147,6 +147,8 @@ class TestWhatItFinds:
         status, document = check(SOURCES__NP6__API_KEY="another-key")
         assert status == 1
         assert "key refused (401)" in step(document, "API")["what"]
+        advice = "Check the key in the environment variable SOURCES__NP6__API_KEY."
+        assert step(document, "API")["advice"] == advice
         assert step(document, "resources")["what"] == "needs the API"
         with sandbox.faults.during(Fault("status", 403, path="/actions/events")):
             status, document = check()

@@ -98,6 +98,15 @@ def test_a_day_that_was_loaded_late_is_as_good_as_read_again() -> None:
     assert ages(due([history[0].window], history, later, 14), later) == [*range(26, 13, -1)]
 
 
+def test_a_day_tells_how_late_events_come_where_it_was_first_read_within_a_day() -> None:
+    nightly = [Reading(Window(day(9).start, day(9).end), day(9).end + HOUR // 2, 10, 10, 100)]
+    backfilled = [Reading(Window(day(9).start, day(9).end), TODAY, 10, 10, 100)]
+    part = [*backfilled, *hourly(9)[:-8]]
+    for readings, tells in ((hourly(9), True), (nightly, True), (backfilled, False), (part, False)):
+        (one,) = asked_for(day(9), ALL_LOADED, readings, TODAY)
+        assert one.was_read_in_time is tells
+
+
 def test_yesterday_is_not_due_before_it_is_a_day_old() -> None:
     assert ages(due(ALL_LOADED, LOADED_HOURLY, TODAY + 23 * HOUR, 1)) == [2, 1]
     assert ages(due(ALL_LOADED, LOADED_HOURLY, TODAY, 1)) == [2, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from random import Random
 
 import pytest
@@ -37,7 +38,19 @@ def test_without_late_events_the_bound_follows_from_the_days() -> None:
     assert (found.late_events, found.recommended) == (0, 1)
     assert summary(readings(10), 14).recommended is None
     assert summary([], 14).recommended is None
-    assert str(summary([], 14)) == "no day was read again yet"
+    assert str(summary([], 14)) == (
+        "no day was read again yet that had first been read within a day"
+    )
+
+
+def test_a_day_that_several_resources_have_counts_once() -> None:
+    also = [
+        Measurement(("actions_reactivities", ""), *row[1:]) for row in map(astuple, readings(30))
+    ]
+    assert str(summary([*readings(30), *also], 14)) == str(summary(readings(30), 14))
+    # One of them was read young only: it may have later ones.
+    young = [one for one in also if one.age == 1]
+    assert summary([*readings(30), *young], 14).days_that_tell == 0
 
 
 def test_late_events_widen_what_is_said_and_recommended() -> None:

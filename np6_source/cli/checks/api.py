@@ -112,9 +112,10 @@ def rate_limit_of(response: Response) -> dict[str, str] | None:
 
 def _for_check(advice: str) -> str:
     """A request's advice, without what only a load needs: this is ``np6-source check``."""
+    advice = advice.replace("; `np6-source check` tries it.", ".")
     for told in (f"{NOTHING_LOADED} ", " `np6-source check` tries it."):
         advice = advice.replace(told, "")
-    return advice.replace("; `np6-source check` tries it.", ".")
+    return advice
 
 
 def of_failure(failure: RequestFailed, prefix: str = "") -> Finding:
