@@ -130,7 +130,7 @@ class _DimensionRun:
             return ()
 
     def _responses(self, requests: Sequence[DimensionRequest]) -> Generator[TableStash, None, None]:
-        """The rows of each request that was answered whole, in order."""
+        """The rows of each whole response, in the order of the requests."""
         if self._session.ended_by is not None or self._session.should_stop():
             return
         futures: list[Future[TableStash | None]] = [

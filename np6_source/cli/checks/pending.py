@@ -134,9 +134,9 @@ def _state_of_source(options: argparse.Namespace) -> Mapping[str, Any]:
 def progress_in(state: Mapping[str, Any]) -> dict[tuple[str, str], Progress]:
     """The progress in a source's state, by resource and id as the ledger stores it."""
     return {
-        (resource, label): Progress.from_state(place)
+        (resource, label): Progress.from_state(entry)
         for resource, own in state.get("resources", {}).items()
-        for label, place in own.get(PROGRESS, {}).items()
+        for label, entry in own.get(PROGRESS, {}).items()
     }
 
 
