@@ -31,6 +31,10 @@ BESIDE = 0.15
 POWER = 0.75
 """Bins are drawn in proportion to this power of their stamps."""
 LEAST_COVERAGE = 0.15
+FEWEST_LATE = 60
+"""Late reactions below which they do not tell where sends were: of SMS without links, say."""
+WIDER = 1.5
+"""By this factor at each end the range is wider then."""
 ENOUGH_LATE = 100
 """Reactions to sends of earlier parts of the period from which on these alone tell the coverage."""
 
@@ -164,22 +168,29 @@ def estimate(
     )
     draws = _draws(weights, moments, period, effort.sends, width, sample, rng) if weights else []
     coverage = _coverage(stamps, period)
+    of_time = min(1.0, sum(one.window.width for one in even) / period.width)
+    is_told = _late_reactions(even) >= FEWEST_LATE
+    share = _share(coverage) if is_told else _share_by_time(of_time, 0.5)
     # Where no reaction points to sends, only the even windows tell of them.
     rates = [one.rate(with_bursts=not weights) for one in even]
-    likely = _total(period, rates, coverage, [value for _, value in draws])
+    likely = _total(period, rates, share, [value for _, value in draws])
     totals = sorted(
         _total(
             period,
             rng.choices(rates, k=len(rates)),
-            rng.choices(coverage, k=len(coverage)),
+            _share(rng.choices(coverage, k=len(coverage)))
+            if is_told
+            else _share_by_time(of_time, rng.random()),
             rng.choices([value for _, value in draws], k=len(draws)) if draws else [],
         )
         for _ in range(ROUNDS)
     )
     low = totals[int(0.025 * ROUNDS)] * effort.low
     high = totals[int(0.975 * ROUNDS) - 1] * effort.high
+    if not is_told:
+        low, high = low / WIDER, high * WIDER
     events = Range(min(low, likely), likely, max(high, likely))
-    density = _density(period, even, draws, coverage, rates, weights)
+    density = _density(period, even, draws, share, rates, weights)
     per_event = density_bytes(density) / max(1.0, likely)
     return Estimate(events, events.times(per_event), density, is_counted=False)
 
@@ -362,6 +373,11 @@ def _coverage(stamps: Sequence[Mapping[int, float]], period: Window) -> list[TCo
     return [_known(bins, named_by, period.end) for bins in stamps]
 
 
+def _late_reactions(even: Sequence[_Look]) -> int:
+    """Reactions that came when the mailing they follow was over."""
+    return sum(not in_burst(event) for one in even for event, _ in one.seen)
+
+
 def _known(bins: Mapping[int, float], named_by: Mapping[int, int], before: int) -> TCoverage:
     counted = {number: count for number, count in bins.items() if number * BIN < before}
     known = sum(count for number, count in counted.items() if named_by[number] > 1)
@@ -463,12 +479,12 @@ def _triangle(reach: int, taken: int) -> float:
 def _total(
     period: Window,
     rates: Sequence[float],
-    coverage: Sequence[TCoverage],
+    share: float,
     sends: Sequence[float],
 ) -> float:
     reactions = sum(rates) / len(rates) * period.width
     in_bins = sum(sends) / len(sends) if sends else 0.0
-    return reactions + in_bins / _share(coverage)
+    return reactions + in_bins / share
 
 
 def _share(coverage: Sequence[TCoverage]) -> float:
@@ -476,11 +492,20 @@ def _share(coverage: Sequence[TCoverage]) -> float:
     return max(LEAST_COVERAGE, (known + 0.5) / (sum(total for _, total in coverage) + 1))
 
 
+def _share_by_time(of_time: float, chance: float) -> float:
+    """The share of the sends that is known where only windows in the midst of them tell.
+
+    At most the share of the time that the windows take: of many events some are read.
+    """
+    low, high = sorted((LEAST_COVERAGE, of_time))
+    return float(low * (high / low) ** chance)
+
+
 def _density(
     period: Window,
     even: Sequence[_Look],
     draws: Sequence[tuple[int, float]],
-    coverage: Sequence[TCoverage],
+    share: float,
     rates: Sequence[float],
     weights: dict[int, float],
 ) -> Density:
@@ -491,7 +516,7 @@ def _density(
         for is_send in (False, True)
     }
     either = _mean([event.size for event in events])
-    all_sends = _mean([value for _, value in draws]) / _share(coverage) if draws else 0.0
+    all_sends = _mean([value for _, value in draws]) / share if draws else 0.0
     inside = {n: w for n, w in weights.items() if period.start <= n * BIN < period.end}
     whole = sum(inside.values()) or 1.0
     return Density(

@@ -29,6 +29,8 @@ from tests.volume.accounts import BurstyAccount
 OF_ACTIONS = EventQuery(channels=("email", "sms"))
 MONTH = Window(1_700_000_000_000, 1_700_000_000_000 + 30 * DAY)
 
+YEAR = Window(1_730_000_000_000, 1_730_000_000_000 + 365 * DAY)
+
 
 class Listed:
     """An account whose events are given."""
@@ -51,6 +53,22 @@ def plain(count: int, start: int, step: int, is_send: bool = False) -> list[Samp
     return [SampledEvent(start + n * step, is_send, None, 1_000) for n in range(count)]
 
 
+def of_mailings_without_reactions(seed: int) -> list[SampledEvent]:
+    """Mailings of a year, some over in a minute: executions, activations, and a few bounces."""
+    rng = random.Random(seed)
+    found = []
+    for _ in range(rng.randrange(20, 60)):
+        start = YEAR.start + int(rng.random() * (YEAR.width - DAY))
+        lasts = rng.choice((60, 3_600)) * SECOND
+        for _ in range(rng.randrange(300, 2_000)):
+            stamp = start + int(rng.random() * lasts)
+            sent = stamp + rng.randrange(1_000, 20_000)
+            found += [SampledEvent(one, True, stamp, 700) for one in (stamp + 100, sent)]
+            if rng.random() < 0.03:
+                found.append(SampledEvent(sent + rng.randrange(60) * SECOND, False, stamp, 700))
+    return found
+
+
 def held(seeds: range, effort: Effort) -> tuple[int, float]:
     """In how many made-up accounts the truth is in the range; the median of estimate / truth."""
     inside, shares = 0, []
@@ -68,6 +86,16 @@ class TestRanges:
         assert inside >= 11
         # Without the sends that no window knows of, it is 0.8.
         assert 0.9 <= share <= 1.25
+
+    @pytest.mark.parametrize(
+        ("seed", "effort"), [(0, QUICK), (1, QUICK), (9, QUICK), (4, PRECISE), (6, PRECISE)]
+    )
+    def test_hold_the_truth_where_hardly_anyone_reacts(self, seed: int, effort: Effort) -> None:
+        """SMS without links: no reaction says later where sends were."""
+        account = Listed(of_mailings_without_reactions(seed))
+        found = estimate(YEAR, account.sample, effort, random.Random(seed))
+        assert not found.is_counted
+        assert found.events.low <= len(account.events) <= found.events.high
 
     @pytest.mark.soak
     @pytest.mark.parametrize("effort", [QUICK, NORMAL, PRECISE])
