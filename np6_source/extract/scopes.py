@@ -269,7 +269,7 @@ class ScopePlan:
         return merged(window for windows in found for window in windows) if found else None
 
     def _check_earlier_start(self, progress: Progress, key: str) -> None:
-        start = self.session.settings.start
+        start = self.times.given_start
         if start is None or start >= progress.start:
             return  # The ledger costs a query.
         is_there = self.session.ledger() is not None

@@ -46,10 +46,17 @@ class RunTimes:
         return self.cursor.end_value is not None
 
     @property
+    def given_start(self) -> int | None:
+        """The start in force: of the host's incremental, else the one that is set, if any."""
+        value = self.cursor.initial_value
+        if value is None or value == self.session.default_start:
+            return self.session.settings.start
+        return self.moment(value)
+
+    @property
     def begins_again_at(self) -> int | None:
         """Where the history began whose dataset is gone; None: it is not, or a start is given."""
-        is_given = self.cursor.initial_value != self.session.default_start
-        if self.session.settings.start is not None or is_given:
+        if self.given_start is not None:
             return None
         start: int | None = dlt.current.source_state().get(BEGINS_AT)
         return start

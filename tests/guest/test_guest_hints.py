@@ -8,6 +8,7 @@ from typing import Any
 import dlt
 import pytest
 from dlt.destinations.adapters import bigquery_adapter
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 from np6_source.sandbox import Sandbox
 from np6_source.schema import EVENTS, LOAD_WINDOWS, TABLES
@@ -226,6 +227,18 @@ class TestIncremental:
             )
             warehouse.run(source)
         assert warehouse.ids() == EVERY_ID[6:]
+
+    def test_an_earlier_beginning_than_that_of_the_first_load_is_a_failure(
+        self, warehouse: Any, sandbox: Sandbox, source_of: TMake, at: TAt
+    ) -> None:
+        sandbox.now = at("03-02")
+        warehouse.run(source_of(sandbox, ALL, start=at("03-01T06:00")))
+        source = source_of(sandbox, ALL, start=at("03-01T06:00"))
+        source.resources[ALL].apply_hints(
+            incremental={"initial_value": "2024-03-01T03:00:00Z", "cursor_path": "timestamp"}
+        )
+        with pytest.raises(PipelineStepFailed, match="Load it with start=2024-03-01T03:00:00Z"):
+            warehouse.run(source)
 
     def test_a_lag_reads_that_much_again(
         self, warehouse: Any, sandbox: Sandbox, source_of: TMake, at: TAt
