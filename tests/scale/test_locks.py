@@ -103,6 +103,15 @@ class TestDuckDbFile:
             report = warehouse.load(source, stop_when=lambda: True)
         assert report.stopped
 
+    def test_a_load_within_the_lock_does_not_wait_for_itself(
+        self, warehouse: Warehouse, source: TMake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SOURCES__NP6__LOCK_WAIT", "1")
+        pipeline = warehouse.pipeline
+        with in_database_or_file(pipeline), in_database_or_file(pipeline):
+            load(without_state(pipeline), source)
+        assert warehouse.ids() == EVERY_ID
+
     def test_two_loads_take_turns(self, warehouse: Warehouse, source: TMake) -> None:
         other = dlt.pipeline(
             "backfill",
