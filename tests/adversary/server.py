@@ -1,6 +1,6 @@
 """An NP6 API of the adversary's own, written from the reference and not from the sandbox.
 
-It serves two operations over accounts whose events are kept in a plain list, and misbehaves on
+It serves four operations over accounts whose events are kept in a plain list, and misbehaves on
 request: it caps rows, answers with empty arrays, lies about the time, breaks bodies.
 """
 
@@ -116,6 +116,7 @@ class Api:
             "actions/events": ("activation", "hit"),
             "actions/reactivities": ("hit",),
             "actions/events/activations": ("activation",),
+            "targets/events/hits": ("hit",),
         }.get("/".join(parts))
         if kinds is None:
             return None

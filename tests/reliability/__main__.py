@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import sys
 import tempfile
 import time
@@ -37,7 +38,7 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
     parser.add_argument("--times", type=int, default=10, help="how often each kind (%(default)s)")
     parser.add_argument("--seconds", type=float, default=1500, help="when to stop (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="the first seed (%(default)s)")
+    parser.add_argument("--seed", type=int, help="the first seed (drawn: no run repeats another)")
     parser.add_argument("--only", help="kinds whose name or function has this text")
     parser.add_argument("--json", type=Path, help="where to keep what came of it")
     parser.add_argument("--page", type=Path, help="the page whose table is to be written")
@@ -102,6 +103,7 @@ def main() -> int:
 
 def _play(kept: Kept, given: argparse.Namespace) -> bool:
     deadline = time.monotonic() + given.seconds
+    first_seed = random.randrange(10**6) if given.seed is None else given.seed
     chosen = [
         kind
         for kind in KINDS
@@ -127,7 +129,7 @@ def _play(kept: Kept, given: argparse.Namespace) -> bool:
             kind = min(chosen, key=turn_of)
             if turn_of(kind) >= given.times:
                 break
-            tally, seed = Tally(), given.seed + injected[kind.name]
+            tally, seed = Tally(), first_seed + injected[kind.name]
             player.play(kind, seed, tally)
             kept.add(kind, tally)
             all_went_well &= not tally.odd

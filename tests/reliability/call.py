@@ -7,13 +7,17 @@ goes wrong, as JSON.
 from __future__ import annotations
 
 import json
+import logging
+import multiprocessing
 import os
 import resource
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -27,7 +31,8 @@ def trouble_begins(trouble: dict[str, Any]) -> None:
             ``largest_file``: bytes, as on a full disk. ``kill_at``: the statement that changes
             something, counted from 1, before which SIGKILL comes. ``kill_in_merge``: SIGKILL
             between DELETE and INSERT of the merge into ``events``. ``lose_lock``: address of the
-            server whose advisory locks end before the merge.
+            server whose advisory locks end before the merge. ``log_everything``: all logs at
+            DEBUG. ``show_variables``: an error is printed with those of each frame.
     """
     for name, number in (("kill_after", signal.SIGKILL), ("term_after", signal.SIGTERM)):
         if name in trouble:
@@ -47,6 +52,8 @@ def trouble_begins(trouble: dict[str, Any]) -> None:
         _before_statements(_is_insert_of_a_merge)
     if "lose_lock" in trouble:
         _before_merging(lambda: _end_locks(trouble["lose_lock"]))
+    if trouble.get("log_everything"):
+        _log_everything()
 
 
 class _Nth:
@@ -80,6 +87,32 @@ def _step_the_clock(after: int, by: float) -> None:
 
     # The class has taken the function of before for its default.
     ServerClock.__init__.__defaults__ = (stepping,)
+
+
+def _log_everything() -> None:
+    # dlt's own logger is at the level of RUNTIME__LOG_LEVEL. The commands replace the root's
+    # handlers, not those of others.
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s %(message)s"))
+    for name in ("urllib3", "np6_source", "filelock", "sqlglot", "fsspec"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(handler)
+
+
+def _show_with_variables(error: BaseException) -> None:
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        found = waiting.pop()
+        if found is None or id(found) in seen:
+            continue
+        seen.add(id(found))
+        # Also those that are suppressed.
+        waiting += [found.__cause__, found.__context__]
+        shown = traceback.TracebackException.from_exception(found, capture_locals=True)
+        shown.__cause__ = shown.__context__ = None
+        sys.stderr.write("".join(shown.format()))
 
 
 def _die() -> None:
@@ -190,6 +223,37 @@ def by_plan(given: dict[str, Any]) -> int:
     return 0 if parts else 1
 
 
+def by_parts(given: dict[str, Any]) -> int:
+    """Loads a span of time as parts of a day, in processes beside or, without workers, in this."""
+    options = given["source"]
+    start = options.pop("start")
+    from np6_source.parts import plan_parts
+
+    parts = plan_parts(start, given["end"], timedelta(days=1), resources=given["resources"])
+    if not given["workers"]:
+        for part in parts:
+            load_part_into(given["destination"], part, options)
+        return 0
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(given["workers"], mp_context=spawned) as pool:
+        futures = [
+            pool.submit(load_part_into, given["destination"], part, options) for part in parts
+        ]
+    for error in (future.exception() for future in futures):
+        if error is not None:
+            raise error
+    return 0
+
+
+def load_part_into(where: tuple[str, str], part: Any, options: dict[str, Any]) -> None:
+    """A part, into a destination that is made in the process that loads."""
+    import dlt
+
+    from np6_source.parts import load_part
+
+    load_part(part, getattr(dlt.destinations, where[0])(where[1]), **options)
+
+
 WAYS: dict[str, Callable[[Any], int]] = {
     "script": by_script,
     "np6-source": by_command,
@@ -197,16 +261,24 @@ WAYS: dict[str, Callable[[Any], int]] = {
     "extract": by_extract,
     "rest": by_rest,
     "plan_parts": by_plan,
+    "parts": by_parts,
 }
 """What is called. Those that are not the project's own commands get one argument, JSON."""
 
 
 def main() -> int:
     """Makes the call; returns the exit status."""
-    trouble_begins(json.loads(os.environ.pop("TROUBLE", "{}")))
+    trouble = json.loads(os.environ.pop("TROUBLE", "{}"))
+    trouble_begins(trouble)
     way, *arguments = sys.argv[1:]
     is_command = way in ("script", "np6-source")
-    return WAYS[way](arguments if is_command else json.loads(arguments[0]))
+    try:
+        return WAYS[way](arguments if is_command else json.loads(arguments[0]))
+    except Exception as error:
+        if not trouble.get("show_variables"):
+            raise
+        _show_with_variables(error)
+        return 1
 
 
 if __name__ == "__main__":

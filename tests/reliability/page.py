@@ -26,7 +26,8 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     lines += [
         "",
         f"{times:,} injections. Of {calls:,} calls all output was searched for the key and for"
-        f" addresses: {leaks} had one.",
+        " addresses, and where a kind is about them, so were other servers' requests and files:"
+        f" {leaks} had one.",
     ]
     return "\n".join(lines)
 

@@ -16,7 +16,7 @@ from typing import Any
 from tests.adversary.databases import DuckDbFile, PostgresDatabase
 from tests.adversary.server import serving
 from tests.cli.forked import Forks, forks
-from tests.reliability import of_api, of_database, of_state  # noqa: F401
+from tests.reliability import of_api, of_database, of_secrets, of_state  # noqa: F401
 from tests.reliability.kinds import Kind
 from tests.reliability.trials import FOREIGN_KEY, KEY, Trial
 
@@ -33,7 +33,7 @@ class Tally:
         said: How often it said what the kind says.
         whole: How often the tables were the account's in the end.
         calls: Calls made, those around included.
-        leaks: Calls that printed a key or an address.
+        leaks: Calls that printed a key or an address, and what else of them was exposed.
         odd: What did not go as the kind says, for whoever looks into it; not kept.
     """
 
@@ -58,11 +58,12 @@ class Tally:
         self.whole += whole
         self.calls += len(trial.calls)
         self.leaks += trial.leaks
-        if trial.lost or trial.twice or not (whole and said) or status not in kind.statuses:
+        went_as_told = whole and said and status in kind.statuses
+        if trial.lost or trial.twice or trial.leaks or not went_as_told:
             every = "\n".join(f"  {call.status}: {call.output[-1500:]}" for call in trial.calls)
             self.odd.append(
                 f"status {status}, lost {sorted(trial.lost)[:3]}, twice {sorted(trial.twice)[:3]},"
-                f" whole {whole}, said {said}\n{every}"
+                f" whole {whole}, said {said}, leaks {trial.leaks} {trial.exposed[:3]}\n{every}"
             )
 
     def as_json(self, kind: Kind) -> dict[str, Any]:

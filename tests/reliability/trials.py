@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from np6_source.windows import SECOND
 from tests.adversary.databases import DuckDbFile
@@ -28,6 +29,8 @@ BY_ID = "action_events_activations"
 KEY, FOREIGN_KEY = "028-first", "777-other"
 ADDRESS = "someone@example.org"
 """The recipient of every event; no output may have it."""
+SECRETS = (KEY, FOREIGN_KEY, ADDRESS, quote(ADDRESS))
+"""What no output may have, as it is and as it stands in a URL."""
 DAY, HOUR = 24 * 3600 * SECOND, 3600 * SECOND
 FIRST_DAY = at("03-01")
 SETTLED = FIRST_DAY + 2 * DAY - HOUR
@@ -67,6 +70,7 @@ class Trial:
         lost: Ids that a call has lost.
         twice: Ids that stood in a table twice after a call.
         calls: Every call so far.
+        exposed: What of the key or of people was found where it must not be, besides outputs.
     """
 
     rng: random.Random
@@ -82,6 +86,7 @@ class Trial:
     lost: set[str] = field(default_factory=set)
     twice: set[str] = field(default_factory=set)
     calls: list[Call] = field(default_factory=list)
+    exposed: list[str] = field(default_factory=list)
     allows_twice: bool = False
     _there: set[str] = field(default_factory=set)
 
@@ -200,7 +205,7 @@ class Trial:
         way: str = "pipeline.run",
         asked: TAsked = lambda fact: True,
         resources: tuple[str, ...] | None = None,
-        key: str = KEY,
+        key: str | None = KEY,
         pipeline: str | None = None,
         trouble: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
@@ -222,19 +227,20 @@ class Trial:
             way, json.dumps(described), trouble=trouble, forks=forks, **(environment or {})
         )
         if checked:
-            self.check(ended, asked if way == "pipeline.run" else lambda fact: False)
+            loads = way in ("pipeline.run", "parts")
+            self.check(ended, asked if loads else lambda fact: False)
         return ended
 
     def described(
         self,
         resources: tuple[str, ...] | None = None,
-        key: str = KEY,
+        key: str | None = KEY,
         source: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """A source, as ``call`` makes it."""
+        """A source, as ``call`` makes it; without a key it is the configuration's."""
         return {
             "source": {
-                "api_key": key,
+                **({} if key is None else {"api_key": key}),
                 "base_url": self.api.url,
                 "start": self.start,
                 **(source or {}),
@@ -327,7 +333,6 @@ class Trial:
 
     @property
     def leaks(self) -> int:
-        """How many calls have printed a key or an address."""
-        return sum(
-            any(text in call.output for text in (KEY, FOREIGN_KEY, ADDRESS)) for call in self.calls
-        )
+        """How many calls have printed a key or an address, and what else was exposed."""
+        printed = sum(any(text in call.output for text in SECRETS) for call in self.calls)
+        return printed + len(self.exposed)
