@@ -139,7 +139,7 @@ def _counted(pipeline: dlt.Pipeline) -> dict[str, int] | None:
     file = duckdb_file(pipeline)
     if file is not None and not file.exists():
         return {}
-    schema = pipeline.default_schema if pipeline.default_schema_name else Schema("np6")
+    schema = _schema_of(pipeline)
     found: dict[str, int] = {}
     with pipeline.sql_client() as client:
         names = [table for table in dimension_tables() if name_of(table, schema) in schema.tables]
@@ -151,6 +151,11 @@ def _counted(pipeline: dlt.Pipeline) -> dict[str, int] | None:
                 continue
             found[table.name] = int(rows[0][0]) if rows else 0
     return found
+
+
+def _schema_of(pipeline: dlt.Pipeline) -> Schema:
+    """The schema, which a pipeline has only once it has extracted: its first wait may be ended."""
+    return pipeline.default_schema if pipeline.default_schema_name else Schema("np6")
 
 
 def loaded(
@@ -175,7 +180,7 @@ def loaded(
         new = max(0, rows.get(EVENTS.name, 0) - before.get(EVENTS.name, 0))
     destination = pipeline.destination.destination_name if pipeline.destination else ""
     return Loaded(
-        written=report.rows.get(name_of(EVENTS, pipeline.default_schema), 0),
+        written=report.rows.get(name_of(EVENTS, _schema_of(pipeline)), 0),
         rows=rows,
         new=new,
         complete_until=dict(report.cursors),

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import logging
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -212,3 +216,42 @@ def test_a_wait_in_the_middle_of_a_load_ends_when_it_is_asked_to_stop(
             opened.__exit__(None, None, None)
     assert report.stopped
     assert time.monotonic() - began < 40
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=["text", "json"])
+@pytest.mark.parametrize("has_loaded", [False, True], ids=["first load", "later load"])
+def test_a_signal_ends_the_wait_of_a_load_which_says_that_nothing_was_loaded(
+    has_loaded: bool,
+    more: list[str],
+    loaded: Warehouse,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SOURCES__NP6__API_KEY", sandbox.key)
+    monkeypatch.setenv("SOURCES__NP6__BASE_URL", sandbox.url)
+    warehouse = loaded if has_loaded else Warehouse(tmp_path)
+    lock = warehouse.database.with_name(f"{warehouse.database.name}.np6.lock")
+    where = ["--pipeline", warehouse.name, "--duckdb-file", str(warehouse.database)]
+
+    def end_the_wait(record: logging.LogRecord) -> bool:
+        if "Waiting up to" in record.getMessage():
+            os.kill(os.getpid(), signal.SIGTERM)
+        return True
+
+    waits = logging.getLogger("np6_source.dataset_lock")
+    waits.addFilter(end_the_wait)
+    try:
+        with another_process(LOCKS, lock, 60):
+            status = main(
+                [*COMMANDS["load"], *where, "--pipelines-dir", str(warehouse.pipelines_dir), *more]
+            )
+    finally:
+        waits.removeFilter(end_the_wait)
+    assert status == 143
+    printed = capsys.readouterr()
+    if more:
+        assert json.loads(printed.out)["exit_status"] == 143
+    else:
+        assert "Nothing was loaded into np6 of" in printed.out + printed.err
