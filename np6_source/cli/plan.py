@@ -13,9 +13,11 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ..api.responses import total_count
 from ..dimensions import Dimension
 from ..endpoints import ID_ARGUMENTS, Endpoint
 from ..errors import RUN_ENDING, RequestFailed, TryAgainLater, UnexpectedStatus, WindowTooLarge
+from ..extract.facts import may_be_a_limit
 from ..extract.selection import SelectedOperation, selected_operations, session_of
 from ..parameters import at_least_one
 from ..settings import DEFAULT_HISTORY
@@ -56,6 +58,8 @@ MOST_BYTES = 8 * 1024**2
 """Bytes of one response that are read, should its events be large."""
 IDS_EACH = 5
 """Ids of a kind that are sampled."""
+FEWEST_CUT = 20
+"""Events from which on a count that comes twice may be a limit of the API's."""
 NARROWER = 6
 """How often a window that the API refuses as too large is narrowed, to an eighth each time."""
 APART = 0.1
@@ -304,6 +308,9 @@ class _Sampler:
         self._budget = budget
         self._refused: list[tuple[int, RequestFailed]] = []
         self._is_unordered = False
+        self._counts: set[tuple[str, int]] = set()
+        self._limits: set[int] = set()
+        self._announced: int | None = None
 
     def sample(self, window: Window, most_events: int = READ_AT_MOST, scope_id: str = "") -> Sample:
         """The first events of a window. One that is refused as too large is narrowed.
@@ -320,6 +327,13 @@ class _Sampler:
                 self._refused.append((asked.width, error))
                 if asked.width <= SECOND:
                     raise
+                asked = Window(asked.start, asked.start + max(SECOND, asked.width // 8))
+                continue
+            if found.is_whole and self._is_cut(asked, scope_id, len(found.events)):
+                # Which of its events it lacks, nobody knows.
+                found = replace(found, is_whole=False)
+                if asked.width <= SECOND:
+                    break
                 asked = Window(asked.start, asked.start + max(SECOND, asked.width // 8))
                 continue
             if found.is_whole and asked != window:
@@ -346,6 +360,34 @@ class _Sampler:
         self.byte_count += self._budget.byte_count - before[1]
         return found
 
+    def _is_cut(self, window: Window, scope_id: str, count: int) -> bool:
+        """Whether the API has cut a response that was read to its end.
+
+        By its headers, by ``row_limit``, or because the halves of its window have more events. They
+        are requested where the count is a likely limit, or was another response's.
+
+        Args:
+            window: What was requested.
+            scope_id: The id.
+            count: Events of the response.
+        """
+        if self._announced is not None and self._announced > count:
+            self._limits.add(count)
+            return True
+        limits = self.operation.session.limits
+        is_suspicious = may_be_a_limit(count) or (
+            count >= FEWEST_CUT and (scope_id, count) in self._counts
+        )
+        self._counts.add((scope_id, count))
+        if is_suspicious and not limits.is_known(count) and window.width >= 2 * SECOND:
+            halves = [self._sent(half, scope_id, count) for half in window.halves()]
+            is_more = sum(len(half.events) for half in halves) > count
+            (limits.prove if is_more else limits.disprove)(count)
+        if limits.is_proven(count):
+            self._limits.add(count)
+            return True
+        return False
+
     def problems(self) -> Iterator[Problem]:
         """What was noticed on the way."""
         name = self.operation.row.name
@@ -355,6 +397,11 @@ class _Sampler:
             what = f"{error.problem}: a window of {_span(width)} ({status})"
             advice = "A load halves such windows by itself; window says how wide the first are."
             yield Problem("warning", "window", what, name, None, advice)
+        if self._limits:
+            count = min(self._limits)
+            what = f"the API cuts responses at {count:,} events"
+            advice = f"A load notices it, most of the time; row_limit = {count} makes it sure."
+            yield Problem("warning", "row_limit", what, name, None, advice)
         if self._is_unordered:
             what = "events do not come in the order of their timestamps; long responses say less"
             yield Problem("warning", "sort", what, name)
@@ -373,6 +420,7 @@ class _Sampler:
             raise UnexpectedStatus(
                 request.context, "the response is no JSON array", "`np6-source check` looks closer."
             )
+        self._announced = total_count(response.headers)
         self.sizes.append(response.byte_count)
         self.seconds.append(seconds_of(response.ms))
         return Sample(window, tuple(self._events(response)), response.is_whole)
