@@ -113,6 +113,7 @@ class Asking:
         responses: How many had events.
         requests: Requests that were sent.
         byte_count: Bytes of bodies that were read.
+        had_outage: Whether a response was empty that had known events when it was requested again.
         is_final: The last requests, for which some were kept, are sent.
         headed: The last responses that had headers, without their events.
     """
@@ -126,6 +127,7 @@ class Asking:
         self.responses = 0
         self.requests = 0
         self.byte_count = 0
+        self.had_outage = False
         self.is_final = False
         self.headed: deque[Response] = deque(maxlen=20)
         self._remembered: dict[Asked, Response] = {}
@@ -194,11 +196,13 @@ class Asking:
         """
         found: dict[str, Seen] = {}
         whole: list[tuple[tuple[int, ...], bool]] = []
-        has_events = False
+        has_events = was_empty = False
         for _ in range(TRIES):
             response = self.once(asked)
             if response.events is not None:
                 has_events = True
+                self.had_outage |= was_empty and any(one.id in expected for one in response.events)
+                was_empty |= not response.events
                 if response.is_whole and not response.says_more:
                     moments = tuple(one.timestamp for one in response.events)
                     whole.append((moments, self.is_all(asked, response)))

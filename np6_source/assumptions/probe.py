@@ -77,6 +77,8 @@ def _instability(asking: Asking, control: Control | None) -> str:
     """Why no verdict can be trusted; empty where known events are all still there."""
     if control is None:
         return ""
+    if asking.had_outage:
+        return "responses are not stable: some were empty for a moment"
     asking.is_final = True
     for _ in range(TRIES):
         try:
