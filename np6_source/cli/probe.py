@@ -30,6 +30,7 @@ from ..assumptions.visibility import EVERY, VISIBLE, watched
 from ..errors import (
     IncompleteResponse,
     RequestContext,
+    RequestFailed,
     SettingError,
     TryAgainLater,
     Unauthorized,
@@ -56,6 +57,8 @@ from .written_settings import config_file, difference, with_settings, write
 NAMES = tuple(one.name for one in ALL)
 APART = 0.2
 """Seconds between the starts of two requests, at least."""
+UNANSWERED = 4
+"""Requests without a response, one after the other, after which the API counts as down."""
 ORDER = {"contradicted": 0, "cannot tell": 1, "confirmed": 2}
 WIDTH = 100
 
@@ -400,13 +403,15 @@ class _Asker:
         budget: Sends them.
         statuses: How often each status came.
         headers: Names of the headers that came.
+        unanswered: The last requests that had no response.
         refused: Why nothing more is sent; None: something may be.
     """
 
     budget: Budget
+    unanswered: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     headers: set[str] = field(default_factory=set)
-    refused: Unauthorized | TryAgainLater | Unreachable | None = None
+    refused: RequestFailed | None = None
 
     def ask(self, asked: Asked) -> Response:
         """Sends a request.
@@ -414,16 +419,17 @@ class _Asker:
         Raises:
             Refused: The API refuses the key, asks to wait, or cannot be reached.
         """
+        if self.refused is not None:
+            raise Refused(self.refused.problem)
         request: ApiRequest = ProbeRequest(asked)
         response = self.budget.send(request, most_bytes=asked.most_bytes)
         self.statuses[str(response.status)] += 1
         self.headers |= {name.lower() for name in response.headers}
         failure = response.failure
-        if isinstance(failure, (Unauthorized, TryAgainLater)) or (
-            isinstance(failure, Unreachable)
-            and response.status is None
-            and not self.statuses["200"]
-        ):
+        self.unanswered = self.unanswered + 1 if response.status is None else 0
+        never_answered = isinstance(failure, Unreachable) and not self.statuses["200"]
+        is_down = response.status is None and (never_answered or self.unanswered >= UNANSWERED)
+        if failure is not None and (is_down or isinstance(failure, (Unauthorized, TryAgainLater))):
             self.refused = failure
             raise Refused(failure.problem)
         if failure is not None:

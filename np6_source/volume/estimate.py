@@ -80,7 +80,7 @@ class Effort:
     high: float
 
 
-QUICK = Effort(48, 48, 0.75, 1.6)
+QUICK = Effort(48, 48, 0.65, 1.8)
 NORMAL = Effort(76, 80, 0.9, 1.3)
 PRECISE = Effort(120, 100, 0.9, 1.3)
 
@@ -167,7 +167,7 @@ def estimate(
         if not event.is_send and event.stamped_at is not None
     )
     draws = _draws(weights, moments, period, effort.sends, width, sample, rng) if weights else []
-    coverage = _coverage(stamps, period)
+    coverage = _coverage(stamps, [one.bins(period, with_bursts=False) for one in even], period)
     of_time = min(1.0, sum(one.window.width for one in even) / period.width)
     is_told = _late_reactions(even) >= FEWEST_LATE
     share = _share(coverage) if is_told else _share_by_time(of_time, 0.5)
@@ -302,12 +302,12 @@ class _Look:
         seen = (weight for event, weight in self.seen if with_bursts or not in_burst(event))
         return sum(seen) / self.window.width
 
-    def bins(self, period: Window) -> dict[int, float]:
-        """How many of the window's reactions name each bin of the period."""
+    def bins(self, period: Window, with_bursts: bool = True) -> dict[int, float]:
+        """How many of the window's reactions, or of its late ones, name each bin of the period."""
         found: dict[int, float] = {}
         for event, weight in self.seen:
             stamped_at = event.stamped_at
-            if stamped_at is None or event.is_send:
+            if stamped_at is None or event.is_send or (not with_bursts and in_burst(event)):
                 continue
             if period.start <= stamped_at < period.end:
                 number = stamped_at // BIN
@@ -353,24 +353,31 @@ def _weights(stamps: Sequence[Mapping[int, float]]) -> dict[int, float]:
     return weights
 
 
-def _coverage(stamps: Sequence[Mapping[int, float]], period: Window) -> list[TCoverage]:
+def _coverage(
+    stamps: Sequence[Mapping[int, float]], late: Sequence[Mapping[int, float]], period: Window
+) -> list[TCoverage]:
     """For each window, how many reactions name a bin that other windows name too, of how many.
 
     Most reactions come within hours: without the window that sees them, a bin is less known than it
     is with it. So those count that name a bin of an earlier part of the period than their window's,
-    where there are enough of them.
+    where there are enough of them; else those that came when the mailing was over.
+
+    Args:
+        stamps: How many of each window's reactions name each bin.
+        late: The same of those that are part of no burst.
+        period: The period.
     """
     named_by: Counter[int] = Counter()
     for bins in stamps:
         near = {number + shift for number in bins for shift in (-1, 0, 1)}
         named_by.update(near)
-    late = [
+    of_earlier = [
         _known(bins, named_by, period.start + period.width * part // len(stamps))
         for part, bins in enumerate(stamps)
     ]
-    if sum(count for _, count in late) >= ENOUGH_LATE:
-        return late
-    return [_known(bins, named_by, period.end) for bins in stamps]
+    if sum(count for _, count in of_earlier) >= ENOUGH_LATE:
+        return of_earlier
+    return [_known(bins, named_by, period.end) for bins in late]
 
 
 def _late_reactions(even: Sequence[_Look]) -> int:

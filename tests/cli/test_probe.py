@@ -248,6 +248,12 @@ def test_a_key_that_is_refused_ends_it_with_one_request(run: TMake) -> None:
     assert set(results.values()) == {"cannot tell"}
 
 
+def test_an_api_that_goes_down_meanwhile_ends_it_with_1(run: TMake) -> None:
+    status, results, sandbox = run(faults=(Fault("abort", after=20),))
+    assert (status, set(results.values())) == (1, {"cannot tell"})
+    assert len(sandbox.requests) == 24
+
+
 def test_a_rate_limit_ends_it_with_75(run: TMake) -> None:
     status, results, sandbox = run(faults=(Fault("status", 429, retry_after="600"),))
     assert (status, len(sandbox.requests)) == (75, 1)
