@@ -32,7 +32,14 @@ from .dimensions import dimension_tables
 from .dlt_internals.packages import forget_package, ran_out_of_memory, windows_of_pending
 from .dlt_internals.pipelines import keeping_rows_out_of_errors
 from .duck import is_begun_without_staging
-from .errors import RUN_ENDING, AlreadyRunning, Np6Error, listed, scope_name
+from .errors import (
+    RUN_ENDING,
+    AlreadyRunning,
+    Np6Error,
+    failure_metrics,
+    listed,
+    scope_name,
+)
 from .extract.selection import session_of
 from .ledger import note_not_loaded
 from .parameters import TMoment
@@ -269,7 +276,8 @@ def _load_all(
         if report.stopped or not full or report.failures:
             break
     if not (report.stopped or any(f["kind"] != "NotFound" for f in report.failures)):
-        finish_reload(pipeline, source, in_turn)
+        fewer = finish_reload(pipeline, source, in_turn)
+        report.failures.extend(map(failure_metrics, fewer))
     return source
 
 

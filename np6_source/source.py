@@ -155,8 +155,9 @@ def np6_source(
             count as complete up to the earlier of both; a greater difference, or a server that
             sends no ``Date``, is a failure of the run.
         accept_fewer_events: Take a response that lacks events which the run before saw in the
-            overlap. False: the window fails and its progress stays, as in an outage in which the
-            API returns empty arrays.
+            overlap, and let a reload remove all events that NP6 does not return again. False: the
+            window fails and its progress stays, and the reload removes none where they are many,
+            as in an outage in which the API returns empty arrays.
         timestamps_are_final: NP6 never changes the timestamp of an event; the reference only says
             that it is the time of publication. True: merges into DuckDB, MotherDuck and DuckLake
             read only the part of a table that lies in the increment's range of time; an event that

@@ -12,7 +12,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,35 @@ from ..destinations import destination_of
 from ..dlt_internals.pipelines import do_not_restore
 from ..dlt_internals.resources import cursor_of
 from ..endpoints import ENDPOINTS
-from ..errors import Incomplete, SettingError, listed, scope_name
+from ..errors import (
+    FewerEvents,
+    Incomplete,
+    RequestContext,
+    SettingError,
+    listed,
+    scope_name,
+)
 from ..extract.policy import POLICY
 from ..extract.progress import Progress
 from ..extract.reload_intent import INTENT
+from ..extract.reread import FEWER_EVENTS, FEWER_SHARE
+from ..extract.selection import session_of
 from ..extract.unknown_ids import UNKNOWN_IDS
 from ..ledger import coverage, of_scope_key, recorded_policies
 from ..parameters import TMoment, moment_ms
 from ..robots import is_of_marks
 from ..runs.last_run import failures
-from ..schema import CAMPAIGNS, EVENT_TABLES, EVENTS, LOAD_WINDOWS, REQUESTED_AT, TABLES, Table
+from ..schema import (
+    CAMPAIGNS,
+    EVENT_TABLES,
+    EVENTS,
+    LOAD_WINDOWS,
+    REQUESTED_AT,
+    TABLES,
+    TIMESTAMP,
+    Table,
+)
+from ..settings import TMoment, moment_ms
 from ..tables.in_sql import column_in_sql, in_one_transaction, path_in_sql
 from ..tables.naming import filled, name_of
 from ..views import forget_messages
@@ -295,7 +314,7 @@ def from_its_start(source: DltSource, intent: Mapping[str, Any]) -> DltSource:
 
 def finish_reload(
     pipeline: dlt.Pipeline, source: DltSource, turn: TTurn = in_database_or_file
-) -> None:
+) -> list[FewerEvents]:
     """Ends a reload that has read everything: removes what was not read again, and the intent.
 
     Nothing is removed unless the rows of the ledger that stay prove all that was proven before.
@@ -304,14 +323,19 @@ def finish_reload(
         pipeline: The pipeline, after a run that has caught up.
         source: The source that was loaded.
         turn: Waits until this process may change the dataset.
+
+    Returns:
+        Why nothing was removed, where NP6 did not return too many events again.
     """
     intent = intent_of(pipeline, source)
     if intent is None or not set(intent["resources"]) <= set(source.selected_resources):
-        return
+        return []
+    fewer: FewerEvents | None = None
     if can_delete(pipeline):
         with turn(pipeline):
             forget_messages(pipeline)
-            _remove_not_read_again(pipeline, source.name, intent)
+            takes_fewer = session_of(source).settings.accept_fewer_events
+            fewer = _remove_not_read_again(pipeline, source.name, intent, takes_fewer)
     else:
         logger.warning(
             "Everything was read again. Nothing can be removed from files: rows that NP6 no longer"
@@ -319,6 +343,7 @@ def finish_reload(
         )
     with pipeline.managed_state() as state:
         state["sources"][source.name].pop(INTENT, None)
+    return [] if fewer is None else [fewer]
 
 
 @dataclass(frozen=True)
@@ -329,12 +354,12 @@ class _Outcome:
         unproven: Spans of scopes that were read in part, and resources that were not read.
         left: The scopes that were not read and keep their rows: ids that NP6 does not know any
             more, or that were not given; by resource and ``ledger.scope_key``, with their spans.
-        gone: The scopes that were not read and lose their rows.
+        gone: The scopes that were not read and lose their rows, likewise.
     """
 
     unproven: Sequence[str]
     left: Mapping[tuple[str, str], tuple[int, int]]
-    gone: Sequence[str] = ()
+    gone: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 
 
 def _outcome(
@@ -353,7 +378,7 @@ def _outcome(
             data: they go, unless the id was not given.
     """
     unproven: list[str] = []
-    gone: list[str] = []
+    gone: dict[tuple[str, str], tuple[int, int]] = {}
     left: dict[tuple[str, str], tuple[int, int]] = {}
     for resource, scopes in intent["spans"].items():
         for scope, (first, last) in scopes.items():
@@ -362,7 +387,7 @@ def _outcome(
             label, _ = of_scope_key(scope)
             is_unknown = label in unknown.get(resource, ())
             if missing and is_unknown and changes_policy:
-                gone.append(scope_name(resource, scope))
+                gone[resource, scope] = (first, last)
             elif missing and label and (is_unknown or not (found or changes_policy)):
                 left[resource, scope] = (first, last)
             else:
@@ -373,13 +398,24 @@ def _outcome(
     return _Outcome(unproven, left, gone)
 
 
-def _remove_not_read_again(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any]) -> None:
+def _remove_not_read_again(
+    pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any], takes_fewer: bool
+) -> FewerEvents | None:
     """Removes rows that were requested before the reload, and by none of its requests.
 
     A row has the moment of its request to the millisecond, as has the row of the ledger that proves
     the window. Rows that other pipelines have loaded meanwhile stay, and so do those of ids that
     were not read again. So do rows that were requested after the reload's first request, by a clock
     that is ahead of the reload's: the merge keeps them, or the moment of their request.
+
+    Args:
+        pipeline: The pipeline.
+        source: Name of the source.
+        intent: What ``begin`` has noted.
+        takes_fewer: Remove them however many they are.
+
+    Returns:
+        Why nothing was removed, where that would be so many events that NP6 has rather failed.
     """
     state = pipeline.state["sources"][source]
     unknown = {
@@ -395,7 +431,7 @@ def _remove_not_read_again(pipeline: dlt.Pipeline, source: str, intent: Mapping[
             " or leave it: what was read again is in the tables.",
             listed(outcome.unproven, separator="; "),
         )
-        return
+        return None
     schema = pipeline.schemas[source]
     with pipeline.sql_client(source) as client:
         quoted = column_in_sql(REQUESTED_AT.name, client, schema)
@@ -409,25 +445,15 @@ def _remove_not_read_again(pipeline: dlt.Pipeline, source: str, intent: Mapping[
             earliest = f"SELECT min({quoted}) FROM {ledger} WHERE {load_id} IN ({given})"
             ((first,),) = client.execute_sql(earliest, *intent["packages"]) or []
             before = before if first is None else min(before, to_ms(first))
-        arguments = (to_datetime(before), *intent["packages"])
-        with in_one_transaction(client):
-            # The ledger last: without a transaction, what is proven is there.
-            for table in TABLES:
-                if REQUESTED_AT.name in {column.name for column in table.columns}:
-                    name = path_in_sql(table, client, schema)
-                    conditions = [old]
-                    values: list[Any] = [*arguments]
-                    for condition, more in _not_of(outcome.left, table, client, schema):
-                        conditions.append(condition)
-                        values += more
-                    client.execute_sql(
-                        f"DELETE FROM {name} WHERE {' AND '.join(conditions)}", *values
-                    )
-    if outcome.gone:
+        removed = _Condition((old,), (to_datetime(before), *intent["packages"]))
+        fewer = None if takes_fewer else _fewer_events(removed, outcome, intent, client, schema)
+        if fewer is None:
+            _delete(removed, outcome.left, client, schema)
+    if outcome.gone and fewer is None:
         logger.warning(
             "The policy for personal data has changed: what could not be read again under it is"
             " gone: %s.",
-            listed(outcome.gone, separator="; "),
+            listed([scope_name(*key) for key in outcome.gone], separator="; "),
         )
     if outcome.left:
         _keep_progress(pipeline, source, outcome.left)
@@ -436,6 +462,123 @@ def _remove_not_read_again(pipeline: dlt.Pipeline, source: str, intent: Mapping[
             "The reload is through. What was not read again keeps its rows of before: %s.",
             listed(_kept(outcome.left, gone), separator="; "),
         )
+    return fewer
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """Which rows of a table are meant, in SQL.
+
+    Attributes:
+        parts: Conditions that all must hold.
+        values: Of their parameters, in order.
+    """
+
+    parts: tuple[str, ...]
+    values: tuple[Any, ...] = ()
+
+    def __str__(self) -> str:
+        return " AND ".join(self.parts)
+
+    def without(
+        self,
+        scopes: Mapping[tuple[str, str], Any],
+        table: Table,
+        client: SqlClientBase[Any],
+        schema: Schema,
+    ) -> _Condition:
+        """The same but for the rows of scopes, see ``_not_of``."""
+        parts, values = list(self.parts), list(self.values)
+        for part, its_values in _not_of(scopes, table, client, schema):
+            parts.append(part)
+            values += its_values
+        return _Condition(tuple(parts), tuple(values))
+
+
+def _delete(
+    removed: _Condition,
+    left: Mapping[tuple[str, str], Any],
+    client: SqlClientBase[Any],
+    schema: Schema,
+) -> None:
+    """Removes rows from every table, but those of scopes."""
+    with in_one_transaction(client):
+        # The ledger last: without a transaction, what is proven is there.
+        for table in TABLES:
+            if REQUESTED_AT.name in {column.name for column in table.columns}:
+                name = path_in_sql(table, client, schema)
+                of_table = removed.without(left, table, client, schema)
+                client.execute_sql(f"DELETE FROM {name} WHERE {of_table}", *of_table.values)
+
+
+def _fewer_events(
+    removed: _Condition,
+    outcome: _Outcome,
+    intent: Mapping[str, Any],
+    client: SqlClientBase[Any],
+    schema: Schema,
+) -> FewerEvents | None:
+    """The failure of a reload that would remove many of the events that it was to read again.
+
+    An outage in which the API returns empty arrays, or too few events, looks as if NP6 had removed
+    them. What a recheck does not take of a day is not taken here: of a day, nor of all days.
+
+    Args:
+        removed: The rows that would go.
+        outcome: What was not read and keeps or loses its rows knowingly.
+        intent: What ``begin`` has noted.
+        client: A connection to the destination.
+        schema: The source's schema.
+    """
+    known = {**outcome.left, **outcome.gone}
+    removed = removed.without(known, EVENTS, client, schema)
+    time = column_in_sql(TIMESTAMP.name, client, schema)
+    read: tuple[Any, ...] = ()
+    since = ""
+    if intent["start"] is not None:
+        since, read = f"{time} >= %s", (to_datetime(intent["start"]),)
+
+    def by_day(condition: str, values: Sequence[Any]) -> dict[Any, int]:
+        day = f"CAST({time} AS DATE)"
+        where = " AND ".join(part for part in (since, condition) if part)
+        rows = client.execute_sql(
+            f"SELECT {day}, COUNT(*) FROM {path_in_sql(EVENTS, client, schema)}"
+            f"{f' WHERE {where}' if where else ''} GROUP BY {day}",
+            *read,
+            *values,
+        )
+        return {first: int(count) for first, count in rows or []}
+
+    lacking = by_day(str(removed), removed.values)
+    if not lacking:
+        return None
+    there = by_day("", ())
+    days = sorted(str(day) for day, count in lacking.items() if _is_refused(count, there[day]))
+    gone, before = sum(lacking.values()), sum(there.values())
+    if not days and not _is_refused(gone, before):
+        return None
+    where = f" ({listed(days, most=3)})" if days else ""
+    return FewerEvents(
+        RequestContext(
+            listed(intent["resources"]),
+            "",
+            "the reload" if intent["start"] is None else f"from {iso(intent['start'])} on",
+        ),
+        f"NP6 did not return {gone:,} of {before:,} events again that are in the tables{where}",
+        "No row was removed, and what was read again is in the tables. Where NP6 was at fault,"
+        " reload again. If it has removed events for good: leave it, and the tables keep them, or"
+        " reload with accept_fewer_events=True (in the environment:"
+        " SOURCES__NP6__ACCEPT_FEWER_EVENTS=true), and they go.",
+    )
+
+
+def _is_refused(fewer: int, before: int) -> bool:
+    """Whether that many events less are too many.
+
+    >>> _is_refused(10, 10), _is_refused(11, 100), _is_refused(11, 1100)
+    (False, True, False)
+    """
+    return fewer > max(FEWER_EVENTS, FEWER_SHARE * before)
 
 
 def _kept(left: Iterable[tuple[str, str]], gone: Container[tuple[str, str]]) -> list[str]:

@@ -49,6 +49,33 @@ def test_a_reload_keeps_the_rows_of_an_id_that_np6_has_deleted_and_says_so(
     assert warehouse.ids() == [one["id"] for one in EVENTS[1:]]
 
 
+@pytest.mark.parametrize("left", [EVENTS[:0], EVENTS[:36]], ids=["empty arrays", "a day cut"])
+def test_a_reload_to_which_np6_returns_far_fewer_events_removes_none_unless_told_to(
+    call: TMake,
+    serve: TMake,
+    warehouse: Warehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+    left: list[Any],
+) -> None:
+    words = ("--start", "2024-03-01", "--resources", "actions_events", "--views", "off")
+    assert call(serve(EVENTS, now=at("03-03")), *words) == 0
+    failing = serve(left, now=at("03-03T01:00"))
+    capsys.readouterr()
+    assert call(failing, *words, "--reload", "--yes") == 1
+    said = capsys.readouterr().err
+    assert said.count("FewerEvents: ") == 1
+    assert f"{48 - len(left)} of 48 events again that are in the tables (2024-03-0" in said
+    assert "No row was removed" in said
+    assert warehouse.ids() == [one["id"] for one in EVENTS]
+
+    assert call(failing, *words) == 0  # The schedule goes on, and the rows stay.
+    assert warehouse.ids() == [one["id"] for one in EVENTS]
+    monkeypatch.setenv("SOURCES__NP6__ACCEPT_FEWER_EVENTS", "true")
+    assert call(failing, *words, "--reload", "--yes") == 0
+    assert warehouse.ids() == [one["id"] for one in left]
+
+
 def test_an_id_of_several_resources_is_named_once(
     call: TMake, serve: TMake, warehouse: Warehouse, capsys: Any
 ) -> None:
