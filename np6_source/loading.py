@@ -12,7 +12,7 @@ import inspect
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import dlt
+from dlt.common.schema import Schema
 from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
@@ -59,6 +60,7 @@ from .upkeep.reloading import (
     from_its_start,
     intent_of,
     is_backfill,
+    missing_columns,
     missing_tables,
     plan_reload,
 )
@@ -85,7 +87,7 @@ hold addresses."""
 
 
 class TableMissing(Np6Error):
-    """A table that earlier loads filled is gone from the destination."""
+    """A table, or a column, that earlier loads filled is gone from the destination."""
 
 
 @dataclass
@@ -150,7 +152,7 @@ def load(
         AlreadyRunning: Another process holds the pipeline or its dataset.
         Incomplete: The API refuses a reload; nothing was changed.
         SettingError: A reload would leave out resources that have loaded into the tables.
-        TableMissing: The destination has lost a table.
+        TableMissing: The destination has lost a table, or a column of one.
         PipelineStepFailed: A step of dlt's failed; what was committed before stays, and the next
             call goes on from there.
     """
@@ -440,6 +442,11 @@ def _check_tables(pipeline: dlt.Pipeline) -> None:
             if not isinstance(client, (SqlJobClientBase, FilesystemClient)):
                 return
             gone = missing_tables(client, expected)
+            lacking = (
+                missing_columns(client, schema, expected)
+                if isinstance(client, SqlJobClientBase)
+                else {}
+            )
         if gone:
             raise TableMissing(
                 f"{', '.join(gone)} is gone from dataset {pipeline.dataset_name!r}, but earlier"
@@ -447,6 +454,29 @@ def _check_tables(pipeline: dlt.Pipeline) -> None:
                 " table back, or read everything again with --reload, which drops nothing: it"
                 " makes the table again and keeps the rows of the others until all is read."
             )
+        if lacking:
+            raise TableMissing(_about_columns(lacking, schema, pipeline.dataset_name))
+
+
+def _about_columns(lacking: Mapping[str, Sequence[str]], schema: Schema, dataset: str) -> str:
+    """What to do about columns that are gone."""
+    gone = [f"{table}.{name}" for table, columns in lacking.items() for name in columns]
+    tables = [
+        table
+        for table, columns in lacking.items()
+        if not all(schema.get_table_columns(table)[name].get("nullable", True) for name in columns)
+    ]
+    again = (
+        f"drop {listed(tables)}, as no row can be without it, and read everything again with"
+        " --reload: rows of other tables stay until all is read"
+        if tables
+        else "read everything again with --reload, which drops nothing: it makes the column again"
+        " and fills it"
+    )
+    return (
+        f"{listed(gone)} is gone from dataset {dataset!r}, but earlier runs filled it. Either put"
+        f" the column back with its values, or {again}."
+    )
 
 
 def _take_note(report: LoadReport, pipeline: dlt.Pipeline) -> bool:

@@ -263,6 +263,31 @@ class TestLostThings:
         assert warehouse.ids() == expected
         assert merged(warehouse.windows(ALL))[0].start == 1709251200000
 
+    @pytest.mark.parametrize("column", ["events.agency", "load_windows.table_counts"])
+    def test_a_dropped_column_is_explained_and_a_reload_recovers(
+        self, warehouse: Any, make: TMake, expected: list[str], column: str
+    ) -> None:
+        table, name = column.split(".")
+        warehouse.execute(f"ALTER TABLE np6.{table} DROP COLUMN {name}")
+        state = warehouse.state()
+        with pytest.raises(TableMissing, match=f"{column} is gone .*--reload"):
+            warehouse.load(make())
+        assert warehouse.state() == state
+        warehouse.load(make(), reload=True)
+        assert warehouse.ids() == expected
+        assert all(row["agency"] for row in warehouse.rows("events"))
+        assert merged(warehouse.windows(ALL))[0].start == 1709251200000
+
+    def test_a_dropped_column_that_no_row_can_be_without_says_to_drop_the_table(
+        self, warehouse: Any, make: TMake, expected: list[str]
+    ) -> None:
+        warehouse.execute("ALTER TABLE np6.events DROP COLUMN requested_at")
+        with pytest.raises(TableMissing, match=r"events\.requested_at is gone .* drop events, as"):
+            warehouse.load(make())
+        warehouse.execute("DROP TABLE np6.events")
+        warehouse.load(make(), reload=True)
+        assert warehouse.ids() == expected
+
     def test_a_dropped_dataset_recovers_by_itself(
         self, warehouse: Any, make: TMake, expected: list[str]
     ) -> None:

@@ -22,7 +22,7 @@ from .. import np6_source
 from ..dimensions import DIMENSIONS
 from ..endpoints import ENDPOINTS, ID_ARGUMENTS
 from ..errors import SettingError, did_you_mean, nearest
-from .terminal_log import OncePerCause, is_news
+from .terminal_log import OncePerCause, is_news, without_traceback
 
 DATES = (
     "Dates: 2024-05-01, 2024-05-01T10:00:00+02:00, or milliseconds since the epoch. Without an"
@@ -348,6 +348,7 @@ def configure_logging(options: argparse.Namespace) -> None:
         )
         logging.getLogger("np6_source").setLevel(logging.DEBUG)
         dlts.removeFilter(is_news)
+        dlts.removeFilter(without_traceback)
         return
     handler = OncePerCause(sys.stderr)
     handler.addFilter(lambda record: not getattr(record, "in_metrics", False))
@@ -356,5 +357,6 @@ def configure_logging(options: argparse.Namespace) -> None:
         handler.addFilter(lambda record: not hasattr(record, "cause"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     dlts.addFilter(is_news)
+    dlts.addFilter(without_traceback)
     # How many requests action_ids=all means is told before they are sent.
     logging.getLogger("np6_source.extract.action_list").setLevel(logging.INFO)

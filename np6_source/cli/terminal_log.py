@@ -23,9 +23,22 @@ SAID_BY_US = (
 """What dlt 1.31 logs twice, or per table; the commands say it in one sentence of their own."""
 
 
+TRACEBACK = "Traceback (most recent call last):"
+"""Where dlt 1.31 puts the trace of a job's exception into the text of a record."""
+
+
 def is_news(record: logging.LogRecord) -> bool:
     """Whether a record of dlt's logger tells what the commands do not."""
     return not record.getMessage().startswith(SAID_BY_US)
+
+
+def without_traceback(record: logging.LogRecord) -> bool:
+    """Takes the traceback out of a record of dlt's logger: the commands say what happened."""
+    text = record.getMessage()
+    if TRACEBACK in text:
+        record.msg, record.args = text.partition(TRACEBACK)[0].rstrip(), ()
+    record.exc_info = record.exc_text = record.stack_info = None
+    return True
 
 
 class OncePerCause(logging.Handler):

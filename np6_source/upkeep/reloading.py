@@ -245,8 +245,8 @@ def ask_first(pipeline: dlt.Pipeline, source: DltSource, reload: Reload) -> None
 def begin_reload(pipeline: dlt.Pipeline, source: DltSource, reload: Reload) -> None:
     """Notes the intent, and forgets how far the resources got.
 
-    Tables that are gone are made again, empty. The ledger then proves nothing any more: what it
-    says of their rows is no longer true.
+    Tables and columns that are gone are made again, empty. The ledger then proves nothing any more:
+    what it says of their rows is no longer true.
 
     Args:
         pipeline: The pipeline.
@@ -276,12 +276,13 @@ def begin_reload(pipeline: dlt.Pipeline, source: DltSource, reload: Reload) -> N
         if not isinstance(client, SqlJobClientBase):
             return
         gone = missing_tables(client, filled(schema))
-        if not gone:
+        lacking = missing_columns(client, schema, filled(schema))
+        if not gone and not lacking:
             return
         if ledger not in gone:
             table = client.sql_client.make_qualified_table_name(ledger)
             client.sql_client.execute_sql(f"DELETE FROM {table}")
-        client.update_stored_schema(only_tables=gone, force=True)
+        client.update_stored_schema(only_tables=[*gone, *lacking], force=True)
 
 
 def missing_tables(client: Any, expected: Iterable[str]) -> list[str]:
@@ -292,6 +293,33 @@ def missing_tables(client: Any, expected: Iterable[str]) -> list[str]:
         expected: Their names.
     """
     return [name for name, columns in client.get_storage_tables(list(expected)) if not columns]
+
+
+def missing_columns(
+    client: SqlJobClientBase, schema: Schema, expected: Iterable[str]
+) -> dict[str, list[str]]:
+    """Which columns the destination's tables do not have, though dlt has made them.
+
+    Those of a version of the schema that the destination does not know yet come with the next load.
+
+    Args:
+        client: A client of dlt's for the schema.
+        schema: The schema.
+        expected: Names of tables; one that is gone is left out.
+    """
+    try:
+        if client.get_stored_schema_by_hash(schema.stored_version_hash) is None:
+            return {}
+    except DatabaseUndefinedRelation:
+        return {}
+    lacking: dict[str, list[str]] = {}
+    for table, columns in client.get_storage_tables(list(expected)):
+        there = {name.casefold() for name in columns}
+        known = schema.get_table_columns(table)
+        gone = [name for name in known if name.casefold() not in there]
+        if columns and gone:
+            lacking[table] = gone
+    return lacking
 
 
 def intent_of(pipeline: dlt.Pipeline, source: DltSource) -> Mapping[str, Any] | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from np6_source.cli.terminal_log import OncePerCause
+from np6_source.cli.terminal_log import OncePerCause, without_traceback
 from np6_source.sandbox import Fault, Sandbox
 from tests.support import at, event
 
@@ -43,6 +44,22 @@ def log(out: io.StringIO, clock: Clock) -> logging.Logger:
     logger = logging.Logger("np6_source.of_this_test")
     logger.addHandler(OncePerCause(out, clock))
     return logger
+
+
+def test_what_dlt_logs_of_a_job_that_failed_has_no_traceback(
+    log: logging.Logger, out: io.StringIO
+) -> None:
+    log.addFilter(without_traceback)
+    try:
+        raise ValueError("no such column")
+    except ValueError:
+        log.exception("Terminal exception in job %s", "events.sql")
+        trace = logging.Formatter().formatException(sys.exc_info())
+    log.error(f"Job for events.sql failed terminally with message {trace} 100%")
+    assert out.getvalue().splitlines() == [
+        "ERROR Terminal exception in job events.sql",
+        "ERROR Job for events.sql failed terminally with message",
+    ]
 
 
 def test_a_cause_is_said_at_once_then_counted_each_minute(
