@@ -40,8 +40,8 @@ from ..errors import (
 )
 from ..extract.policy import POLICY
 from ..extract.progress import Progress
+from ..extract.recheck_days import FEWER_EVENTS, FEWER_SHARE
 from ..extract.reload_intent import INTENT
-from ..extract.reread import FEWER_EVENTS, FEWER_SHARE
 from ..extract.selection import session_of
 from ..extract.unknown_ids import UNKNOWN_IDS
 from ..ledger import coverage, of_scope_key, recorded_policies
@@ -58,7 +58,6 @@ from ..schema import (
     TIMESTAMP,
     Table,
 )
-from ..settings import TMoment, moment_ms
 from ..tables.in_sql import column_in_sql, in_one_transaction, path_in_sql
 from ..tables.naming import filled, name_of
 from ..views import forget_messages
