@@ -96,10 +96,12 @@ class TestDuckDbFile:
         assert warehouse.ids() == EVERY_ID
 
     def test_a_wait_ends_when_the_call_is_asked_to_stop(
-        self, warehouse: Warehouse, source: TMake
+        self, warehouse: Warehouse, source: TMake, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         warehouse.load(source)
-        with opened_elsewhere(warehouse.database, 60):
+        # Nothing else ends it before the test's own end.
+        monkeypatch.setenv("SOURCES__NP6__FILE_WAIT", "3600")
+        with opened_elsewhere(warehouse.database, 3600):
             report = warehouse.load(source, stop_when=lambda: True)
         assert report.stopped
 
