@@ -556,7 +556,8 @@ LOAD_WINDOWS = Table(
 LATENESS = Table(
     "lateness",
     "One row per day read again and delay: how many events had come later than the readings before,"
-    " by how much at most. A day that had none has one row with the bucket none",
+    " by how much at most. A day that had none has one row with the bucket none, if a load had"
+    " first read it within a day",
     key=("resource", "scope_id", "classification", "measured_at", "day", "bucket"),
     disposition="append",
     columns=(
