@@ -19,7 +19,7 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..windows import SECOND, Window
 from .sample import Sample, SampledEvent
@@ -33,6 +33,8 @@ POWER = 0.75
 LEAST_COVERAGE = 0.15
 FEWEST_LATE = 60
 """Late reactions below which they do not tell where sends were: of SMS without links, say."""
+STEADY = 0.6
+"""Width of the range that even windows alone give, up to which they are believed."""
 WIDER = 1.5
 """By this factor at each end the range is wider then."""
 ENOUGH_LATE = 100
@@ -122,6 +124,14 @@ class Density:
     send_size: float
     reaction_size: float
 
+    def times(self, factor: float) -> Density:
+        """The density of so many times as many events."""
+        return replace(
+            self,
+            reactions=tuple(one * factor for one in self.reactions),
+            sends=tuple((moment, count * factor) for moment, count in self.sends),
+        )
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -189,8 +199,12 @@ def estimate(
     high = totals[int(0.975 * ROUNDS) - 1] * effort.high
     if not is_told:
         low, high = low / WIDER, high * WIDER
-    events = Range(min(low, likely), likely, max(high, likely))
     density = _density(period, even, draws, share, rates, weights)
+    steady = _steady_total(period, even, rng)
+    if steady is not None and steady.likely > likely:
+        density = density.times(steady.likely / likely) if likely else density
+        likely, high = steady.likely, max(high, steady.high)
+    events = Range(min(low, likely), likely, max(high, likely))
     per_event = density_bytes(density) / max(1.0, likely)
     return Estimate(events, events.times(per_event), density, is_counted=False)
 
@@ -378,6 +392,24 @@ def _coverage(
     if sum(count for _, count in of_earlier) >= ENOUGH_LATE:
         return of_earlier
     return [_known(bins, named_by, period.end) for bins in late]
+
+
+def _steady_total(period: Window, even: Sequence[_Look], rng: random.Random) -> Range | None:
+    """All events as the even windows alone tell them; None: these differ much.
+
+    Where sends spread evenly, people who react several times name the same few minutes from several
+    windows, and more sends seem to be known than are.
+    """
+    rates = [one.rate(with_bursts=True) for one in even]
+    totals = sorted(
+        _total(period, rng.choices(rates, k=len(rates)), 1.0, []) for _ in range(ROUNDS)
+    )
+    found = Range(
+        totals[int(0.025 * ROUNDS)],
+        _total(period, rates, 1.0, []),
+        totals[int(0.975 * ROUNDS) - 1],
+    )
+    return found if found.high - found.low <= STEADY * found.likely else None
 
 
 def _late_reactions(even: Sequence[_Look]) -> int:

@@ -69,6 +69,21 @@ def of_mailings_without_reactions(seed: int) -> list[SampledEvent]:
     return found
 
 
+def of_triggers(seed: int) -> list[SampledEvent]:
+    """12,000 messages, one at a time by day; one in ten is opened, six to 13 times in some days."""
+    rng = random.Random(seed)
+    found = []
+    for _ in range(12_000):
+        day = YEAR.start + rng.randrange(350) * DAY
+        stamp = day + DAY // 3 + int(rng.random() * DAY / 2)
+        found += [SampledEvent(stamp + after, True, stamp, 700) for after in (100, 5_000)]
+        if rng.random() < 0.1:
+            for _ in range(rng.randrange(6, 14)):
+                after = 6_000 + int(rng.expovariate(1 / (4 * DAY)))
+                found.append(SampledEvent(stamp + after, False, stamp, 700))
+    return found
+
+
 def held(seeds: range, effort: Effort) -> tuple[int, float]:
     """In how many made-up accounts the truth is in the range; the median of estimate / truth."""
     inside, shares = 0, []
@@ -86,6 +101,15 @@ class TestRanges:
         assert inside >= 11
         # Without the sends that no window knows of, it is 0.8.
         assert 0.9 <= share <= 1.25
+
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_hold_the_truth_where_sends_spread_evenly(self, seed: int) -> None:
+        """Messages that something triggers; who reacts does so several times, over days."""
+        account = Listed(of_triggers(seed))
+        found = estimate(YEAR, account.sample, NORMAL, random.Random(seed)).events
+        truth = len(account.events)
+        assert found.low <= truth <= found.high
+        assert 0.75 * truth <= found.likely <= 1.33 * truth
 
     @pytest.mark.parametrize(
         ("seed", "effort"), [(0, QUICK), (1, QUICK), (9, QUICK), (4, PRECISE), (6, PRECISE)]
