@@ -78,6 +78,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _values() -> list[str]:
     """The lines of standard input; other characters that end lines are part of a value."""
+    if sys.stdin is None:
+        raise SettingError("Standard input is closed: digest reads the values from it")
     try:
         text = sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -326,7 +326,7 @@ def _ask(planned: Reload) -> None:
         return
     print(planned, file=sys.stderr)
     try:
-        answer = input("Reload? [y/N] ") if sys.stdin.isatty() else None
+        answer = input("Reload? [y/N] ") if sys.stdin and sys.stdin.isatty() else None
     except EOFError:
         answer = None
     if answer is None:

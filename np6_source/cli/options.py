@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import textwrap
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -248,14 +249,18 @@ def ids_of(texts: Iterable[str], option: str) -> list[str]:
         found.extend(_ids_of_one(text, option))
     if not found:
         raise SettingError(f"{option} holds no ids")
-    for one in found:
+    for number, one in enumerate(found, 1):
         if not _is_unicode(one):
             raise SettingError(f"{option}: {one!a} is no Unicode text")
+        if any(unicodedata.category(character) == "Cc" for character in one):
+            raise SettingError(f"{option}: value {number} has a control character in it")
     return list(dict.fromkeys(found))
 
 
 def _ids_of_one(text: str, option: str) -> list[str]:
     if text == "-":
+        if sys.stdin is None:
+            raise SettingError(f"{option} -: standard input is closed")
         return _lines(sys.stdin.read())
     if not text.startswith("@"):
         return [one for part in text.split(",") if (one := part.strip())]

@@ -218,7 +218,7 @@ def run(options: argparse.Namespace) -> int:
     if options.report is not None and not options.report.absolute().parent.is_dir():
         raise SettingError(f"--report {options.report}: there is no such folder")
     before = _kept(options.compare)
-    if options.write_config and not options.yes and not sys.stdin.isatty():
+    if options.write_config and not options.yes and not (sys.stdin and sys.stdin.isatty()):
         raise SettingError("--write-config asks before it writes: give --yes, or call it by hand")
     for name, needed, is_there in (
         (CAMPAIGN_BODY.name, "--campaign-ids", options.campaign_ids),

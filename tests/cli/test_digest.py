@@ -76,6 +76,21 @@ def test_what_is_no_text_is_refused(digest: Any) -> None:
     assert b"UTF-8" in found.stderr
 
 
+@pytest.mark.parametrize("command", [("digest",), ("person", "--contact", "-")])
+def test_without_a_standard_input_it_says_so(command_line: Any, command: tuple[str, ...]) -> None:
+    found = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *command_line.arguments("-m np6_source", *command)],
+        cwd=command_line.folder,
+        env=command_line.environment | {"SOURCES__NP6__PII_KEY": SECRET},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (found.returncode, found.stdout) == (2, b"")
+    assert b"tandard input is closed" in found.stderr
+
+
 def test_the_sql_it_prints_makes_the_same_digests(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["digest", "--sql", "duckdb", "--column", "email"]) == 0
 

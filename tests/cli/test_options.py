@@ -195,6 +195,11 @@ CASES = {
         ("window='wide'", "SOURCES__NP6__WINDOW"), variables={"SOURCES__NP6__WINDOW": "wide"}
     ),
     "id that is no text": Case(("is no Unicode text",), ("--action-ids", "a\udcffb")),
+    "id with a NUL": Case(
+        ("--action-ids: value 2 has a control character in it",),
+        ("--action-ids", "@ids.txt"),
+        files={"ids.txt": "A1\nA2\0\n"},
+    ),
     "file of ids missing": Case(("ids.txt cannot be read",), ("--action-ids", "@ids.txt")),
     "file of ids empty": Case(
         ("empty.txt holds no ids",), ("--action-ids", "@empty.txt"), files={"empty.txt": "\n \n"}
