@@ -8,6 +8,7 @@ memory; the body is streamed to a sink (``body``). ``responses`` knows what stat
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -48,6 +49,8 @@ from .throttle import Stop, Throttle, WaitTooLong
 from .watch import Watch, Watched, WatchedAdapter
 
 logger = logging.getLogger(__name__)
+
+_ID = re.compile("[0-9A-Za-z._:/+=-]{1,100}")
 
 LONG_WAIT = 10.0
 """Seconds from which on a wait before the next attempt is a warning."""
@@ -319,7 +322,7 @@ class Client:
             context = replace(
                 request.context,
                 status=response.status_code,
-                request_id=_printable(headers.get("x-request-id")),
+                request_id=_id_in(headers.get("x-request-id")),
             )
             self._check(response, context)
             sink.start(requested_at, context)
@@ -434,6 +437,6 @@ def _stopped(context: RequestContext) -> Stopped:
     return Stopped(context, "the run was asked to stop", "A later run asks for the window again.")
 
 
-def _printable(text: str | None) -> str | None:
-    """A header's text, fit for a message: one line of at most 100 characters."""
-    return "".join(c for c in text if c.isascii() and c.isprintable())[:100] if text else None
+def _id_in(text: str | None) -> str | None:
+    """A header's text where it looks like an id; another may quote what no message shows."""
+    return text if text and _ID.fullmatch(text) else None

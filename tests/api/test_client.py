@@ -194,6 +194,24 @@ def test_what_asking_again_does_not_change_is_asked_once(
     assert raised.value.context.request_id == sandbox.requests[0].request_id
 
 
+@pytest.mark.parametrize(
+    ("sent", "shown"), [("a-1:b_2", "a-1:b_2"), ("to marie@lab.example", None)]
+)
+def test_a_request_id_is_shown_where_it_is_one(
+    client_of: TMake,
+    raw_server: TMake,
+    answer_with: TMake,
+    request_of: TMake,
+    sent: str,
+    shown: str | None,
+) -> None:
+    server = raw_server(answer_with(b"[]", "400 Bad Request", {"x-request-id": sent}))
+    with pytest.raises(RequestFailed) as raised:
+        client_of(server).fetch(request_of(), BodyInMemory())
+    assert raised.value.context.request_id == shown
+    assert "marie" not in str(raised.value)
+
+
 def test_nobody_listening_is_unreachable(client_of: TMake, raw_server: TMake, at: TAt) -> None:
     server = raw_server()
     api = type("Api", (), {"url": f"http://127.0.0.2:{server.port}/", "key": "some-key"})
