@@ -26,8 +26,44 @@ KEY = "\0key"
 AS_JSON = "\0json"
 """In place of a path: the element as JSON text, whatever it is."""
 
-SECRET = ("key", "token", "secret", "password")
-"""Words in the name of a field that is never loaded, at whatever depth."""
+SECRET = (
+    *(
+        "key",
+        "token",
+        "secret",
+        "password",
+        "passwd",
+        "passphrase",
+        "passcode",
+        "pwd",
+        "credential",
+    ),
+    *(
+        "certificate",
+        "privatepem",
+        "signature",
+        "authoriz",
+        "authentic",
+        "bearer",
+        "cookie",
+        "session",
+    ),
+    *("serviceaccount", "connectionstring"),
+)
+"""What the name of a field that is never loaded has in it, at whatever depth; without ``_``, ``-``
+and blanks, and in lower case."""
+
+SECRET_WORDS = frozenset(
+    {"pass", "auth", "jwt", "sas", "pin", "otp", "p8", "p12", "pfx", "pem", "dsn"}
+)
+"""Words that are not in the name of a field that is loaded: parts of longer ones are."""
+
+SECRET_VALUE = (
+    r"-----BEGIN |\bBearer [\w.~+/-]{8}|\beyJ[\w-]{8,}\.eyJ[\w-]{8,}"
+    r"|[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#@]*:[^\s/?#@]+@"
+)
+"""A regular expression: texts that are not loaded, whatever their field is called: a key's file, a
+token, a url with a password."""
 
 ACCOUNT = text(
     "account",

@@ -14,10 +14,21 @@ from typing import Any
 
 import pendulum
 
-from ..dimensions import AS_JSON, KEY, SECRET, Children, Dimension
+from ..dimensions import (
+    AS_JSON,
+    KEY,
+    SECRET,
+    SECRET_VALUE,
+    SECRET_WORDS,
+    Children,
+    Dimension,
+)
 from ..schema import Column, Path
 
 TRow = dict[str, Any]
+
+_SECRET_VALUE = re.compile(SECRET_VALUE)
+_WORD = re.compile("[A-Z]?[a-z0-9]+|[A-Z0-9]+")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -173,13 +184,25 @@ def _without_secrets(value: Any) -> Any:
         kept = {
             name: rest
             for name, part in value.items()
-            if not any(word in name.lower() for word in SECRET)
-            and (rest := _without_secrets(part)) is not None
+            if not is_secret(name) and (rest := _without_secrets(part)) is not None
         }
         return kept or None
     if isinstance(value, list):
         return [rest for part in value if (rest := _without_secrets(part)) is not None] or None
+    if isinstance(value, str) and _SECRET_VALUE.search(value):
+        return None
     return value
+
+
+def is_secret(name: str) -> bool:
+    """Whether a field may be a secret, by its name.
+
+    >>> is_secret("apiKey"), is_secret("smtpPass"), is_secret("author"), is_secret("bypass")
+    (True, True, False, False)
+    """
+    plain = re.sub(r"[^0-9a-z]", "", name.lower())
+    words = {word.lower() for word in _WORD.findall(name)}
+    return any(part in plain for part in SECRET) or not words.isdisjoint(SECRET_WORDS)
 
 
 def _text_of(value: Any) -> str | None:
