@@ -67,7 +67,10 @@ FLOORS: Mapping[str, str] = MappingProxyType({"free": DROP, "url": TRUNCATE})
 ``contact_hash`` becomes what ``address`` is."""
 
 _STRENGTH = (KEEP, TRUNCATE, HOST, HMAC, DROP)
-_PLAIN_NAME = re.compile(r"(?![0-9A-Fa-f]{32})[A-Za-z_][A-Za-z0-9_-]{0,39}(~[0-9]+)?")
+_PLAIN_NAME = re.compile(r"(?!.*([0-9A-Fa-f]{32}|[0-9]{9}))[A-Za-z_][A-Za-z0-9_-]{0,39}(~[0-9]+)?")
+_NUMBER = re.compile(r"\s*[(]?([+]|0)[-0-9 ()./\t\u00a0]{6,}")
+"""A telephone number: other numbers of a url begin with 1 to 9."""
+
 LONGEST_SEGMENT = 31
 """Characters of a url's path segment that is kept; an MD5 has one more."""
 
@@ -280,10 +283,12 @@ def _split(value: str) -> SplitResult | None:
 
 
 def _may_be_personal(segment: str) -> bool:
+    if len(segment) > LONGEST_SEGMENT:
+        return True
     plain = segment
-    for _ in range(3):  # Redirections encode what is encoded already.
-        plain = unquote(plain)
-    return "@" in plain or len(segment) > LONGEST_SEGMENT
+    while (once := unquote(plain)) != plain:  # Redirections encode what is encoded already.
+        plain = once
+    return "@" in plain or bool(_NUMBER.fullmatch(plain))
 
 
 def _each_once(values: pa.ChunkedArray, change: Callable[[str], str | None]) -> pa.ChunkedArray:
