@@ -7,11 +7,9 @@ load brings is equal to what erasing has left. Pure: rows in, rows out.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +24,7 @@ from ..schema import (
     Table,
 )
 from .digests import DigestKey
+from .quotes import MAY_QUOTE, address_like
 
 ADDRESS_CLASSES = ("address", "contact_hash")
 """Classes of columns that hold an address, or what is made of one."""
@@ -35,14 +34,6 @@ QUOTING_CLASSES = ("free", "url")
 
 NOT_OF_A_PERSON = ("no", "record")
 """Classes of columns that stay when a person is erased."""
-
-_PARTS = re.compile(
-    r"[^\s@\"'<>(),;:/\\?&=#\[\]{}|]+@[^\s@\"'<>(),;:/\\?&=#\[\]{}|]+"  # an e-mail address
-    r"|\+?[0-9][0-9 ().\-]{5,}[0-9]"  # a telephone number
-    r"|[0-9a-fA-F]{32}"  # a hash
-)
-MAY_QUOTE = r"@|%(25)*40|[0-9][0-9 ().\-]{5,}[0-9]|[0-9a-fA-F]{32}"
-"""A regular expression, for Arrow, DuckDB and PostgreSQL: what a text with such a part has."""
 
 _BY_NAME = {table.name: table for table in TABLES}
 _OF_EVENTS = {table.name for table in EVENT_TABLES}
@@ -57,25 +48,6 @@ def quoting_columns(table: Table) -> tuple[str, ...]:
     """The columns of a table whose texts may quote an address."""
     names = [column.name for column in table.columns if column.personal in QUOTING_CLASSES]
     return (*names, "key") if table is EXECUTION_DATA_TABLE else tuple(names)
-
-
-def address_like(text: str) -> Iterator[str]:
-    """The parts of a text that may be an address, a telephone number or a hash.
-
-    Texts in urls are encoded, and redirections encode what is encoded already.
-
-    >>> sorted(set(address_like("https://shop.example/?to=marie%40lab.example&n=1")))
-    ['marie@lab.example']
-    """
-    for _ in range(3):
-        for part in _PARTS.findall(text):
-            yield part
-            if part[-1] in ".!":
-                yield part.rstrip(".!")
-        plain = unquote(text)
-        if plain == text:
-            return
-        text = plain
 
 
 @dataclass(frozen=True)
@@ -144,9 +116,13 @@ class Suppression:
         for name in ids:
             is_about = pc.or_(is_about, self._matches(rows[name], self.is_contact))
             has_id = pc.or_(has_id, pc.invert(_is_empty(rows[name])))
+        is_nameless = pc.invert(has_id)
         for name in addresses:
             by_address = self._matches(rows[name], self.is_address)
             is_about = pc.or_(is_about, pc.and_(pc.invert(has_id), by_address))
+            is_nameless = pc.and_(is_nameless, _is_empty(rows[name]))
+        for name in quoting_columns(table):  # A unicity of several values has no column.
+            is_about = pc.or_(is_about, pc.and_(is_nameless, self._quotes(rows[name])))
         return rows.filter(pc.invert(is_about))
 
     def _is_about(self, events: pa.Table) -> pa.ChunkedArray:
@@ -201,6 +177,10 @@ class Suppression:
             else:
                 rows = _blanked(rows, name, quotes)
         return rows.filter(pc.invert(gone)) if table is EXECUTION_DATA_TABLE else rows
+
+    def _quotes(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Which texts quote a listed address, whenever."""
+        return pc.is_valid(self._each_once(values, self.quoted_before, pa.int64(), MAY_QUOTE))
 
     def quoted_before(self, text: str) -> int | None:
         """Until when events with a text count, milliseconds since the epoch; None: of nobody."""

@@ -174,9 +174,12 @@ class Dataset:
             personal: Its class.
             given: Canonical forms, or digests where the dataset has those.
         """
+        return is_one_of(self.compared(name, personal), given)
+
+    def compared(self, name: str, personal: str) -> str:
+        """A column of addresses as ``same_address`` compares it, in SQL."""
         column = self.column(name)
-        value = column if self.is_hashed(personal) else canonical_sql(self.dialect, column)
-        return is_one_of(value, given)
+        return column if self.is_hashed(personal) else canonical_sql(self.dialect, column)
 
     def comparable(self, value: str, personal: str) -> str:
         """An address as ``same_address`` compares it."""

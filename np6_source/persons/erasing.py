@@ -25,7 +25,8 @@ from ..bookkeeping.own_tables import ERASURES, MASKINGS
 from ..dataset_lock import TTurn, duckdb_file, in_database_or_file
 from ..destinations import kind_of_destination
 from ..dlt_internals.pipelines import changed_state
-from ..events.digests import DigestKey
+from ..events.digests import DigestKey, canonical
+from ..events.quotes import address_like
 from ..events.suppression import personal_columns
 from ..schema import (
     EVENT_TABLES,
@@ -363,6 +364,7 @@ def found_in_tables(data: Dataset, person: Person) -> list[str]:
     texts = sorted(clear)[:AT_ONCE]
     if not texts:
         return []
+    sought = {canonical(one) for one in texts}
     columns = data.execute(
         "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %s"
         " AND data_type IN ('VARCHAR', 'character varying', 'text', 'json', 'JSON')",
@@ -371,8 +373,14 @@ def found_in_tables(data: Dataset, person: Person) -> list[str]:
     found = []
     for table, name in columns:
         path = data.client.make_qualified_table_name(str(table))
-        cell = f"lower(CAST({data.client.escape_column_name(str(name))} AS VARCHAR))"
-        holds = " OR ".join([f"position(lower(%s) IN {cell}) > 0"] * len(texts))
-        if data.execute(f"SELECT 1 FROM {path} WHERE {holds} LIMIT 1", *texts):
+        text = f"CAST({data.client.escape_column_name(str(name))} AS VARCHAR)"
+        holds = " OR ".join([f"position(lower(%s) IN lower({text})) > 0"] * len(texts))
+        query = f"SELECT DISTINCT {text} FROM {path} WHERE {holds}"
+        if any(_holds(str(cell), sought) for (cell,) in data.rows(query, *texts)):
             found.append(f"{table}.{name}")
     return found
+
+
+def _holds(text: str, sought: Collection[str]) -> bool:
+    """Whether a text is or quotes one of some addresses, and not one that merely ends like it."""
+    return canonical(text) in sought or any(canonical(p) in sought for p in address_like(text))

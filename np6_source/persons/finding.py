@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from ..errors import SettingError
 from ..events.digests import DIGITS, canonical
 from ..events.privacy import DROP
-from ..events.suppression import Suppression, suppression
+from ..events.suppression import ADDRESS_CLASSES, Suppression, suppression
 from ..schema import EVENTS, Table
 from ..windows import iso, to_ms
-from .dataset import NEVER, Condition, Dataset, is_one_of
+from .dataset import AT_ONCE, NEVER, Condition, Dataset, is_one_of
 
 FOR_EVER = 2**62
 """A moment before which all events were published, milliseconds since the epoch."""
+
+TAddress = tuple[str, str]
+"""An address or hash as it is compared: its class and its value."""
 
 _DIGEST = re.compile(f"[0-9a-f]{{{DIGITS}}}")
 
@@ -166,15 +169,18 @@ def find(data: Dataset, values: Iterable[str], all_of_address: bool = False) -> 
                 " --ask-np6."
             )
     ids: set[str] = set()
-    comparable: set[tuple[str, str, str]] = set()
+    comparable: set[TAddress] = set()
     unknown: set[str] = set()
+    there = _ids_there(data, {one for value in given for one in (data.stored_id(value), value)})
+    by_id = {value: {data.stored_id(value), value} & there for value in given}
+    compared = {value: _comparable(data, value) for value in given if not by_id[value]}
+    holders = _holders(data, {one for wanted in compared.values() for one in wanted})
     for value in given:
-        by_id = _ids_there(data, {data.stored_id(value), value})
-        if by_id:
-            ids |= by_id
+        if by_id[value]:
+            ids |= by_id[value]
             continue
-        wanted = _comparable(data, value)
-        found = _ids_of(data, wanted)
+        wanted = compared[value]
+        found = {one for address in wanted for one in holders.get(address, ())}
         if len(found) > 1 and not all_of_address:
             raise SeveralContacts.of(_spans(data, found))
         ids |= found
@@ -182,20 +188,18 @@ def find(data: Dataset, values: Iterable[str], all_of_address: bool = False) -> 
         if not found:
             unknown.add(value)  # It may be the id of a contact who comes with a later load.
     comparable |= _addresses_of(data, ids)
-    own = {one for one in comparable if _ids_of(data, {one}) <= ids}
-    writings = {
-        name: frozenset(_writings(data, name, personal, own))
-        for name, personal in (*PERSON[1:], ("recipient", "address"))
-    }
+    holders = _holders(data, comparable)
+    own = {one for one in comparable if holders.get(one, set()) <= ids}
+    recipients = _writings(data, EVENTS, "recipient", "address", own)
     return Person(
         ids=frozenset(ids),
-        unicities=writings["contact_unicity"],
-        hashes=writings["contact_hash"],
-        recipients=writings["recipient"],
+        unicities=frozenset(_all_writings(data, "address", own)),
+        hashes=frozenset(_all_writings(data, "contact_hash", own)),
+        recipients=frozenset(recipients),
         contacts=frozenset(
             {data.digest(one, "contact_id") for one in ids} | {data.key.exact(u) for u in unknown}
         ),
-        addresses=frozenset(data.digest(value, personal) for _, personal, value in own),
+        addresses=frozenset(data.digest(value, personal) for personal, value in own),
         given=frozenset(given),
     )
 
@@ -205,32 +209,40 @@ def spans_of(data: Dataset, person: Person) -> list[Span]:
     return _spans(data, person.ids)
 
 
-def _comparable(data: Dataset, value: str) -> set[tuple[str, str, str]]:
-    """An address or hash as it is compared: column, class, and value.
+def _comparable(data: Dataset, value: str) -> set[TAddress]:
+    """An address or hash as it is compared.
 
     Its MD5 is tried as a hash: where the unicity is one field, NP6 makes it so.
     """
     text = canonical(value)
     md5 = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
     found = set()
-    for name, personal in PERSON[1:]:
+    for personal in ADDRESS_CLASSES:
         forms = {text, md5} if personal == "contact_hash" else {text}
-        found |= {(name, personal, data.comparable(form, personal)) for form in forms if form}
+        found |= {(personal, data.comparable(form, personal)) for form in forms if form}
         if data.is_hashed(personal) and _DIGEST.fullmatch(value):
-            found.add((name, personal, value))  # As it was read in the dataset.
+            found.add((personal, value))  # As it was read in the dataset.
     return found
 
 
-def _condition(data: Dataset, wanted: Iterable[tuple[str, str, str]]) -> Condition:
-    """A condition on ``events``: the contact has one of some addresses or hashes."""
-    condition = NEVER
-    by_column: dict[tuple[str, str], set[str]] = {}
-    for name, personal, value in wanted:
-        by_column.setdefault((name, personal), set()).add(value)
-    for (name, personal), values in by_column.items():
-        if data.has(EVENTS, name):
-            condition |= data.same_address(name, personal, sorted(values))
-    return condition
+def _columns(data: Dataset) -> Iterator[tuple[Table, str, str, str]]:
+    """Where an address or hash stands beside the id of the contact who has it.
+
+    Yields:
+        A table, its column of ids, the column of addresses or hashes, and that one's class.
+    """
+    for table in data.tables:
+        for contact_id in table.columns:
+            if contact_id.personal != "contact_id" or not data.has(table, contact_id.name):
+                continue
+            for column in table.columns:
+                is_own = column.personal in ADDRESS_CLASSES and column.name != "recipient"
+                if is_own and data.has(table, column.name):
+                    yield table, contact_id.name, column.name, column.personal
+
+
+def _with_class(wanted: Iterable[TAddress], personal: str) -> list[str]:
+    return sorted(value for kind, value in wanted if kind == personal)
 
 
 def _ids_there(data: Dataset, candidates: set[str]) -> set[str]:
@@ -239,52 +251,69 @@ def _ids_there(data: Dataset, candidates: set[str]) -> set[str]:
     for table in data.tables:
         for column in table.columns:
             if column.personal == "contact_id" and data.has(table, column.name):
-                name, one = data.column(column.name), is_one_of("{}", sorted(candidates))
-                query = (
-                    f"SELECT DISTINCT {name} FROM {data.name(table)} WHERE {one.sql.format(name)}"
-                )
-                found |= {str(value) for (value,) in data.execute(query, *one.values)}
+                name = data.column(column.name)
+                for one in _in_parts(name, candidates):
+                    query = f"SELECT DISTINCT {name} FROM {data.name(table)} WHERE {one.sql}"
+                    found |= {str(value) for (value,) in data.execute(query, *one.values)}
     return found
 
 
-def _ids_of(data: Dataset, wanted: Iterable[tuple[str, str, str]]) -> set[str]:
-    """The contacts whose unicity or hash is one of some."""
-    condition, column = _condition(data, wanted), data.column("contact_id")
-    query = (
-        f"SELECT DISTINCT {column} FROM {data.name(EVENTS)}"
-        f" WHERE {column} <> '' AND {condition.sql}"
-    )
-    return {str(value) for (value,) in data.execute(query, *condition.values)}
-
-
-def _addresses_of(data: Dataset, ids: set[str]) -> set[tuple[str, str, str]]:
-    """All unicities and hashes of some contacts, as they are compared."""
-    found = set()
-    one = is_one_of(data.column("contact_id"), sorted(ids))
-    for name, personal in PERSON[1:]:
-        if ids and data.has(EVENTS, name):
-            column = data.column(name)
+def _holders(data: Dataset, wanted: Iterable[TAddress]) -> dict[TAddress, set[str]]:
+    """The contacts who have some unicities and hashes, in any of the tables, by these."""
+    sought = frozenset(wanted)
+    found: dict[TAddress, set[str]] = {}
+    for table, contact_id, name, personal in _columns(data):
+        column, address = data.column(contact_id), data.compared(name, personal)
+        for one in _in_parts(address, _with_class(sought, personal)):
             query = (
-                f"SELECT DISTINCT {column} FROM {data.name(EVENTS)}"
+                f"SELECT DISTINCT {column}, {address} FROM {data.name(table)}"
                 f" WHERE {column} <> '' AND {one.sql}"
             )
-            for (value,) in data.execute(query, *one.values):
-                text = value if data.is_hashed(personal) else canonical(value)
-                found.add((name, personal, text))
+            for holder, value in data.execute(query, *one.values):
+                found.setdefault((personal, str(value)), set()).add(str(holder))
     return found
+
+
+def _in_parts(expression: str, values: Iterable[str]) -> Iterator[Condition]:
+    """Conditions of which each has few values: an expression has one of some."""
+    listed = sorted(values)
+    for first in range(0, len(listed), AT_ONCE):
+        yield is_one_of(expression, listed[first : first + AT_ONCE])
+
+
+def _addresses_of(data: Dataset, ids: set[str]) -> set[TAddress]:
+    """All unicities and hashes of some contacts, as they are compared."""
+    found = set()
+    for table, contact_id, name, personal in _columns(data) if ids else ():
+        one, column = is_one_of(data.column(contact_id), sorted(ids)), data.column(name)
+        query = (
+            f"SELECT DISTINCT {column} FROM {data.name(table)} WHERE {column} <> '' AND {one.sql}"
+        )
+        for (value,) in data.execute(query, *one.values):
+            found.add((personal, value if data.is_hashed(personal) else canonical(value)))
+    return found
+
+
+def _all_writings(data: Dataset, personal: str, own: Iterable[TAddress]) -> set[str]:
+    """How the tables write addresses or hashes that are one person's alone."""
+    return {
+        text
+        for table, _, name, kind in _columns(data)
+        if kind == personal
+        for text in _writings(data, table, name, personal, own)
+    }
 
 
 def _writings(
-    data: Dataset, name: str, personal: str, own: Iterable[tuple[str, str, str]]
+    data: Dataset, table: Table, name: str, personal: str, own: Iterable[TAddress]
 ) -> set[str]:
     """How a column writes addresses that are one person's alone."""
-    values = {value for _, kind, value in own if kind == personal}
-    if not values or not data.has(EVENTS, name):
+    values = _with_class(own, personal)
+    if not values or not data.has(table, name):
         return set()
-    one, column = data.same_address(name, personal, sorted(values)), data.column(name)
+    one, column = data.same_address(name, personal, values), data.column(name)
     query = (
-        f"SELECT DISTINCT {column} FROM {data.name(EVENTS)}"
-        f" WHERE {column} IS NOT NULL AND {one.sql}"
+        f"SELECT DISTINCT {column} FROM {data.name(table)} WHERE {column} IS NOT NULL AND {one.sql}"
     )
     return {str(value) for (value,) in data.execute(query, *one.values)}
 

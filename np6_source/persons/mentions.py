@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..events.privacy import DROP
-from ..events.suppression import MAY_QUOTE, quoting_columns
+from ..events.quotes import MAY_QUOTE
+from ..events.suppression import quoting_columns
 from ..schema import EVENT_TABLES, EVENTS, EXECUTION_DATA_TABLE, REJECTED_EVENTS, Table
-from .dataset import Condition, Dataset
+from .dataset import LABELLED, Condition, Dataset
 from .finding import Person
 
 
@@ -40,22 +41,18 @@ def mentions(data: Dataset, person: Person) -> Iterator[Mention]:
     if not person.addresses:
         return
     listed = person.listed(data)
-    about = person.is_about(data)
-    of_person = f"SELECT {data.column('id')} FROM {data.name(EVENTS)} WHERE {about.sql}"
     pattern = {"duckdb": "regexp_matches({}, %s)", "postgres": "{} ~ %s"}[data.dialect]
-    classes = {column.name: column.personal for table in EVENT_TABLES for column in table.columns}
-    for table in (*EVENT_TABLES, REJECTED_EVENTS):
+    for table in data.tables:
+        if table in LABELLED and table is not REJECTED_EVENTS:
+            continue
+        classes = {column.name: column.personal for column in table.columns}
+        others = _of_others(data, person, table)
         for name in quoting_columns(table):
-            personal = classes.get(name, "free")
-            dropped = data.privacy.classes.get(personal) == DROP and name != "key"
+            dropped = data.privacy.classes.get(classes[name]) == DROP and name != "key"
             if dropped or not data.has(table, name):
                 continue
             keys = [key for key in table.key if data.has(table, key)] or [name]
-            row_of = data.column("event_id" if table.is_child else "id")
             selected = ", ".join(data.column(key) for key in (*keys, name))
-            others = Condition("1 = 1")
-            if table is not REJECTED_EVENTS:
-                others = Condition(f"{row_of} NOT IN ({of_person})", about.values)
             query = (
                 f"SELECT {selected} FROM {data.name(table)}"
                 f" WHERE {pattern.format(data.column(name))} AND {others.sql}"
@@ -64,6 +61,18 @@ def mentions(data: Dataset, person: Person) -> Iterator[Mention]:
                 if listed.quoted_before(text) is not None:
                     same = " AND ".join(f"{data.column(key)} = %s" for key in keys)
                     yield Mention(table, name, Condition(same, tuple(values)))
+
+
+def _of_others(data: Dataset, person: Person, table: Table) -> Condition:
+    """A condition on a table: the row is none of the person's own."""
+    if table is REJECTED_EVENTS:
+        return Condition("1 = 1")
+    if table not in EVENT_TABLES:
+        return ~person.is_named(data, table)
+    about = person.is_about(data)
+    events = f"SELECT {data.column('id')} FROM {data.name(EVENTS)} WHERE {about.sql}"
+    row_of = data.column("event_id" if table.is_child else "id")
+    return Condition(f"{row_of} NOT IN ({events})", about.values)
 
 
 def is_removed_whole(mention: Mention) -> bool:

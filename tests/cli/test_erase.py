@@ -21,6 +21,7 @@ from np6_source import loading
 from np6_source.bookkeeping.erasures import ErasedMeanwhile
 from np6_source.parts import Part, load_part
 from np6_source.recheck import plan_recheck, recheck
+from np6_source.sandbox import account_from_events
 from np6_source.windows import SECOND, Window
 from tests.support import PostgresDataset, Warehouse, at, event
 
@@ -488,6 +489,54 @@ class TestWho:
         ended = erase("--contact", FAMILY, "--json")
 
         assert json.loads(ended.stdout)["result"]["contacts"] == []
+
+    def test_who_is_in_tables_of_names_alone_is_found_by_address(
+        self, erase: Any, warehouse: Warehouse, serve: Any, source_of: Any, command_line: Any
+    ) -> None:
+        known = account_from_events([about(1, "P1", PIERRE)])
+        digest = md5(MARIE.encode(), usedforsecurity=False).hexdigest()
+        known.describe(
+            "targets",
+            [
+                {"id": "M1", "hash": digest, "fields": {"1": MARIE}},
+                {"id": "P1", "hash": "0" * 32, "fields": {"1": PIERRE, "2": f"sponsor: {MARIE}"}},
+            ],
+        )
+        sandbox = serve(known, now=at("03-02T03:00"))
+        given = {"pii_key": KEY["SOURCES__NP6__PII_KEY"], "target_ids": ["M1", "P1"]}
+        warehouse.load(lambda: source_of(sandbox, ALL, "target", **given))
+        shown = command_line.run(
+            *("-m np6_source", "person", *command_line.where(warehouse), "--contact", MARIE),
+            *("--json",),
+            **KEY,
+        )
+        result = json.loads(shown.stdout)["result"]
+        assert [row["id"] for row in result["tables"]["targets"]] == ["M1"]
+        assert result["mentions_elsewhere"] == 1
+        assert PIERRE not in shown.stdout
+
+        ended = erase("--contact", MARIE, "--yes")
+
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert MARIE not in everything(warehouse)
+        assert digest not in everything(warehouse)
+        fields = {
+            (r["target_id"], r["field_id"]): r["value"] for r in warehouse.rows("targets__fields")
+        }
+        assert fields == {("P1", "1"): json.dumps(PIERRE), ("P1", "2"): None}
+
+    def test_an_address_that_another_one_ends_with_is_done_when_it_is_done(
+        self, erase: Any, warehouse: Warehouse, serve: Any, source_of: Any
+    ) -> None:
+        anne = f"anne.{MARIE}"
+        sandbox = serve([about(1, "M1", MARIE), about(2, "A1", anne)], now=at("03-02T03:00"))
+        warehouse.load(lambda: source_of(sandbox, ALL, pii_key=KEY["SOURCES__NP6__PII_KEY"]))
+
+        ended = erase("--contact", "M1", "--yes", "--json")
+
+        assert ended.returncode == 0, ended.stdout
+        assert json.loads(ended.stdout)["result"]["found_afterwards"] == []
+        assert [row["recipient"] for row in warehouse.rows("events", "id")] == [None, anne]
 
     def test_what_is_not_there_is_kept_from_coming(
         self, erase: Any, warehouse: Warehouse, sandbox: Any, source_of: Any

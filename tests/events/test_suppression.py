@@ -13,7 +13,6 @@ from np6_source.events.digests import DigestKey
 from np6_source.events.suppression import (
     NOBODY,
     Suppression,
-    address_like,
     personal_columns,
     quoting_columns,
     suppression,
@@ -182,4 +181,3 @@ def test_columns_follow_from_the_schema() -> None:
     assert "link_destination" in quoting_columns(HITS)
     assert "user_agent" in {column.name for column in personal_columns(HITS)}
     assert "event_id" not in {column.name for column in personal_columns(HITS)}
-    assert list(address_like("nothing here")) == []
