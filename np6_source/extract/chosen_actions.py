@@ -73,8 +73,18 @@ class ChosenActions:
         Args:
             actions: Rows of the table ``actions``.
             now: The time, UTC.
+
+        Raises:
+            SettingError: One of the ids would lead to another operation's url.
         """
-        return tuple(action["id"] for action in actions if self._takes(action, now))
+        chosen = tuple(action["id"] for action in actions if self._takes(action, now))
+        for action_id in chosen:
+            if action_id.strip() in ("", ".", ".."):
+                raise SettingError(
+                    f"action_ids='{self}': NP6 lists an action with the id {action_id!r}, which"
+                    " cannot be asked for. Give the ids of the actions that are wanted."
+                )
+        return chosen
 
     def _takes(self, action: Mapping[str, Any], now: datetime) -> bool:
         if self.is_all or action["category_id"] in self.categories:

@@ -59,6 +59,11 @@ class TestActive:
     def is_active(self, **values: Any) -> bool:
         return ChosenActions(is_active=True).choose([self.row(**values)], NOW) == ("A",)
 
+    @pytest.mark.parametrize("action_id", ["", " ", ".", ".."])
+    def test_an_id_that_leads_to_another_operation_is_refused(self, action_id: str) -> None:
+        with pytest.raises(SettingError, match="which cannot be asked for"):
+            ChosenActions(is_all=True).choose([self.row() | {"id": action_id}], NOW)
+
     @pytest.mark.parametrize("name", ["created_at", "starts_at", "last_sent_at"])
     def test_for_180_days_after_something_was_done(self, name: str) -> None:
         assert self.is_active(**{name: NOW - timedelta(days=180)})
