@@ -21,6 +21,7 @@ from ..extract.policy import KEY_ADVICE
 from ..extract.reload_intent import INTENT
 from ..persons.dataset import Dataset
 from ..persons.duckdb_file import TCopy
+from ..persons.staging import empty_staging
 from ..schema import LOAD_WINDOWS, Table
 from ..views import forget_messages, statements_of_messages
 from ..views.messages_table import TABLE as MESSAGES
@@ -133,6 +134,7 @@ def mask_in_place(pipeline: dlt.Pipeline, data: Dataset, masking: Masking) -> No
     forget_messages(pipeline)
     with data.client.begin_transaction():
         mask_rows(data, _new_values(data, masking))
+        empty_staging(data)
         for statement in then:
             data.execute(statement)
 

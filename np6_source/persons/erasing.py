@@ -42,6 +42,7 @@ from .duckdb_file import rewrite
 from .finding import Person, Span, spans_of
 from .labels import RESOURCES_OF_CONTACTS, Labels, forget_labels, labels_of
 from .mentions import Mention, is_removed_whole, mentions
+from .staging import empty_staging, qualified, staged_tables
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +142,7 @@ def erase(pipeline: dlt.Pipeline, data: Dataset, erasing: Erasing) -> str:
         forget_messages(pipeline)  # First: without it a kill would leave them in the table.
         with data.client.begin_transaction():
             _change_tables(data, erasing.person, erasing.labels, erasing.mentions)
+            empty_staging(data)
             _change_states(data, erasing.labels)
             _list(data, erasing, erasure_id)
     with pipeline.managed_state() as state:
@@ -365,19 +367,23 @@ def found_in_tables(data: Dataset, person: Person) -> list[str]:
     if not texts:
         return []
     sought = {canonical(one) for one in texts}
+    dataset = data.client.dataset_name
+    in_staging = set(staged_tables(data))
     columns = data.execute(
-        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %s"
-        " AND data_type IN ('VARCHAR', 'character varying', 'text', 'json', 'JSON')",
-        data.client.dataset_name,
+        "SELECT table_schema, table_name, column_name FROM information_schema.columns"
+        " WHERE table_catalog = current_database() AND data_type IN"
+        " ('VARCHAR', 'character varying', 'text', 'json', 'JSON')",
     )
     found = []
-    for table, name in columns:
-        path = data.client.make_qualified_table_name(str(table))
+    for schema, table, name in columns:
+        if schema != dataset and (schema, table) not in in_staging:
+            continue
+        path = qualified(data, str(schema), str(table))
         text = f"CAST({data.client.escape_column_name(str(name))} AS VARCHAR)"
         holds = " OR ".join([f"position(lower(%s) IN lower({text})) > 0"] * len(texts))
         query = f"SELECT DISTINCT {text} FROM {path} WHERE {holds}"
         if any(_holds(str(cell), sought) for (cell,) in data.rows(query, *texts)):
-            found.append(f"{table}.{name}")
+            found.append(f"{table}.{name}" if schema == dataset else f"{schema}.{table}.{name}")
     return found
 
 

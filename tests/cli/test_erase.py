@@ -515,11 +515,16 @@ class TestWho:
         assert result["mentions_elsewhere"] == 1
         assert PIERRE not in shown.stdout
 
+        # A first load drops its staging dataset, a later one leaves its rows there.
+        warehouse.load(lambda: source_of(sandbox, ALL, "target", **given))
+
         ended = erase("--contact", MARIE, "--yes")
 
         assert ended.returncode == 0, ended.stdout + ended.stderr
         assert MARIE not in everything(warehouse)
         assert digest not in everything(warehouse)
+        for text in (MARIE, digest):
+            assert text.encode() not in warehouse.database.read_bytes()
         fields = {
             (r["target_id"], r["field_id"]): r["value"] for r in warehouse.rows("targets__fields")
         }
@@ -670,6 +675,9 @@ class TestPostgres:
             )
 
         load_again()
+        # A first load drops its staging dataset, a later one leaves its rows there.
+        load_again(start="2024-03-01", end="2024-03-02")
+        assert any("_staging" in name for name in of_hers())
         planned = run("--contact", MARIE)
         assert planned.returncode == 3, planned.stderr
         assert f"events: {len(HERS)} rows would change" in planned.stdout
@@ -678,6 +686,7 @@ class TestPostgres:
 
         assert ended.returncode == 3, ended.stderr
         assert "Out of reach: the tables' dead rows" in ended.stdout
+        assert not any("_staging" in name for name in of_hers())
         erased = dataset.query(all_rows)
         assert len(erased) == len(account())
         assert MARIE not in str(erased).lower()
