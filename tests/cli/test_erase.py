@@ -351,7 +351,9 @@ class TestErased:
     ) -> None:
         by_id = {"target_ids": ["M1", "P1"], "pii_key": KEY["SOURCES__NP6__PII_KEY"]}
         name = "target_events"
-        load(name, **by_id)
+        for moment in ("03-01T23:00", "03-02T03:00"):  # The whole day is read within a day.
+            sandbox.now = at(moment)
+            load(name, **by_id)
         plan = plan_recheck(
             warehouse.pipeline,
             source_of(sandbox, name, **by_id),
