@@ -204,7 +204,8 @@ def _print(report: Report, advised: str, quiet: bool) -> None:
     console.print(f"{found} Next: {advised}")
     sys.stdout.flush()
     for problem in problems:
-        if (problem.severity == "error") if quiet else problem.advice:  # The table has the rest.
+        # The table has the rest.
+        if problem.severity == "error" or (problem.advice and not quiet):
             where = _label(problem.resource or problem.rule, problem.id or "")
             lines = [problem.what, *(problem.advice or "").splitlines()]
             text = "\n  ".join(lines)

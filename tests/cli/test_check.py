@@ -416,3 +416,13 @@ def test_its_advice_is_not_a_loads(
     assert "Check the network and base_url." in said
     assert "of the window" not in said
     assert "`np6-source check`" not in said
+
+
+def test_a_problem_without_advice_goes_to_standard_error_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__NP6__API_KEY", "some-key")
+    monkeypatch.setenv("SOURCES__NP6__BASE_URL", "")
+    where = ["--duckdb-file", str(tmp_path / "x.duckdb"), "--pipelines-dir", str(tmp_path)]
+    assert main(["check", *where]) == 1
+    assert "error: settings: base_url '' is not a URL" in capsys.readouterr().err
