@@ -107,7 +107,7 @@ def coverage(
         The covered windows. A resource and scope whose packages were all given up has none.
 
     Raises:
-        SettingError: Several have, and none was named.
+        SettingError: Several have, and none was named; or the destination has files.
     """
     loaded, schema = loaded_schema(pipeline, schema_name)
     with _ledger_of(pipeline, schema, *loaded) as (client, columns):
@@ -187,7 +187,8 @@ def recent_windows(
         return arrow.empty_table()
     normalized = schema.naming.normalize_path
     with pipeline.destination_client(*loaded) as destination:
-        assert isinstance(destination, SqlJobClientBase)
+        if not isinstance(destination, SqlJobClientBase):
+            raise _is_of_files()
         client = destination.sql_client
         _, columns = destination.get_storage_table(name_of(LOAD_WINDOWS, schema))
         there = {name.lower() for name in columns}
@@ -232,6 +233,13 @@ def recent_windows(
     )
 
 
+def _is_of_files() -> SettingError:
+    return SettingError(
+        "load_windows is read in a database, and the destination has files: read them with"
+        " np6_source.deduplication.parquet_views"
+    )
+
+
 @contextmanager
 def _ledger_of(
     pipeline: dlt.Pipeline, schema: Schema, *names: str
@@ -241,7 +249,8 @@ def _ledger_of(
     The destination is asked: what dlt's schema has may not be there yet, or not any more.
     """
     with pipeline.destination_client(*names) as client:
-        assert isinstance(client, SqlJobClientBase)
+        if not isinstance(client, SqlJobClientBase):
+            raise _is_of_files()
         _, columns = client.get_storage_table(name_of(LOAD_WINDOWS, schema))
         there = {name.lower() for name in columns}
         yield (

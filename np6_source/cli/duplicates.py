@@ -9,7 +9,7 @@ from ..loading import only_one
 from ..upkeep.moved_events import SETTING, count_moved, remove_moved
 from .configuration import check_names
 from .coverage import coverage_of
-from .destination import open_pipeline
+from .destination import check_speaks_sql, open_pipeline
 from .document import print_document
 from .options import add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, FOUND, Output
@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
     configure_logging(options)
     check_names()
     pipeline = open_pipeline(options)
+    check_speaks_sql(pipeline, "duplicates")
     coverage_of(pipeline)
     with to_read(pipeline):
         found = count_moved(pipeline)

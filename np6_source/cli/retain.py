@@ -11,7 +11,7 @@ from ..upkeep.removals import Removal, out_of_reach, remove, to_remove
 from ..windows import iso
 from .configuration import check_names, configured_cutoff
 from .coverage import coverage_of
-from .destination import open_pipeline
+from .destination import check_speaks_sql, open_pipeline
 from .document import print_document
 from .options import add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, FOUND, Output
@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
             " config.toml, such as 25 months"
         )
     pipeline = open_pipeline(options)
+    check_speaks_sql(pipeline, "retain")
     coverage_of(pipeline)
     if options.yes:
         with only_one(pipeline):

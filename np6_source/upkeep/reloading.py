@@ -44,7 +44,7 @@ from ..extract.recheck_days import FEWER_EVENTS, FEWER_SHARE
 from ..extract.reload_intent import INTENT
 from ..extract.selection import session_of
 from ..extract.unknown_ids import UNKNOWN_IDS
-from ..ledger import coverage, of_scope_key, recorded_policies
+from ..ledger import coverage, of_scope_key, recorded_policies, speaks_sql
 from ..parameters import TMoment, moment_ms
 from ..robots import is_of_marks
 from ..runs.last_run import failures
@@ -149,9 +149,9 @@ def plan_reload(
 
 
 def _loaded(pipeline: dlt.Pipeline, source: str) -> tuple[TSpans, list[int]]:
-    """What the ledger and the state know: spans, and where histories begin."""
+    """What the ledger and the state know: spans, and where histories begin. Of files the state."""
     spans: dict[str, dict[str, tuple[int, int]]] = {}
-    if source in pipeline.schema_names:
+    if source in pipeline.schema_names and speaks_sql(pipeline, pipeline.schemas[source]):
         for (resource, scope), windows in coverage(pipeline, source, still_there=False).items():
             # Marks of robots go with the rows, and come back with np6-source robots.
             if windows and not is_of_marks(pipeline, resource, scope):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import dlt
 import pytest
 
 from np6_source.__main__ import main
+from np6_source.errors import SettingError
+from np6_source.ledger import coverage
 from np6_source.sandbox import Sandbox
 from np6_source.windows import SECOND
 from tests.support import Warehouse, at, event
@@ -74,6 +78,32 @@ def test_a_reload_to_which_np6_returns_far_fewer_events_removes_none_unless_told
     monkeypatch.setenv("SOURCES__NP6__ACCEPT_FEWER_EVENTS", "true")
     assert call(failing, *words, "--reload", "--yes") == 0
     assert warehouse.ids() == [one["id"] for one in left]
+
+
+def test_a_reload_into_files_removes_nothing_and_commands_that_ask_a_database_say_so(
+    serve: TMake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    sandbox = serve(EVENTS, now=at("03-03"))
+    monkeypatch.setenv("SOURCES__NP6__API_KEY", sandbox.key)
+    monkeypatch.setenv("SOURCES__NP6__BASE_URL", sandbox.url)
+    monkeypatch.setenv("DESTINATION__FILESYSTEM__BUCKET_URL", (tmp_path / "lake").as_uri())
+    words = ["load", "--resources", "actions_events", "--progress", "none"]
+    words += ["--destination", "filesystem", "--pipelines-dir", str(tmp_path / "pipelines")]
+    assert main([*words, "--start", "2024-03-01"]) == 0
+    sandbox.requests.clear()
+    assert main([*words, "--reload", "--yes"]) == 0
+    assert min(one.query["start"] for one in sandbox.requests).startswith("2024-03-01T00:00:00")
+    assert "Nothing can be removed from files" in capsys.readouterr().err
+
+    where = words[5:]
+    for command in (["retain", "--retention", "2 years"], ["duplicates"]):
+        assert main([*command, *where]) == 2
+        assert f"{command[0]} reads load_windows in a database" in capsys.readouterr().err
+    pipeline = dlt.pipeline(
+        "np6_to_duckdb", destination="filesystem", pipelines_dir=str(tmp_path / "pipelines")
+    )
+    with pytest.raises(SettingError, match="the destination has files"):
+        coverage(pipeline)
 
 
 def test_an_id_of_several_resources_is_named_once(
