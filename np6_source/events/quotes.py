@@ -110,8 +110,16 @@ def _emails(text: str) -> Iterator[str]:
             for start in _starts(local):
                 for one in {domain, domain.rstrip(".-")}:
                     if start < len(local) and one:
-                        yield f"{local[start:]}@{one}"
+                        yield from _cased(f"{local[start:]}@{one}")
             local = other
+
+
+def _cased(address: str) -> Iterator[str]:
+    """The address; with other letters than A to Z also as it is in lower and in upper case."""
+    yield address
+    if not address.isascii():
+        yield address.lower()
+        yield address.upper()
 
 
 def _starts(local: str) -> Iterator[int]:

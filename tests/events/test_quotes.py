@@ -71,7 +71,7 @@ AROUND = (
 def test_an_address_is_found_whatever_stands_around_it(around: str) -> None:
     for address in ADDRESSES:
         assert is_quoted(address, around.format(address)), address
-        assert is_quoted(address, around.format(address.upper()).replace("ZOË", "ZOë")), address
+        assert is_quoted(address, around.format(address.upper())), address
 
 
 def test_encodings_may_be_within_one_another() -> None:
