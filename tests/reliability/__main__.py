@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
+import secrets
 import sys
 import tempfile
 import time
@@ -103,7 +103,7 @@ def main() -> int:
 
 def _play(kept: Kept, given: argparse.Namespace) -> bool:
     deadline = time.monotonic() + given.seconds
-    first_seed = random.randrange(10**6) if given.seed is None else given.seed
+    first_seed = secrets.randbelow(10**6) if given.seed is None else given.seed
     chosen = [
         kind
         for kind in KINDS
