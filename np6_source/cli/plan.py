@@ -23,6 +23,7 @@ from ..parameters import at_least_one
 from ..settings import DEFAULT_HISTORY
 from ..volume.cost import Cost, cost, seconds_of, transfer
 from ..volume.estimate import (
+    FEW,
     NORMAL,
     PRECISE,
     QUICK,
@@ -311,6 +312,7 @@ class _Sampler:
         self._counts: set[tuple[str, int]] = set()
         self._limits: set[int] = set()
         self._announced: int | None = None
+        self._rows = 0
 
     def sample(self, window: Window, most_events: int = READ_AT_MOST, scope_id: str = "") -> Sample:
         """The first events of a window. One that is refused as too large is narrowed.
@@ -329,7 +331,7 @@ class _Sampler:
                     raise
                 asked = Window(asked.start, asked.start + max(SECOND, asked.width // 8))
                 continue
-            if found.is_whole and self._is_cut(asked, scope_id, len(found.events)):
+            if found.is_whole and self._is_cut(found, scope_id):
                 # Which of its events it lacks, nobody knows.
                 found = replace(found, is_whole=False)
                 if asked.width <= SECOND:
@@ -360,17 +362,17 @@ class _Sampler:
         self.byte_count += self._budget.byte_count - before[1]
         return found
 
-    def _is_cut(self, window: Window, scope_id: str, count: int) -> bool:
+    def _is_cut(self, found: Sample, scope_id: str) -> bool:
         """Whether the API has cut a response that was read to its end.
 
         By its headers, by ``row_limit``, or because the halves of its window have more events. They
         are requested where the count is a likely limit, or was another response's.
 
         Args:
-            window: What was requested.
+            found: The response, the last one.
             scope_id: The id.
-            count: Events of the response.
         """
+        window, count = found.window, self._rows
         if self._announced is not None and self._announced > count:
             self._limits.add(count)
             return True
@@ -381,7 +383,7 @@ class _Sampler:
         self._counts.add((scope_id, count))
         if is_suspicious and not limits.is_known(count) and window.width >= 2 * SECOND:
             halves = [self._sent(half, scope_id, count) for half in window.halves()]
-            is_more = sum(len(half.events) for half in halves) > count
+            is_more = sum(len(half.events) for half in halves) > len(found.events)
             (limits.prove if is_more else limits.disprove)(count)
         if limits.is_proven(count):
             self._limits.add(count)
@@ -423,7 +425,13 @@ class _Sampler:
         self._announced = total_count(response.headers)
         self.sizes.append(response.byte_count)
         self.seconds.append(seconds_of(response.ms))
-        return Sample(window, tuple(self._events(response)), response.is_whole)
+        events = tuple(self._events(response))
+        self._rows = len(events)
+        # Others come where widen_bounds asks for them, or the API does not keep to bounds.
+        inside = tuple(one for one in events if window.start <= one.timestamp < window.end)
+        if not response.is_whole and not inside and most_events < FEW:
+            return self._sent(window, scope_id, min(FEW, 20 * most_events))
+        return Sample(window, inside, response.is_whole)
 
     def _events(self, response: Response) -> Iterator[SampledEvent]:
         row = self.operation.row

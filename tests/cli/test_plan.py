@@ -126,6 +126,18 @@ def test_no_more_requests_are_sent_than_allowed(run: TMake, sandbox: Sandbox) ->
     assert "--max-requests is reached" in document["problems"][0]["what"]
 
 
+def test_events_beyond_a_window_are_not_counted(
+    run: TMake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With wider bounds, as the probe may advise, each edge is in two responses."""
+    monkeypatch.setenv("SOURCES__NP6__WIDEN_BOUNDS", str(3 * DAY // SECOND))
+    status, document = run("--resources", "actions_events", "--history")
+    (one,) = document["result"]["resources"]
+    assert (status, document["problems"]) == (0, [])
+    assert one["events"] == {"low": 400, "likely": 400, "high": 400}
+    assert one["history"] is not None
+
+
 @pytest.mark.parametrize(("cap", "is_configured"), [(50, False), (50, True), (47, False)])
 def test_events_that_a_silent_cap_cuts_are_not_taken_for_all(
     run: TMake,
