@@ -29,7 +29,7 @@ from ..loading import LoadReport, load
 from ..parameters import at_least_one, moment_ms
 from ..settings import check_end
 from ..upkeep.reloading import Reload, plan_reload
-from ..windows import SECOND
+from ..windows import SECOND, iso
 from . import progress, report
 from .alarms_of_load import FAIL_ON, alarms_of_load, problem_of
 from .configuration import check_names
@@ -55,6 +55,9 @@ from .outcome import DONE, FOUND, SIGNALLED, Output
 from .outcome import run as run_command
 
 logger = logging.getLogger(__name__)
+
+NEVER_SET = moment_ms("2024-01-01", "a clock")
+"""A clock before this, when there was no such package, was reset and not set since."""
 
 PROGRESS_BARS = ("tqdm", "enlighten", "alive_progress")
 """dlt's progress bars, each a package of that name."""
@@ -179,7 +182,8 @@ def run(options: argparse.Namespace) -> int:
         arguments["stop_when"] = signal_received
         # Refuses what cannot be used before anything starts.
         _warn_of_classification(make_source(options.resources, **arguments))
-        if options.start is not None and moment_ms(options.start, "start") > _now_ms():
+        now = _now_ms()
+        if options.start is not None and moment_ms(options.start, "start") > now:
             return _nothing_to_do(options, f"start={options.start} lies in the future")
         pipeline = open_pipeline(options, progress_bar)
         analysts.check(pipeline)
@@ -309,7 +313,17 @@ def _check_end_of_first_load(source: DltSource, pipeline: dlt.Pipeline) -> None:
 
 
 def _now_ms() -> int:
-    return int(time.time() * SECOND)
+    """This machine's clock.
+
+    Raises:
+        SettingError: It was never set: nothing that depends on it can be told.
+    """
+    now = int(time.time() * SECOND)
+    if now < NEVER_SET:
+        raise SettingError(
+            f"this machine's clock says {iso(now)}: set it. Nothing was requested or changed"
+        )
+    return now
 
 
 def _shows_lines(options: argparse.Namespace) -> bool:

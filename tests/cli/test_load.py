@@ -15,6 +15,7 @@ import pytest
 import requests
 from filelock import FileLock
 
+from np6_source.__main__ import main
 from np6_source.sandbox import Fault, Sandbox
 from np6_source.windows import SECOND, Window, merged
 
@@ -85,6 +86,24 @@ class TestLoad:
         ended = call("--start", "2999-01-01")
         assert ended.stdout == "Nothing to do: start=2999-01-01 lies in the future.\n"
         assert (ended.returncode, ended.stderr, sandbox.requests) == (0, "", [])
+
+    @pytest.mark.parametrize("options", [(), ("--start", "2024-03-01")])
+    def test_a_clock_that_was_reset_ends_it_before_a_request(
+        self,
+        options: tuple[str, ...],
+        sandbox: Sandbox,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setenv("SOURCES__NP6__API_KEY", sandbox.key)
+        monkeypatch.setattr(time, "time", lambda: 3_600.0)
+        assert main(["load", "--base-url", sandbox.url, *options]) == 2
+        printed = capsys.readouterr()
+        assert printed.err == (
+            "this machine's clock says 1970-01-01T01:00:00Z: set it. Nothing was requested or"
+            " changed\n"
+        )
+        assert (printed.out, sandbox.requests) == ("", [])
 
     def test_an_end_that_is_reached_is_nothing_to_do(
         self, call: TMake, warehouse: Any, sandbox: Sandbox, source_of: TMake
