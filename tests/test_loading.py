@@ -404,6 +404,14 @@ class TestReload:
         (covered,) = merged(loaded.windows(ALL))
         assert covered.start == 1709251200000
 
+    def test_after_a_backfill_alone_it_begins_at_the_start_that_is_set(
+        self, warehouse: Any, make: TMake
+    ) -> None:
+        warehouse.load(make(start="2024-03-01T12:00", end="2024-03-01T18:00"))
+        report = warehouse.load(make(start="2024-03-01"), reload=True)
+        assert report.failures == []
+        assert warehouse.ids() == EVERY_ID
+
     def test_it_begins_where_it_is_told_to(self, loaded: Any, make: TMake, at: TAt) -> None:
         loaded.load(make(), reload=True, reload_start="2024-03-02")
         assert loaded.ids() == EVERY_ID[24:]

@@ -124,7 +124,8 @@ def plan_reload(
     Args:
         pipeline: The pipeline.
         source: The source as it would be loaded.
-        start: From when. None: the earliest that the ledger or the pipeline's state knows.
+        start: From when. None: the earliest that the ledger or the pipeline's state knows, or the
+            source's own where that is earlier: a backfill alone has no beginning.
         cutoff: From when events are kept, milliseconds since the epoch; None: for ever.
 
     Raises:
@@ -142,6 +143,9 @@ def plan_reload(
             " name them too, with their ids. To read one range again without a reload, give start"
             " and end."
         )
+    asked = session_of(source).settings.start
+    if firsts and asked is not None:
+        firsts.append(asked)
     first = moment_ms(start, "start") if start is not None else min(firsts, default=None)
     if first is not None:
         first = max(first, cutoff or first)
