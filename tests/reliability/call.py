@@ -227,7 +227,7 @@ def by_parts(given: dict[str, Any]) -> int:
     """Loads a span of time as parts of a day, in processes beside or, without workers, in this."""
     options = given["source"]
     start = options.pop("start")
-    from np6_source.parts import plan_parts
+    from np6_source.parts import PartIncomplete, plan_parts
 
     parts = plan_parts(start, given["end"], timedelta(days=1), resources=given["resources"])
     if not given["workers"]:
@@ -239,10 +239,11 @@ def by_parts(given: dict[str, Any]) -> int:
         futures = [
             pool.submit(load_part_into, given["destination"], part, options) for part in parts
         ]
-    for error in (future.exception() for future in futures):
-        if error is not None:
-            raise error
-    return 0
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    for error in errors:
+        if isinstance(error, PartIncomplete):
+            sys.stderr.write(f"{len(error.report.failures)} failures came back: {error}\n")
+    return min(1, len(errors))
 
 
 def load_part_into(where: tuple[str, str], part: Any, options: dict[str, Any]) -> None:

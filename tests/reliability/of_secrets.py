@@ -68,17 +68,21 @@ def address_at_debug(trial: Trial) -> Call:
 
 @kind(13, "a row that PostgreSQL refuses, all logs at DEBUG", 1, needs_postgres=True)
 def refused_row_at_debug(trial: Trial) -> Call:
-    trial.environment["RUNTIME__LOG_LEVEL"] = "DEBUG"
+    # Without --debug the script filters dlt's log.
+    trial.environment["RUNTIME__LOG_LEVEL"], trial.options = "DEBUG", ("--debug",)
     ended = refused_row(trial)
     del trial.environment["RUNTIME__LOG_LEVEL"]
+    trial.options = ()
     return ended
 
 
 @kind(13, "an error that is shown with the variables of its frames", 1, says="self = ")
 def error_with_variables(trial: Trial) -> Call:
     """As Sentry, rich and ``pytest --showlocals`` show it."""
-    _faulty(trial, 2)
-    _hostile(trial)
+    if trial.rng.random() < 0.5:
+        _hostile(trial)
+    else:
+        trial.api.faults += [trial.rng.choice(("drop", "401", "cut"))] * 60
     return trial.run(
         key=None,
         trouble={"show_variables": True},
@@ -86,7 +90,7 @@ def error_with_variables(trial: Trial) -> Call:
     )
 
 
-@kind(13, "parts that fail in a `ProcessPoolExecutor`", 1, says="is not complete", is_slow=True)
+@kind(13, "parts that fail in a `ProcessPoolExecutor`", 1, says="failures came back", is_slow=True)
 def errors_of_parts(trial: Trial) -> Call:
     if trial.rng.random() < 0.5:
         trial.api.faults += [trial.rng.choice(("401", "html", "object", "cut", "empty"))] * 60
