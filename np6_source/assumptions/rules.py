@@ -460,8 +460,8 @@ def message_has_one_stamp(known: Known, question: Question) -> Verdict:
         for one in by_message.values()
         if len(one) == 2 and all(len(events) == 1 for events in one.values())
     ]
-    # Others are of two messages.
-    both = [one for one in both if abs(one[0].timestamp - one[1].timestamp) < OLD_STAMP]
+    # Others are of two messages: a contact may get several of one action within minutes.
+    both = [one for one in both if _of_one_moment(*one)]
     if len(both) < WITNESSES_OF_STAMPS:
         return question.no(f"under {WITNESSES_OF_STAMPS} messages of which both are known")
     shared = sum(execution.stamp == activation.stamp for execution, activation in both)
@@ -475,6 +475,13 @@ def message_has_one_stamp(known: Known, question: Question) -> Verdict:
             ("message_key", "action_contact"),
         )
     return question.no(f"{shared} of {len(both)} messages have one")
+
+
+def _of_one_moment(execution: Seen, activation: Seen) -> bool:
+    """Whether both stamps are of the same second; where one has no time, both events of minutes."""
+    if execution.stamped_at is not None and activation.stamped_at is not None:
+        return abs(execution.stamped_at - activation.stamped_at) <= SECOND
+    return abs(execution.timestamp - activation.timestamp) < OLD_STAMP
 
 
 def types_are_there(known: Known, question: Question) -> Verdict:

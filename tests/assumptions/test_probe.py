@@ -9,8 +9,18 @@ from dataclasses import replace
 
 import pytest
 
-from np6_source.assumptions.facts import Asked, BudgetUsedUp, Refused, Response, Verdict
+from np6_source.assumptions.control import Asking
+from np6_source.assumptions.facts import (
+    Asked,
+    BudgetUsedUp,
+    Refused,
+    Response,
+    Seen,
+    Verdict,
+    seen,
+)
 from np6_source.assumptions.probe import probe
+from np6_source.assumptions.question import Known
 from np6_source.assumptions.questions import ALL
 from tests.assumptions.server import NOW, Knobs, Server
 
@@ -161,6 +171,33 @@ def test_operations_that_are_404_where_there_are_no_events_are_not_said_to_lack(
     server = Server(7, Knobs(empty="404", titled=404), per_day=2_000)
     (verdict,) = probe(server, NOW, only=["unconfirmed"])
     assert verdict.result == "cannot tell"
+
+
+@pytest.mark.parametrize(("apart_ms", "result"), [(300, "contradicted"), (240_000, "cannot tell")])
+def test_stamps_of_two_messages_of_a_contact_are_not_compared(apart_ms: int, result: str) -> None:
+    """A contact may get several messages of an action within minutes."""
+
+    def event(number: int, kind: str, part: str, ms: int) -> Seen:
+        message = {"id": "A", "stamp": {"id": f"{kind}-{number}", "time": NOW + ms}}
+        person = {"receiver": {"id": f"C{number}"}}
+        content = {
+            **{"id": f"{kind}-{number}", "type": kind, "timestamp": NOW + ms},
+            "source": {"detail": {part: message | person}},
+        }
+        found = seen(content)
+        assert found is not None
+        return found
+
+    asking = Asking(Server(7, Knobs()), 40, 40_000_000)
+    for number in range(12):
+        for one in (
+            event(number, "execution", "execution", 0),
+            event(number, "activation", "activation", apart_ms),
+        ):
+            asking.mixed[one.id] = one
+    (question,) = (one for one in ALL if one.name == "stamps")
+    verdict = question.rule(Known(asking, NOW, None, None), question)
+    assert verdict.result == result
 
 
 def test_empty_responses_of_an_outage_do_not_confirm_where_reactions_end() -> None:
