@@ -2,11 +2,13 @@
 
 Late events come in batches, so that days are the unit of chance: a bound over events says that it
 holds in 95 of 100 cases, and held in 51 (a prototype on 300 made-up accounts); over days it holds.
-A day counts once, whatever resources and ids of it were read: what comes late is in several.
+A day counts once, whatever resources and ids of it were read: what comes late is in several. So
+does an event: of a day and delay the resource with most late events counts, all its ids together.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import comb
@@ -48,7 +50,8 @@ class Summary:
 
     Attributes:
         days: Days read again which tell: they were first read within a day.
-        late_events: Events that came late.
+        late_events: Events that came late, each once. Where a day has different ones in several
+            resources, as many as one of them returned: at least so many.
         by_bucket: Of them, by how late at most.
         none_later_than: Days after which none came; None where nothing was read again.
         days_that_tell: Days that were read at an age that can tell.
@@ -90,16 +93,20 @@ def summary(rows: Iterable[Measurement], days: int) -> Summary:
     rows = list(rows)
     of_scopes: dict[int, dict[tuple[str, str], int]] = {}
     latest: dict[int, float] = {}
-    by_bucket: dict[str, int] = {}
+    of_resources: dict[tuple[int, str], Counter[str]] = {}
     is_at_the_end = False
     for row in rows:
         ages = of_scopes.setdefault(row.day, {})
         ages[row.scope] = max(row.age, ages.get(row.scope, 0))
         if row.bucket == NONE or not row.late_events:
             continue
-        by_bucket[row.bucket] = by_bucket.get(row.bucket, 0) + row.late_events
+        resource, _ = row.scope
+        of_resources.setdefault((row.day, row.bucket), Counter())[resource] += row.late_events
         latest[row.day] = max(BUCKET_DAYS[row.bucket], latest.get(row.day, 0))
         is_at_the_end = is_at_the_end or row.age >= days
+    by_bucket: Counter[str] = Counter()
+    for (_, bucket), counts in of_resources.items():
+        by_bucket[bucket] += max(counts.values())
     # By the scope that was read the least: the others say nothing of it.
     oldest = {day: min(ages.values()) for day, ages in of_scopes.items()}
     if not oldest:

@@ -53,6 +53,20 @@ def test_a_day_that_several_resources_have_counts_once() -> None:
     assert summary([*readings(30), *young], 14).days_that_tell == 0
 
 
+def test_a_late_event_that_several_resources_return_counts_once() -> None:
+    def late(resource: str, id_: str, count: int, bucket: str = "1h", age: int = 1) -> Measurement:
+        return Measurement((resource, id_), 0, age, bucket, count)
+
+    wide = [late("actions_events", "", 5), late("actions_reactivities", "", 3)]
+    assert summary(wide, 14).by_bucket == {"1h": 5}
+    assert summary(wide, 14).late_events == 5
+    # Ids have events of their own; so have readings: each counts what the tables lacked.
+    of_ids = [late("action_reactivities", "000PE4", 4), late("action_reactivities", "000PE5", 2)]
+    assert summary([*wide, *of_ids], 14).late_events == 6
+    later = late("actions_events", "", 2, "4d", age=8)
+    assert summary([*wide, *of_ids, later], 14).by_bucket == {"1h": 6, "4d": 2}
+
+
 def test_late_events_widen_what_is_said_and_recommended() -> None:
     found = summary(readings(40, {3: ("4d", 4), 9: ("2d", 2)}), 14)
     assert found.none_later_than == 4
