@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,8 @@ import pyarrow as pa
 
 from ..dimensions import ACTIONS, DIMENSIONS
 from ..endpoints import ENDPOINTS
-from ..errors import RequestFailed, listed
-from .chosen_actions import ChosenActions
+from ..errors import BadAnswer, RequestFailed, listed
+from .chosen_actions import ChosenActions, can_be_requested
 from .dimension_response import DimensionRequest, load_rows
 
 if TYPE_CHECKING:
@@ -28,6 +29,32 @@ logger = logging.getLogger(__name__)
 
 LISTED = next(row for row in DIMENSIONS if row.table == ACTIONS)
 """The operation that lists them."""
+
+
+@dataclass(frozen=True)
+class ListedActions:
+    """What a response of the list says.
+
+    Attributes:
+        rows: The rows of the table ``actions``; none where the response is an empty array.
+        left_out: A failure for each entry that names no action.
+    """
+
+    rows: pa.Table
+    left_out: tuple[BadAnswer, ...] = ()
+
+
+@dataclass(frozen=True)
+class FoundIds:
+    """The ids of the chosen actions.
+
+    Attributes:
+        ids: Those that can be requested, each once.
+        failure: What is wrong with entries of the list; None: nothing.
+    """
+
+    ids: tuple[str, ...]
+    failure: BadAnswer | None = None
 
 
 class ActionList:
@@ -41,10 +68,10 @@ class ActionList:
         """
         self._account = account
         self._lock = threading.Lock()
-        self._outcome: pa.Table | RequestFailed | None = None
+        self._outcome: ListedActions | RequestFailed | None = None
 
-    def table(self, tools: Tools) -> pa.Table:
-        """The rows of the table ``actions``; none where the response is an empty array.
+    def listed(self, tools: Tools) -> ListedActions:
+        """The account's actions.
 
         Args:
             tools: What is open during the extraction.
@@ -62,16 +89,21 @@ class ActionList:
                 raise self._outcome
             return self._outcome
 
-    def _load(self, tools: Tools) -> pa.Table:
-        stash = load_rows(tools, DimensionRequest(LISTED), self._account)
+    def _load(self, tools: Tools) -> ListedActions:
+        left_out: list[BadAnswer] = []
+        stash = load_rows(tools, DimensionRequest(LISTED), self._account, left_out)
         parts = [] if stash is None else [table for _, table in stash.tables()]
-        return pa.concat_tables([ACTIONS.arrow_schema.empty_table(), *parts])
+        rows = pa.concat_tables([ACTIONS.arrow_schema.empty_table(), *parts])
+        return ListedActions(rows, tuple(left_out))
 
 
 def ids_of(
     chosen: ChosenActions, session: ExtractSession, tools: Tools, known: Collection[str] = ()
-) -> tuple[str, ...]:
+) -> FoundIds:
     """The ids of the chosen actions, each once.
+
+    An entry of the list that names no action, or one that cannot be requested, is a failure of its
+    own: the others are loaded. It may be an action that was loaded before, so all of these go on.
 
     Args:
         chosen: Which.
@@ -83,8 +115,14 @@ def ids_of(
     Raises:
         RequestFailed: The list could not be had.
     """
-    rows = session.actions.table(tools).to_pylist()
-    found = tuple(dict.fromkeys(chosen.choose(rows, datetime.now(timezone.utc))))
+    actions = session.actions.listed(tools)
+    rows = actions.rows.to_pylist()
+    named = tuple(dict.fromkeys(chosen.choose(rows, datetime.now(timezone.utc))))
+    found = tuple(one for one in named if can_be_requested(one))
+    failure = _failure_of_entries(chosen, actions, sorted({*named} - {*found}))
+    if actions.left_out:
+        all_named = {row["id"] for row in rows}
+        found += tuple(one for one in known if one not in all_named)
     selected = dlt.current.source().selected_resources
     over_actions = [
         *(row.name for row in ENDPOINTS if row.ids == "action_ids"),
@@ -97,7 +135,7 @@ def ids_of(
     )
     if session.is_first_to_say(text):
         logger.info("%s", text)
-    if not found:
+    if not found and failure is None:
         session.say_once(
             f"action_ids={str(chosen)!r}: none of the account's {len(rows)} actions is chosen;"
             " nothing is loaded by id."
@@ -109,4 +147,22 @@ def ids_of(
             f" {listed(gone, most=10)}. Their events stay, they keep their progress, and they are"
             " requested no more."
         )
-    return found
+    return FoundIds(found, failure)
+
+
+def _failure_of_entries(
+    chosen: ChosenActions, actions: ListedActions, not_requested: list[str]
+) -> BadAnswer | None:
+    """What is wrong with entries of the list, in one sentence; None: nothing."""
+    problems = list(dict.fromkeys(failure.problem for failure in actions.left_out))
+    problems += [f"the id {one!r} cannot be requested" for one in not_requested]
+    if not problems:
+        return None
+    bad = len(actions.left_out) + len(not_requested)
+    context = actions.left_out[0].context if actions.left_out else DimensionRequest(LISTED).context
+    return BadAnswer(
+        context,
+        f"action_ids={str(chosen)!r}: {bad} of {actions.rows.num_rows + len(actions.left_out)}"
+        f" entries of the list of actions cannot be used ({listed(problems)})",
+        "The other actions are loaded. Tell NP6's support, or give the ids that are wanted.",
+    )

@@ -74,17 +74,10 @@ class ChosenActions:
             actions: Rows of the table ``actions``.
             now: The time, UTC.
 
-        Raises:
-            SettingError: One of the ids would lead to another operation's url.
+        Returns:
+            Also ids that cannot be requested, see ``can_be_requested``.
         """
-        chosen = tuple(action["id"] for action in actions if self._takes(action, now))
-        for action_id in chosen:
-            if action_id.strip() in ("", ".", ".."):
-                raise SettingError(
-                    f"action_ids='{self}': NP6 lists an action with the id {action_id!r}, which"
-                    " cannot be asked for. Give the ids of the actions that are wanted."
-                )
-        return chosen
+        return tuple(action["id"] for action in actions if self._takes(action, now))
 
     def _takes(self, action: Mapping[str, Any], now: datetime) -> bool:
         if self.is_all or action["category_id"] in self.categories:
@@ -95,6 +88,11 @@ class ChosenActions:
         known = [time for time in times if time is not None]
         # Of what nothing says when, nothing says that it is over.
         return not known or max(known) >= now - ACTIVE_FOR
+
+
+def can_be_requested(action_id: str) -> bool:
+    """Whether an id of the list leads to its own operation's url, and to no other's."""
+    return action_id.strip() not in ("", ".", "..")
 
 
 TScopeIds = tuple[str, ...] | ChosenActions

@@ -124,10 +124,13 @@ class _DimensionRun:
             given = self._session.without_erased(self._scope_ids, self._dimension)
             return given or (() if self._scope_ids else ("",))
         try:
-            return ids_of(self._scope_ids, self._session, self._tools)
+            found = ids_of(self._scope_ids, self._session, self._tools)
         except RequestFailed as failure:
             self._fail(failure, may_skip=False)
             return ()
+        if found.failure is not None:
+            self._fail(found.failure, may_skip=False)
+        return found.ids
 
     def _responses(self, requests: Sequence[DimensionRequest]) -> Generator[TableStash, None, None]:
         """The rows of each whole response, in the order of the requests."""
@@ -156,10 +159,12 @@ class _DimensionRun:
         """The rows of one response; None: it held none. In a worker thread."""
         if self._dimension.table != ACTIONS:
             return load_rows(self._tools, request, self._session.settings.account)
-        listed = self._session.actions.table(self._tools)
+        listed = self._session.actions.listed(self._tools)
+        if listed.left_out:
+            raise listed.left_out[0]
         stash = TableStash(self._tools.spool, "actions")
-        stash.add({ACTIONS.name: listed})
-        return stash if listed.num_rows else None
+        stash.add({ACTIONS.name: listed.rows})
+        return stash if listed.rows.num_rows else None
 
     def _fail(self, failure: RequestFailed, may_skip: bool = True) -> None:
         """Takes note of a failure, or raises it where the settings say so.

@@ -78,13 +78,20 @@ class DimensionRequest:
         return {self.dimension.id_query: self.scope} if self.dimension.id_query else {}
 
 
-def load_rows(tools: Tools, request: DimensionRequest, account: str) -> TableStash | None:
+def load_rows(
+    tools: Tools,
+    request: DimensionRequest,
+    account: str,
+    left_out: list[BadAnswer] | None = None,
+) -> TableStash | None:
     """Sends one request and reads the response.
 
     Args:
         tools: What is open during the extraction.
         request: What to ask for.
         account: What the column ``account`` says.
+        left_out: Gains a failure for each element that makes no row, and the others are read. None:
+            such an element fails the response.
 
     Returns:
         The rows, by table; None: the response is an empty array.
@@ -97,7 +104,7 @@ def load_rows(tools: Tools, request: DimensionRequest, account: str) -> TableSta
     try:
         facts = tools.client.fetch(request, sink)
         try:
-            return _read(tools, request, sink, facts, account)
+            return _read(tools, request, sink, facts, account, left_out)
         except (UnreadableResponse, NoRow) as problem:
             raise BadAnswer(sink.context, str(problem), NOTHING_CHANGED) from None
         except OSError as error:
@@ -111,7 +118,12 @@ def load_rows(tools: Tools, request: DimensionRequest, account: str) -> TableSta
 
 
 def _read(
-    tools: Tools, request: DimensionRequest, sink: BodyInFile, facts: ResponseFacts, account: str
+    tools: Tools,
+    request: DimensionRequest,
+    sink: BodyInFile,
+    facts: ResponseFacts,
+    account: str,
+    left_out: list[BadAnswer] | None,
 ) -> TableStash | None:
     file, context, dimension = sink.file, sink.context, request.dimension
     if repair(file):
@@ -143,7 +155,14 @@ def _read(
             count += len(batch)
             rows: dict[str, list[dict[str, Any]]] = {}
             for element in batch:
-                for name, row in rows_of(element, dimension, account, requested_at):
+                try:
+                    found = list(rows_of(element, dimension, account, requested_at))
+                except NoRow as problem:
+                    if left_out is None:
+                        raise
+                    left_out.append(BadAnswer(context, str(problem), NOTHING_CHANGED))
+                    continue
+                for name, row in found:
                     rows.setdefault(name, []).append(row)
             stash.add(_as_tables(rows, dimension, tools))
         incomplete = fewer_than_announced(facts.total_count, count, context)

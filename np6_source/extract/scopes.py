@@ -148,7 +148,9 @@ class ScopePlan:
                 self.session.ended_by = failure
             self.failures.note(failure)
             return known  # What was loaded before goes on.
-        return self._due(found)
+        if found.failure is not None:
+            self.failures.note(found.failure)
+        return self._due(found.ids)
 
     def _due(self, ids: tuple[str, ...]) -> tuple[str, ...]:
         """The ids, without those that stay unknown to NP6: these are requested once a day."""

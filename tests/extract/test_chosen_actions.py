@@ -12,7 +12,7 @@ import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from np6_source import SettingError, np6_source
-from np6_source.extract.chosen_actions import ChosenActions
+from np6_source.extract.chosen_actions import ChosenActions, can_be_requested
 from np6_source.parts import plan_parts
 from np6_source.sandbox import Account, Fault, Sandbox, account_from_events
 from tests.support import Warehouse, at, event
@@ -60,9 +60,9 @@ class TestActive:
         return ChosenActions(is_active=True).choose([self.row(**values)], NOW) == ("A",)
 
     @pytest.mark.parametrize("action_id", ["", " ", ".", ".."])
-    def test_an_id_that_leads_to_another_operation_is_refused(self, action_id: str) -> None:
-        with pytest.raises(SettingError, match="which cannot be asked for"):
-            ChosenActions(is_all=True).choose([self.row() | {"id": action_id}], NOW)
+    def test_an_id_that_leads_to_another_operation_is_not_requested(self, action_id: str) -> None:
+        assert not can_be_requested(action_id)
+        assert can_be_requested("000AA1")
 
     @pytest.mark.parametrize("name", ["created_at", "starts_at", "last_sent_at"])
     def test_for_180_days_after_something_was_done(self, name: str) -> None:
@@ -200,6 +200,63 @@ class TestLoaded:
                 assert asked(sandbox)[f"/actions/{name}/events/activations"] >= 1
             with pytest.raises(PipelineStepFailed):
                 warehouse.run(source_of(sandbox, ACTIVATIONS, action_ids="all", attempts=1))
+        assert len(warehouse.rows("actions")) == 3
+
+    @pytest.mark.parametrize(
+        ("entry", "problem"),
+        [
+            ({"name": "No id"}, "an element has no id that can be used"),
+            ({"id": {"value": 7}, "name": "An object for an id"}, "an element has no id"),
+            ("000AA9", "an element is not an object"),
+            ({"id": "..", "name": "Another url"}, "the id '..' cannot be requested"),
+        ],
+    )
+    def test_an_entry_that_names_no_action_is_its_own_trouble(
+        self,
+        entry: Any,
+        problem: str,
+        warehouse: Warehouse,
+        account: Account,
+        sandbox: Sandbox,
+        source_of: Any,
+    ) -> None:
+        def make_source() -> Any:
+            names = (ACTIVATIONS, "action_events_bounces")
+            return source_of(sandbox, *names, action_ids="all", on_error="keep")
+
+        account.descriptions["actions"] = [action("000AA1"), entry, action("000AA2")]
+
+        report = warehouse.load(make_source)
+
+        assert self.loaded(warehouse) == ["000AA1", "000AA2"]
+        (message,) = {failure["message"] for failure in report.failures}
+        assert "action_ids='all': 1 of 3 entries of the list of actions cannot be used" in message
+        assert problem in message
+        assert not any("/../" in request.path for request in sandbox.requests)
+
+    def test_an_action_whose_entry_may_have_lost_its_id_goes_on(
+        self,
+        warehouse: Warehouse,
+        account: Account,
+        sandbox: Sandbox,
+        source_of: Any,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        def make_source() -> Any:
+            names = (ACTIVATIONS, "actions")
+            return source_of(sandbox, *names, action_ids="all", on_error="keep")
+
+        assert warehouse.load(make_source).failures == []
+        nameless = {"name": "Action 000AA3"}
+        account.descriptions["actions"] = [action("000AA1"), action("000AA2"), nameless]
+        sandbox.requests.clear()
+
+        report = warehouse.load(make_source)
+
+        assert len(report.failures) == 2  # Of the ids, and of the table of names.
+        for name in ("000AA1", "000AA2", "000AA3"):
+            assert asked(sandbox)[f"/actions/{name}/events/activations"] >= 1
+        assert "no longer chooses" not in caplog.text
         assert len(warehouse.rows("actions")) == 3
 
     def test_where_there_is_no_list_it_is_a_failure(

@@ -10,7 +10,7 @@ from typing import Any
 from ...dimensions import Dimension
 from ...errors import RUN_ENDING, Forbidden
 from ...extract.action_list import LISTED
-from ...extract.chosen_actions import ChosenActions
+from ...extract.chosen_actions import ChosenActions, can_be_requested
 from ...extract.dimension import NOT_THERE
 from ...extract.dimension_rows import NoRow, rows_of
 from ...extract.selection import SelectedOperation
@@ -83,7 +83,7 @@ def ids_of(operation: SelectedOperation, budget: Budget, window: Window) -> Sequ
     if listed.elements is None:
         return Finding(f"{prefix} is no JSON array", "error", "Give the ids.")
     now = datetime.now(timezone.utc)
-    ids = chosen.choose(_rows(listed.elements, now), now)
+    ids = tuple(filter(can_be_requested, chosen.choose(_rows(listed.elements, now), now)))
     none_is_meant = Finding(
         f"{prefix} has no such action",
         "warning" if listed.is_whole else None,
