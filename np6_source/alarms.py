@@ -2,9 +2,10 @@
 
 Every rule compares the ledger with its own past. No rule is for too many events: a mailing is no
 trouble. What a rule takes for usual is the lowest of the same hours, one to either side, of the
-last four weeks, so that nights, weekends, growth and mailings raise no alarm. A share of events
-that is missing while the level stays the same shows in no first reading: ``late`` and ``fewer on
-re-reading`` compare days that were read again (``recheck``), and are silent without.
+last four weeks, so that nights, weekends, growth and mailings raise no alarm. ``low`` looks at
+steady accounts only: where there are but mailings at any hour, a long lull is no trouble. A share
+of events that is missing while the level stays the same shows in no first reading: ``late`` and
+``fewer on re-reading`` compare days that were read again (``recheck``), and are silent without.
 
 Pure: a table and a time in, alarms out. DuckDB counts, in memory.
 """
@@ -217,19 +218,28 @@ buckets AS (
   -- the newest may have begun only: a day at dawn, after the first load of a month
   HAVING sum(e - b) >= 0.75 * bucket
 ),
-usual AS (  -- the lowest of the same buckets, one to either side, of the last four weeks
-  SELECT a.resource, a.what, a.bucket, a.h, any_value(a.n) AS n, min(b.n) AS lowest,
-    count(DISTINCT (a.h - b.h + 1) // a.week) AS weeks
+of_weeks AS (  -- the lowest of the same buckets, one to either side, of each of four weeks
+  SELECT a.resource, a.what, a.bucket, a.h, a.n, (a.h - b.h + 1) // a.week AS week,
+    min(b.n) AS lowest
   FROM buckets a JOIN buckets b ON a.resource = b.resource AND a.what = b.what
     AND a.h - b.h BETWEEN greatest(a.week - 1, 1) AND 4 * a.week + 1
     AND (a.h - b.h + 1) % a.week <= 2
-  WHERE a.h >= $now::BIGINT // a.bucket - greatest(345600 // a.bucket, 8)
+  WHERE a.h >= $now::BIGINT // a.bucket - greatest(a.week, 8)
   GROUP BY ALL
+),
+usual AS (
+  SELECT resource, what, bucket, h, n, min(lowest) AS lowest, median(lowest) AS middle,
+    count(*) AS weeks
+  FROM of_weeks GROUP BY ALL
+),
+steady AS (  -- no week is far below the others: what is lowest is usual, and no lull's end
+  SELECT resource, what FROM usual
+  GROUP BY ALL HAVING sum(middle) < 1.5 * sum(lowest)
 ),
 recent AS (
   SELECT *, max(h) OVER (PARTITION BY resource, what) AS newest,
     max(CASE WHEN n > 0 THEN h END) OVER (PARTITION BY resource, what) AS last_event
-  FROM usual WHERE weeks >= 2
+  FROM usual WHERE weeks >= 2 AND h >= $now::BIGINT // bucket - greatest(345600 // bucket, 8)
 ),
 scheduled AS (  -- given spans say nothing about how often the schedule runs
   SELECT resource, scope_id, package, min(r) AS r, max(e) AS e FROM w
@@ -301,7 +311,8 @@ UNION ALL SELECT 'no news', resource, '', json_object('what', what, 'lowest', su
   HAVING count(*) FILTER (lowest > 0) >= 3 AND sum(lowest) >= 20
 UNION ALL SELECT 'low', resource, '', json_object('what', what,
   'hours', count(*) * any_value(bucket) // 3600, 'n', sum(n)::BIGINT,
-  'of', sum(least(n, lowest))::BIGINT, 'lowest', sum(lowest)::BIGINT) FROM recent
+  'of', sum(least(n, lowest))::BIGINT, 'lowest', sum(lowest)::BIGINT)
+  FROM recent SEMI JOIN steady USING (resource, what)
   WHERE h > newest - 172800 // bucket AND weeks >= 3 AND lowest >= 5 GROUP BY resource, what
   -- no hour makes up for others: a mailing hides nothing
   HAVING count(*) * any_value(bucket) >= 57600 AND 3 * sum(least(n, lowest)) < sum(lowest)

@@ -291,6 +291,50 @@ def test_a_hundred_healthy_accounts_set_off_nothing(seed: int) -> None:
     assert healthy(seed, 5 * HOUR + 777) == []
 
 
+def only_mailings(seed: int, weeks: int = 8) -> Ledger:
+    """Reactions, by the hour, to 2 to 6 mailings a week at any hour, and nothing else."""
+    rng = random.Random(seed)
+    hours = weeks * WEEK // HOUR
+    a_week, usual, night = rng.uniform(2, 6), 10 ** rng.uniform(2, 5), rng.uniform(0.1, 1)
+    soon, long, share = rng.uniform(5, 42), rng.uniform(50, 170), rng.uniform(0, 0.4)
+    level = [0.0] * hours
+    for _ in range(round(a_week * weeks)):
+        at, size = rng.randrange(hours), usual * rng.paretovariate(1.5) ** 0.7
+        for hour in range(at, min(hours, at + 700)):
+            of_soon, of_long = (math.exp(-(hour - at) / mean) / mean for mean in (soon, long))
+            level[hour] += size * ((1 - share) * of_soon + share * of_long)
+    made = Ledger()
+    for hour, one in enumerate(level):
+        day = max(0.0, math.sin((hour % 24 - 5) / 19 * math.pi))
+        start = BEGIN + hour * HOUR
+        n = poisson(rng, one * (night + (1 - night) * day))
+        made.add(REACTIONS, start, start + HOUR, start + HOUR + 60, n)
+    return made
+
+
+def low_of_mailings(seed: int, hours: Iterable[int]) -> list[int]:
+    """In which of the hours ``low`` is on for an account of nothing but mailings."""
+    times = (hour * HOUR + 120 for hour in hours)
+    return [
+        at // HOUR
+        for at, found in evaluated(only_mailings(seed), times)
+        if any(alarm.rule == "low" for alarm in found)
+    ]
+
+
+@pytest.mark.parametrize(("seed", "lull"), [(6, 1232), (8, 700), (9, 774), (11, 784)])
+def test_a_lull_between_mailings_at_any_hour_is_not_low(seed: int, lull: int) -> None:
+    """Under a third of the lowest of four weeks, each: so long had no lull been."""
+    assert low_of_mailings(seed, [lull - 3, lull]) == []
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("seed", range(3000, 3020))
+def test_no_lull_between_mailings_of_many_accounts_is_low(seed: int) -> None:
+    assert low_of_mailings(seed, range(3 * 168, 8 * 168, 6)) == []
+
+
 BEGINS = 5 * WEEK + 10 * HOUR
 """When troubles begin: on a Monday morning."""
 
