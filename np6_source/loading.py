@@ -49,6 +49,7 @@ from .recheck import RecheckReport, recheck_when_due
 from .redaction import keep_rows_out_of_logs
 from .runs.isolation import has_given_lock, keep_apart, private_files
 from .runs.last_run import failures, raise_if_incomplete, resource_metrics
+from .runs.older_lake import OLDER, is_lake_older
 from .tables.naming import filled, name_of, names
 from .upkeep.ledger_compaction import compact_once_a_day
 from .upkeep.moved_events import warn_of_moved
@@ -167,6 +168,8 @@ def load(
         try:
             finish_erasures(pipeline, in_turn)
             with to_read(pipeline, in_turn):
+                if pipeline.has_pending_data and is_lake_older(pipeline):
+                    abandon(pipeline, OLDER)
                 if pipeline.config.restore_from_destination:
                     # dlt 1.31 drops the local state where the dataset is gone, see known_starts.
                     pipeline.sync_destination()

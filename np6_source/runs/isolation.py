@@ -47,6 +47,7 @@ from ..dlt_internals.pipelines import (
 )
 from ..errors import SettingError
 from ..lake import check_writers
+from .older_lake import go_back_with_lake, refuse_older_lake
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ def keep_apart(pipeline: dlt.Pipeline, turn: TTurn | None = None) -> None:
         return
     if not are_noted(pipeline):
         remember_starts(pipeline)  # Those of before there were notes.
+    go_back_with_lake(pipeline)
     folder = Path(pipeline.working_dir)
     is_new = False
     if given_staging_layout(destination) is None:
@@ -194,6 +196,8 @@ def _beside_others(pipeline: dlt.Pipeline, turn: TTurn, drops_staging: bool) -> 
         is_own = name is not None and layout.endswith(f"_of_{name.token}")
         packages = packages_to_load(pipeline)
         refuse_older(pipeline, packages)
+        if packages:
+            refuse_older_lake(pipeline)
         if name is not None and is_own:
             pending = tuple(pipeline.list_normalized_load_packages())
             if pending != name.packages:
