@@ -90,13 +90,20 @@ def planned(
             " np6-source, under the policy that is there, and then mask."
         )
     there = {*_labels_in_tables(data)}
+    latest: dict[str, Mapping[str, Any]] = {}
     for state in (*_states(data), own_state or {}):
-        if any(INTENT in source for source in state.get("sources", {}).values()):
-            raise SettingError(
-                "mask: a reload of this dataset was interrupted: end it first with np6-source load,"
-                " under the policy that it was begun with. Nothing was changed."
-            )
         there |= {*labels_in_state(state)}
+        name, version = str(state.get("pipeline_name")), state.get("_state_version", 0)
+        if version >= latest.get(name, {}).get("_state_version", 0):
+            latest[name] = state
+    # Earlier versions of a state name reloads that have ended since.
+    if any(
+        INTENT in source for one in latest.values() for source in one.get("sources", {}).values()
+    ):
+        raise SettingError(
+            "mask: a reload of this dataset was interrupted: end it first with np6-source load,"
+            " under the policy that it was begun with. Nothing was changed."
+        )
     check_key(_contacts(there), after, KEY_ADVICE)
     former = to_rename(there, after.key) if after.masked else set()
     # One after the other: a large table has millions.

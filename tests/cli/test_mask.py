@@ -48,10 +48,8 @@ def load(sandbox: Any, source_of: Any) -> Callable[..., Any]:
     def call(warehouse: Warehouse, pii: str | None = None, **options: Any) -> Any:
         policy = {"pii": pii, "pii_key": SECRET} if pii else {}
         given = {**SPAN, **IDS, **policy, **options}
-        materialize = given.pop("materialize", None)
-        return warehouse.load(
-            lambda: source_of(sandbox, *RESOURCES, **given), materialize=materialize
-        )
+        of_call = {name: given.pop(name, None) for name in ("materialize", "reload")}
+        return warehouse.load(lambda: source_of(sandbox, *RESOURCES, **given), **of_call)
 
     return call
 
@@ -115,6 +113,17 @@ class TestMasked:
         assert warehouse.query(messages) == never_in_clear.query(messages) != []
         assert bytes_in_clear(warehouse) == set()
         assert not any(value in ended.stdout + ended.stderr for value in CLEAR)
+
+    def test_a_reload_that_has_ended_is_no_reason_to_refuse(
+        self, mask: Any, load: Any, warehouse: Warehouse, sandbox: Any
+    ) -> None:
+        load(warehouse)
+        sandbox.now = at("03-02T06:00")
+        assert load(warehouse, reload=True).failures == []
+
+        ended = mask("--yes")
+
+        assert ended.returncode == 0, ended.stderr
 
     def test_loads_go_on_under_the_policy_and_under_no_other(
         self, mask: Any, load: Any, warehouse: Warehouse, new_warehouse: Any, sandbox: Any
