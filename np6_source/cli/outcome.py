@@ -32,6 +32,7 @@ from dlt.common.configuration.exceptions import (
     ValueNotSecretException,
 )
 from dlt.common.exceptions import DltException, MissingDependencyException
+from dlt.load.exceptions import LoadClientJobException
 from dlt.pipeline.exceptions import PipelineStepFailed
 from rich.console import Console
 from rich.table import Table
@@ -40,6 +41,7 @@ from rich.text import Text
 from ..dataset_lock import holder_named_by
 from ..errors import Np6Error, SettingError, TryAgainLater
 from ..loading import AlreadyRunning
+from ..redaction import without_rows
 from .document import Problem, print_document
 
 DONE = 0
@@ -155,10 +157,9 @@ def outcome_of(error: BaseException) -> Outcome | None:
         if found is not None:
             return found
     if isinstance(error, PipelineStepFailed):
-        cause = error.__cause__ or error
         return Outcome(
             FAILED,
-            f"dlt's {error.step} step failed: {_first_line(cause)}\nNothing of this step was"
+            f"dlt's {error.step} step failed: {_cause(error)}\nNothing of this step was"
             " committed; the next call goes on from the last committed package. --debug shows"
             " where it failed.",
         )
@@ -237,6 +238,19 @@ def _variables(traces: Mapping[str, Sequence[LookupTrace | LookupTraces]]) -> It
 
 def _is_leaf(look: LookupTrace | LookupTraces) -> TypeGuard[LookupTrace]:
     return isinstance(look, LookupTrace)
+
+
+def _cause(error: PipelineStepFailed) -> str:
+    """What made a step fail; of a load job what the destination said, without a row's values.
+
+    dlt 1.31 has the job's traceback in its message, and the exception beside it.
+    """
+    for cause in _chain(error):
+        if isinstance(cause, LoadClientJobException):
+            said = without_rows(str(cause.client_exception)).strip().splitlines()
+            detail = [line for line in said[1:] if line.startswith("DETAIL")]
+            return " ".join([*said[:1], *detail])
+    return _first_line(error.__cause__ or error)
 
 
 def _first_line(error: BaseException) -> str:

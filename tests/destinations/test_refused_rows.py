@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from np6_source.cli.outcome import outcome_of
 from np6_source.loading import load
 from np6_source.redaction import without_rows
 from tests.destinations.stores import PostgresStore, Store
@@ -45,6 +46,12 @@ def test_postgres_refuses_a_row(
     ):
         run(make(sandbox, ALL))
     said = capfd.readouterr()
+    outcome = outcome_of(failed.value)
+    assert outcome is not None
+    assert 'violates check constraint "events_recipient_check"' in outcome.message
+    assert "DETAIL:  Failing row contains (...)\nNothing of this step was committed" in (
+        outcome.message
+    )
     shown = "".join(traceback.format_exception(failed.value))
     for text in (shown, caplog.text, said.out, said.err):
         assert ADDRESS not in text
