@@ -278,16 +278,25 @@ def another_name(trial: Trial) -> Call:
     return trial.run(clone={"name": "np6_renamed", "section": "np6"})
 
 
-@kind(17, "`refresh` by another pipeline, with `end` or a later `start`", 1, says="would empty")
+@kind(17, "`refresh` with `end` or with a later `start`", 1, says="would empty")
 def refresh_of_a_part(trial: Trial) -> Call:
     trial.run()
     trial.next_day()
     mode = trial.rng.choice(("drop_sources", "drop_resources", "drop_data"))
-    way = trial.rng.choice(("other", "end", "start"))
-    if way == "other":
-        return trial.run(pipeline="other", run={"refresh": "drop_sources"}, resources=(REACTIONS,))
-    given = {way: FIRST_DAY + DAY}
-    return trial.run(run={"refresh": mode}, source=given, asked=lambda fact: True)
+    given = {trial.rng.choice(("end", "start")): FIRST_DAY + DAY}
+    return trial.run(run={"refresh": mode}, source=given)
+
+
+@kind(17, "`refresh` by another pipeline, of other resources", 0)
+def refresh_by_another_pipeline(trial: Trial) -> Call:
+    trial.run()
+    trial.next_day()
+    return trial.run(
+        pipeline="other",
+        run={"refresh": trial.rng.choice(("drop_sources", "drop_resources", "drop_data"))},
+        resources=(REACTIONS,),
+        asked=lambda fact: fact.kind == "hit",
+    )
 
 
 def _run_of_the_first_version(trial: Trial, package: Path) -> Call:
