@@ -32,13 +32,13 @@ from dlt.common.configuration.exceptions import (
     ValueNotSecretException,
 )
 from dlt.common.exceptions import DltException, MissingDependencyException
-from dlt.load.exceptions import LoadClientJobException
 from dlt.pipeline.exceptions import PipelineStepFailed
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ..dataset_lock import holder_named_by
+from ..dlt_internals.jobs import refusal_of_job
 from ..errors import Np6Error, SettingError, TryAgainLater
 from ..loading import AlreadyRunning
 from ..redaction import without_rows
@@ -241,13 +241,10 @@ def _is_leaf(look: LookupTrace | LookupTraces) -> TypeGuard[LookupTrace]:
 
 
 def _cause(error: PipelineStepFailed) -> str:
-    """What made a step fail; of a load job what the destination said, without a row's values.
-
-    dlt 1.31 has the job's traceback in its message, and the exception beside it.
-    """
+    """What made a step fail; of a load job what the destination said, without a row's values."""
     for cause in _chain(error):
-        if isinstance(cause, LoadClientJobException):
-            said = without_rows(str(cause.client_exception)).strip().splitlines()
+        if (refusal := refusal_of_job(cause)) is not None:
+            said = without_rows(str(refusal)).strip().splitlines()
             detail = [line for line in said[1:] if line.startswith("DETAIL")]
             return " ".join([*said[:1], *detail])
     return _first_line(error.__cause__ or error)

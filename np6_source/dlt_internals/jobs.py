@@ -10,6 +10,7 @@ from dlt.common.storages.load_package import (
     ParsedLoadJobFileName,
 )
 from dlt.destinations.job_impl import FinalizedLoadJobWithFollowupJobs, FollowupJobRequestImpl
+from dlt.load.exceptions import LoadClientJobException
 
 if TYPE_CHECKING:
     from dlt.common.destination.client import FollowupJobRequest, LoadJob
@@ -49,3 +50,11 @@ def keys_of(table: Any) -> list[str]:
 def columns_of(table: Any) -> list[str]:
     """The columns of a prepared table's schema, by the names in the destination (dlt 1.31)."""
     return get_columns_names_with_prop(table, "name")
+
+
+def refusal_of_job(error: BaseException) -> BaseException | None:
+    """The destination's error, where the error is that of a load job; else None.
+
+    dlt 1.31 has the traceback of that error in the job's message.
+    """
+    return error.client_exception if isinstance(error, LoadClientJobException) else None
