@@ -125,6 +125,19 @@ class TestMasked:
 
         assert ended.returncode == 0, ended.stderr
 
+    def test_after_a_reload_under_the_policy_it_cleans_what_the_reload_left(
+        self, mask: Any, load: Any, warehouse: Warehouse, sandbox: Any
+    ) -> None:
+        load(warehouse)
+        sandbox.now = at("03-02T06:00")
+        assert load(warehouse, pii="pseudonyms", reload=True).failures == []
+        assert bytes_in_clear(warehouse)
+
+        ended = mask("--yes")
+
+        assert ended.returncode == 0, ended.stderr
+        assert bytes_in_clear(warehouse) == set()
+
     def test_loads_go_on_under_the_policy_and_under_no_other(
         self, mask: Any, load: Any, warehouse: Warehouse, new_warehouse: Any, sandbox: Any
     ) -> None:
