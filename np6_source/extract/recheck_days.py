@@ -60,6 +60,15 @@ FEWER_EVENTS, FEWER_SHARE = 10, 0.01
 """A day that has fewer events than before, by more than both, is refused."""
 
 
+def is_too_few(fewer: int, before: int) -> bool:
+    """Whether that many events less than before are refused.
+
+    >>> is_too_few(10, 10), is_too_few(11, 100), is_too_few(11, 1100)
+    (False, True, False)
+    """
+    return fewer > max(FEWER_EVENTS, FEWER_SHARE * before)
+
+
 class DayToRead(Protocol):
     """What is known of a day before it is read again, see ``recheck.ladder.DayAgain``."""
 
@@ -319,7 +328,7 @@ class _RecheckRun:
         """Takes a day that was read whole, or refuses it."""
         before, now = day.plan.before, day.events
         fewer = 0 if before is None else max(0, before - now)
-        is_refused = before is not None and fewer > max(FEWER_EVENTS, FEWER_SHARE * before)
+        is_refused = before is not None and is_too_few(fewer, before)
         if is_refused and not self._accept_fewer:
             self._metrics["fewer"] += fewer
             self._note(

@@ -40,7 +40,7 @@ from ..errors import (
 )
 from ..extract.policy import POLICY
 from ..extract.progress import Progress
-from ..extract.recheck_days import FEWER_EVENTS, FEWER_SHARE
+from ..extract.recheck_days import is_too_few
 from ..extract.reload_intent import INTENT
 from ..extract.selection import session_of
 from ..extract.unknown_ids import UNKNOWN_IDS
@@ -442,7 +442,7 @@ def _remove_not_read_again(
     Args:
         pipeline: The pipeline.
         source: Name of the source.
-        intent: What ``begin`` has noted.
+        intent: What ``begin_reload`` has noted.
         takes_fewer: Remove them however many they are.
 
     Returns:
@@ -557,7 +557,7 @@ def _fewer_events(
     Args:
         removed: The rows that would go.
         outcome: What was not read and keeps or loses its rows knowingly.
-        intent: What ``begin`` has noted.
+        intent: What ``begin_reload`` has noted.
         client: A connection to the destination.
         schema: The source's schema.
     """
@@ -584,9 +584,9 @@ def _fewer_events(
     if not lacking:
         return None
     there = by_day("", ())
-    days = sorted(str(day) for day, count in lacking.items() if _is_refused(count, there[day]))
+    days = sorted(str(day) for day, count in lacking.items() if is_too_few(count, there[day]))
     gone, before = sum(lacking.values()), sum(there.values())
-    if not days and not _is_refused(gone, before):
+    if not days and not is_too_few(gone, before):
         return None
     where = f" ({listed(days, most=3)})" if days else ""
     return FewerEvents(
@@ -601,15 +601,6 @@ def _fewer_events(
         " reload with accept_fewer_events=True (in the environment:"
         " SOURCES__NP6__ACCEPT_FEWER_EVENTS=true), and they go.",
     )
-
-
-def _is_refused(fewer: int, before: int) -> bool:
-    """Whether that many events less are too many.
-
-    >>> _is_refused(10, 10), _is_refused(11, 100), _is_refused(11, 1100)
-    (False, True, False)
-    """
-    return fewer > max(FEWER_EVENTS, FEWER_SHARE * before)
 
 
 def _kept(left: Iterable[tuple[str, str]], gone: Container[tuple[str, str]]) -> list[str]:
