@@ -10,6 +10,7 @@ from typing import Any
 import dlt
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.common.storages.load_package import (
+    PackageStorage,
     commit_load_package_state,
     load_package_state,
 )
@@ -147,24 +148,27 @@ def note_windows(windows: Sequence[tuple[str, str, int, int]]) -> None:
     state.setdefault(WINDOWS, []).extend([*window] for window in windows)
 
 
-def windows_of_pending(
-    pipeline: dlt.Pipeline,
-) -> dict[str, list[tuple[str, str, int, int]]]:
-    """What ``note_windows`` noted in the packages that are extracted and not loaded, by load id."""
-    found: dict[str, list[tuple[str, str, int, int]]] = {}
+def unloaded_packages(pipeline: dlt.Pipeline) -> list[tuple[PackageStorage, str]]:
+    """The packages that are not loaded, each by where it is and its load id (dlt 1.31)."""
     load, normalize = pipeline._get_load_storage(), pipeline._get_normalize_storage()
     storages = []
     if normalize.is_storage_ready():
         storages.append(normalize.extracted_packages)
     if load.is_storage_ready():
         storages.append(load.normalized_packages)
-    for packages in storages:
-        for load_id in packages.list_packages():
-            state: Any = packages.get_load_package_state(load_id)
-            found[load_id] = [
-                (resource, scope, start, end)
-                for resource, scope, start, end in state.get(WINDOWS, ())
-            ]
+    return [(storage, load_id) for storage in storages for load_id in storage.list_packages()]
+
+
+def windows_of_pending(
+    pipeline: dlt.Pipeline,
+) -> dict[str, list[tuple[str, str, int, int]]]:
+    """What ``note_windows`` noted in the packages that are extracted and not loaded, by load id."""
+    found: dict[str, list[tuple[str, str, int, int]]] = {}
+    for storage, load_id in unloaded_packages(pipeline):
+        state: Any = storage.get_load_package_state(load_id)
+        found[load_id] = [
+            (resource, scope, start, end) for resource, scope, start, end in state.get(WINDOWS, ())
+        ]
     return found
 
 

@@ -17,6 +17,8 @@ from dlt.common.versioned_state import json_decode_state
 from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.pipeline.state_sync import generate_pipeline_state_version_hash
 
+from .packages import unloaded_packages
+
 TState = Mapping[str, Any]
 TChoose = Callable[[dlt.Pipeline, TState | None], TState | None]
 """What to take for the newest state in a pipeline's destination; None: it has none."""
@@ -120,11 +122,4 @@ def _is_there(pipeline: dlt.Pipeline) -> bool:
 
 def _pending(pipeline: dlt.Pipeline) -> list[tuple[PackageStorage, str]]:
     """The packages that are not loaded, the oldest first, each with where it is."""
-    load, normalize = pipeline._get_load_storage(), pipeline._get_normalize_storage()
-    storages = []
-    if load.is_storage_ready():
-        storages.append(load.normalized_packages)
-    if normalize.is_storage_ready():
-        storages.append(normalize.extracted_packages)
-    found = [(storage, load_id) for storage in storages for load_id in storage.list_packages()]
-    return sorted(found, key=lambda one: float(one[1]))
+    return sorted(unloaded_packages(pipeline), key=lambda one: float(one[1]))
