@@ -27,6 +27,7 @@ from dlt.load.configuration import LoaderConfiguration
 from dlt.pipeline.exceptions import PipelineStepFailed
 from packaging.requirements import Requirement
 
+from np6_source.__main__ import main
 from np6_source.dlt_internals.configuration import (
     DEFAULT_STAGING_LAYOUT,
     STAGING_LAYOUT,
@@ -83,7 +84,7 @@ from np6_source.dlt_internals.resources import (
     transformers_of,
 )
 from np6_source.runs.last_run import resource_metrics
-from tests.support import ROOT, Warehouse
+from tests.support import ROOT, CommandLine, Warehouse
 
 
 def test_dlt_is_admitted_up_to_the_minor_release_that_is_tested() -> None:
@@ -150,6 +151,31 @@ def test_the_state_is_read_from_the_folder(
     sandbox = serve([event(1, at("03-01T10:00"))], now=at("03-02"))
     pipeline = warehouse.run(source_of(sandbox, "actions_events"))
     assert state_on_disk(folder)["sources"] == pipeline.state["sources"]
+
+
+@pytest.mark.parametrize("opened_by", ["a run of dlt's", "a command"])
+def test_a_schema_that_was_half_written_by_a_killed_process_is_none(
+    warehouse: Warehouse,
+    serve: Any,
+    source_of: Any,
+    event: Any,
+    at: Any,
+    command_line: CommandLine,
+    opened_by: str,
+) -> None:
+    """dlt renames the file only when it is whole; of no name of such a file it may hear."""
+    sandbox = serve([event(1, at("03-01T10:00"))], now=at("03-02"))
+    warehouse.run(source_of(sandbox, "actions_events"))
+    schemas = warehouse.pipelines_dir / warehouse.name / "schemas"
+    (schemas / "afd14feb399c9a11").write_text('{"version')
+
+    if opened_by == "a command":
+        assert main(["status", "--fail-on", "never", *command_line.where(warehouse)]) == 0
+        assert state_on_disk(schemas.parent)["schema_names"] == ["np6"]
+    warehouse.run(source_of(sandbox, "actions_events"))
+
+    assert warehouse.pipeline.schema_names == ["np6"]
+    assert {file.name for file in schemas.iterdir()} == {"np6.schema.json", "afd14feb399c9a11"}
 
 
 def test_what_a_resource_was_made_of_survives_its_copies(raw_server: Any, source_of: Any) -> None:

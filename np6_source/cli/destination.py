@@ -25,7 +25,11 @@ from .. import duck, lake
 from ..dataset_lock import duckdb_file, in_database_or_file, to_read
 from ..dlt_internals.configuration import working_folder
 from ..dlt_internals.destinations import has_sql, resolved_copy, what_is_resolved
-from ..dlt_internals.pipelines import is_taken_for_catalog, read_schemas_once
+from ..dlt_internals.pipelines import (
+    is_taken_for_catalog,
+    list_whole_schemas_only,
+    read_schemas_once,
+)
 from ..errors import SettingError, did_you_mean
 from .document import DEFAULT_DESTINATION
 from .outcome import NothingLoaded
@@ -121,6 +125,7 @@ def open_pipeline(
         ) from None
     # The command ends between windows by itself; dlt would drop what is complete (dlt 1.31).
     pipeline.runtime_config.intercept_signals = False
+    list_whole_schemas_only(pipeline)
     read_schemas_once(pipeline)
     _check_characters(Path(pipeline.pipelines_dir), "'%", "dlt's working folder", "--pipelines-dir")
     _check_dataset(pipeline.destination_client(), options.dataset)

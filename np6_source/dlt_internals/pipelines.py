@@ -93,6 +93,38 @@ def read_schemas_once(pipeline: dlt.Pipeline) -> None:
     storage.load_schema = load_changed
 
 
+def list_whole_schemas_only(pipeline: dlt.Pipeline) -> None:
+    """Makes a pipeline take no file for a schema that a killed process has half written.
+
+    dlt writes a schema to a file whose name is random and has no dot, and renames it. Where it is
+    killed in between, or the disk is full, the file stays, and dlt takes it for a schema of that
+    name: it then finds no such schema, or makes an empty one (dlt 1.31,
+    ``FileStorage.save_atomic``, ``SchemaStorage.list_schemas``).
+
+    Args:
+        pipeline: The pipeline; calling it again is harmless.
+    """
+    storage: Any = pipeline._schema_storage
+
+    def files() -> list[str]:
+        # dlt activates a new pipeline before it makes the folder.
+        folder = Path(storage.config.schema_volume_path)
+        return [file.name for file in folder.iterdir()] if folder.is_dir() else []
+
+    def list_schemas() -> list[str]:
+        whole = {file.partition(".")[0] for file in files() if "." in file}
+        return [*(whole | storage.live_schemas.keys())]
+
+    storage.list_schemas = list_schemas
+    half_written = {file for file in files() if "." not in file}
+    # Making the pipeline has put one into the state, and a run would look for it in the
+    # destination.
+    if half_written & set(pipeline.state.get("schema_names") or ()):
+        pipeline.schema_names = list_schemas()
+        with pipeline.managed_state():
+            pass  # dlt writes the names anew.
+
+
 def has_one_dataset(pipeline: dlt.Pipeline) -> bool:
     """Whether all sources of a pipeline load into the same dataset (dlt 1.31)."""
     return bool(pipeline.config.use_single_dataset)

@@ -43,6 +43,7 @@ from ..dlt_internals.pipelines import (
     at_each_activation,
     do_not_restore,
     keeping_rows_out_of_errors,
+    list_whole_schemas_only,
     set_around_load_step,
 )
 from ..errors import SettingError
@@ -145,6 +146,7 @@ def go_on_apart() -> None:
 
 
 def _go_on_apart(pipeline: dlt.Pipeline) -> None:
+    list_whole_schemas_only(pipeline)
     if _own_name(Path(pipeline.working_dir)) is not None:
         keep_apart(pipeline)
 
