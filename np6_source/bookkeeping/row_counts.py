@@ -230,8 +230,8 @@ def _warn(days: _Days) -> None:
         span += f" to {iso(days.last * DAY)[:10]}"
     logger.warning(
         "%s%s: the table has %d rows, load_windows proves at least %d: some were removed since they"
-        " were loaded. The span is read again. Where a step of the project leaves rows out, this"
-        " ends after two readings.",
+        " were loaded, or got a timestamp of another day. The span is read again. Where a step of"
+        " the project leaves rows out, this ends after two readings.",
         days.table,
         span,
         days.found,

@@ -342,7 +342,8 @@ class _RecheckRun:
             return
         if fewer:
             logger.warning(
-                "%s: %s has %d events fewer than before (%d of %d); the tables keep them.",
+                "%s: %s has %d events fewer than before (%d of %d): they were removed, or have"
+                " another timestamp now. The tables keep what they have.",
                 day.scope.endpoint.name,
                 day.plan.date,
                 fewer,
@@ -394,11 +395,15 @@ class _RecheckRun:
             self._gathered.add(LATENESS.name, self._lateness(day))
 
     def _lost(self, day: _Day) -> int:
-        """Events that earlier loads wrote and the destination does not have any more."""
+        """Events that earlier loads wrote, and that NP6 returns and the destination lacks.
+
+        What both lack may have got another timestamp, with which the destination has it.
+        """
         known = day.plan.distinct_before
         if known is None or day.scope.label or day.scope.classification:
             return 0
-        return max(0, known - sum(one.there for _, one in day.parts))
+        less = known - sum(one.there for _, one in day.parts)
+        return max(0, min(less, sum(len(one.new) for _, one in day.parts)))
 
     def _came_before(self, day: _Day) -> bool:
         """Whether events that the destination lacks were in an earlier response: it lost them.

@@ -181,6 +181,20 @@ def test_events_that_the_tables_have_lost_come_back_and_are_not_called_late(stor
     assert story.recheck(story.plan(all_days=True)).failures == []
 
 
+def test_an_event_that_a_load_has_moved_to_another_day_is_not_lost(
+    story: Story, caplog: pytest.LogCaptureFixture
+) -> None:
+    story.events[9] = event(9, at("03-06T02:00"))
+    story.now("03-06T03:00")
+    story.load()
+    story.now("03-07T03:00")
+    report = story.recheck(story.plan(all_days=True))
+    assert report.failures == []
+    assert (report.new, report.lost) == (0, 0)
+    assert "(3 of 4): they were removed, or have another timestamp" in caplog.text
+    assert len(story.warehouse.ids()) == 16
+
+
 def test_lost_events_are_late_in_no_operation_that_returns_them(
     warehouse: Warehouse, serve: TMake, source_of: TMake
 ) -> None:
