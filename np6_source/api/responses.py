@@ -23,7 +23,7 @@ from ..errors import (
     UnexpectedStatus,
     WindowTooLarge,
 )
-from .retry_after import DEFAULT_RETRY_AFTER, seconds_to_wait
+from .retry_after import DEFAULT_RETRY_AFTER, seconds_to_wait, whole_number
 from .server_clock import as_utc
 
 NOTHING_LOADED = "Nothing of the window was loaded."
@@ -124,7 +124,11 @@ def _for_now(
     now_ms: int,
     longest_wait: float,
 ) -> Refusal:
-    wait = seconds_to_wait(headers, now_ms)
+    # An API that sends its limit with every response sends it with failures too: others than 429
+    # are not waited for until it begins anew.
+    is_limited = status == 429 or whole_number(headers.get("X-RateLimit-Remaining")) == 0
+    asks = headers if is_limited else {"Retry-After": headers.get("Retry-After", "")}
+    wait = seconds_to_wait(asks, now_ms)
     if status == 429:
         problem = "the account's rate limit is used up"
         failure: RequestFailed = later(context, problem, now_ms, wait or DEFAULT_RETRY_AFTER)

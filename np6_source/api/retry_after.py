@@ -2,7 +2,8 @@
 
 The rule, and where each part of it is:
 
-- ``seconds_to_wait`` reads the wait from ``Retry-After``, else from ``X-RateLimit-Reset``.
+- ``seconds_to_wait`` reads the wait from ``Retry-After``, else from ``X-RateLimit-Reset``; of
+  other statuses than 429 the latter counts only where ``X-RateLimit-Remaining`` is 0.
 - A wait longer than the setting ``longest_wait`` ends the run: ``responses`` makes the failure that
   says when to come back.
 - Any other wait, ``Client._wait`` takes before the request is sent again: what the API asks for, or

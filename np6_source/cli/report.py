@@ -361,6 +361,7 @@ def lateness_result(late: Summary) -> dict[str, Any]:
         "none_later_than_days": late.none_later_than,
         "days_that_tell": late.days_that_tell,
         "share_of_days_at_most": round(late.bound, 4),
+        "told_within_days": late.told_within,
         "recommended_days": late.recommended,
         "recommended_overlap_seconds": late.overlap,
     }

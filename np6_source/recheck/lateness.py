@@ -55,7 +55,9 @@ class Summary:
         by_bucket: Of them, by how late at most.
         none_later_than: Days after which none came; None where nothing was read again.
         days_that_tell: Days that were read at an age that can tell.
-        bound: The share of days that have a later event is at most this, at 95 %; 1: not known.
+        told_within: The least of these ages, in days; None: there are none.
+        bound: The share of days that have a later event, by that age, is at most this, at 95 %;
+            1: not known.
         recommended: Value of ``recheck`` in days; None: too little was read again to say.
         overlap: Value of ``overlap`` in seconds that finds nearly all of the late events with the
             next load; None: there were none, or it would read over a day again each time.
@@ -69,6 +71,7 @@ class Summary:
     bound: float
     recommended: int | None
     overlap: int | None = None
+    told_within: int | None = None
 
     def __str__(self) -> str:
         if not self.days or self.none_later_than is None:
@@ -80,6 +83,7 @@ class Summary:
         text = f"in {days} read again none had an event later than {later}"
         if self.bound < 0.5:
             text += f": at 95 %, at most 1 day in {int(1 / self.bound)} has one"
+            text += f" within {self.told_within} days"
         return text
 
 
@@ -112,14 +116,18 @@ def summary(rows: Iterable[Measurement], days: int) -> Summary:
     if not oldest:
         return Summary(0, 0, {}, None, 0, 1.0, None)
 
+    def old_enough(delay: float) -> list[int]:
+        """Days that were read when an event later than so many days could be there."""
+        return [d for d, age in oldest.items() if age > delay and age >= min(2 * delay, days)]
+
     def tell(delay: float) -> tuple[int, int]:
         """Days with an event later than so many days, of those that were read late enough."""
-        old = [day for day, age in oldest.items() if age >= min(2 * delay, days)]
+        old = old_enough(delay)
         return sum(latest.get(day, 0) > delay for day in old), len(old)
 
     most = max(latest.values(), default=0.0)
     none_later = next(d for d in (1, 2, 4, 8, 16, 32, 64) if d >= most)
-    _, telling = tell(none_later)
+    telling = [oldest[day] for day in old_enough(none_later)]
     enough = next(
         (d for d in (1, 2, 4, 8, 16, 32) if upper_share(*tell(d)) <= ENOUGH and 2 * d <= days), None
     )
@@ -133,10 +141,11 @@ def summary(rows: Iterable[Measurement], days: int) -> Summary:
         sum(by_bucket.values()),
         {name: by_bucket[name] for name in (*(n for n, _ in DELAYS), "more") if name in by_bucket},
         none_later,
-        telling,
-        upper_share(0, telling),
+        len(telling),
+        upper_share(0, len(telling)),
         None if recommended is None else min(recommended, LONGEST),
         _overlap(by_bucket),
+        min(telling, default=None),
     )
 
 

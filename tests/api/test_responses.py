@@ -188,6 +188,17 @@ class TestStatus:
         assert isinstance(refused.failure, TryAgainLater)
         assert refused.failure.resume_at == datetime(2024, 5, 1, 11, 0, 1, tzinfo=timezone.utc)
 
+    def test_a_failure_is_not_waited_for_until_the_rate_limit_begins_anew(self) -> None:
+        limit = {"X-RateLimit-Limit": "600", "X-RateLimit-Reset": "3600"}
+        for remaining in ({}, {"X-RateLimit-Remaining": "512"}):
+            failed = refusal(503, {**limit, **remaining}, CONTEXT, NOW, 600)
+            assert failed is not None
+            assert failed.may_repeat
+            assert failed.wait is None
+        used_up = refusal(503, {**limit, "X-RateLimit-Remaining": "0"}, CONTEXT, NOW, 600)
+        assert used_up is not None
+        assert isinstance(used_up.failure, TryAgainLater)
+
     @pytest.mark.parametrize("wait", ["1" + "0" * 18, "9" * 4000, "99999999999", "-5", "inf"])
     @pytest.mark.parametrize("name", ["Retry-After", "X-RateLimit-Reset"])
     @pytest.mark.parametrize("status", [429, 503])

@@ -52,6 +52,7 @@ LATENESS = {
     "none_later_than_days": int,
     "days_that_tell": int,
     "share_of_days_at_most": float,
+    "told_within_days": (int, type(None)),
     "recommended_days": (int, type(None)),
     "recommended_overlap_seconds": (int, type(None)),
 }

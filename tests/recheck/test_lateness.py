@@ -33,7 +33,7 @@ def test_without_late_events_the_bound_follows_from_the_days() -> None:
     found = summary(readings(30), 14)
     assert str(found) == (
         "in 30 days read again none had an event later than 1 day: at 95 %, at most 1 day in 10 has"
-        " one"
+        " one within 14 days"
     )
     assert (found.late_events, found.recommended) == (0, 1)
     assert summary(readings(10), 14).recommended is None
@@ -65,6 +65,18 @@ def test_a_late_event_that_several_resources_return_counts_once() -> None:
     assert summary([*wide, *of_ids], 14).late_events == 6
     later = late("actions_events", "", 2, "4d", age=8)
     assert summary([*wide, *of_ids, later], 14).by_bucket == {"1h": 6, "4d": 2}
+
+
+def test_a_day_tells_nothing_of_events_that_come_when_it_was_read_last() -> None:
+    # Of 30 days, one had an event 9 to 16 days late; all were read for the last time at 14 days.
+    found = summary(readings(30, {3: ("16d", 14)}), 14)
+    assert str(found) == "no event came later than 16 days; no day is old enough to tell"
+    assert (found.days_that_tell, found.bound, found.told_within) == (0, 1.0, None)
+    checked = [Measurement(SCOPE, n * DAY, 20 + n, NONE, 0) for n in range(10)]
+    assert str(summary([*readings(30, {3: ("16d", 14)}), *checked], 14)) == (
+        "in 10 days read again none had an event later than 16 days: at 95 %, at most 1 day in 3"
+        " has one within 20 days"
+    )
 
 
 def test_late_events_widen_what_is_said_and_recommended() -> None:
