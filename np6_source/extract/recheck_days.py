@@ -312,7 +312,6 @@ class _RecheckRun:
         day.parts.append((part, compared))
         self._metrics["windows"] += 1
         self._metrics["bytes"] += part.byte_count
-        self._metrics["events"] += part.contents.event_count
         to_load = compared.new | compared.changed
         if not to_load:
             return
@@ -381,6 +380,7 @@ class _RecheckRun:
                 ),
             )
         self._metrics["days"] += 1
+        self._metrics["events"] += day.events
         for _, compared in day.parts:
             self._new |= compared.new
             self._changed |= compared.changed

@@ -45,7 +45,7 @@ class RecheckReport:
         days: Days that were read whole.
         requests: Responses that were read.
         byte_count: Their size, uncompressed.
-        events: Their events.
+        events: Events of these days.
         new: Events that the tables lacked, now loaded.
         changed: Events of which the tables had other values, now loaded.
         fewer: Events that days lack which were refused for it.

@@ -137,6 +137,7 @@ def test_a_day_with_fewer_events_is_refused_until_it_is_accepted(story: Story) -
     assert "--accept-fewer" in failure["message"]
     assert story.warehouse.contents() == before
     assert report.fewer == 60
+    assert (report.days, report.events) == (2, 8)  # Without those of the day that was refused.
     new = [row for row in story.warehouse.rows("load_windows") if row not in rows]
     assert {row["window_start"] for row in new} == {at("03-01"), at("03-04")}
     assert [day.date for _, _, day in story.plan().planned] == ["2024-03-03"]
