@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dlt
@@ -25,7 +25,7 @@ from ..reconcile import (
     Reconciliation,
     reconcile,
 )
-from ..windows import DAY, SECOND, Window, iso
+from ..windows import DAY, SECOND, Window, gaps, iso
 from . import report as reports
 from .configuration import check_names
 from .coverage import coverage_of
@@ -47,6 +47,8 @@ SETTLED_AFTER = 26 * 3_600 * SECOND
 """How long ago a day must have ended to be compared, unless a span is given."""
 DAYS = 7
 """Full days that are compared unless a span is given."""
+PARTS_SHOWN = 3
+"""Spans that were never loaded, of which a line names the bounds."""
 SHOWN = 40
 """Differences that are printed; ``--json`` has all."""
 
@@ -101,11 +103,13 @@ def run(options: argparse.Namespace) -> int:
         check_file_is_there(pipeline)
         first = source()
         with to_read(pipeline):
-            covered = coverage_of(pipeline)
+            # Events that somebody has removed were loaded: --fill loads them again.
+            covered = coverage_of(pipeline, still_there=False)
             cutoff = kept_since(pipeline, session_of(first).settings.cutoff)
         span = _from_the_beginning(span, covered_since(covered, cutoff), options)
         if cutoff is not None and cutoff > span.start:
             span = _kept(span, cutoff, options)
+        unloaded = gaps(span, covered.get((EVENTS_OPERATION, ""), ()))
         try:
             found = reconcile(
                 pipeline,
@@ -129,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
                 pipeline,
                 _result(found, filled, options.ids),
                 [
-                    *map(_problem, found.differences),
+                    *(_problem(one, unloaded, span) for one in found.differences),
                     *(reports.problems(filled) if filled else ()),
                 ],
                 found.requests + (filled.requests if filled else 0),
@@ -139,14 +143,16 @@ def run(options: argparse.Namespace) -> int:
             return status
     if not options.quiet:
         _print(found)
+        if unloaded:
+            Output().print(_say_unloaded(unloaded, span), markup=False)
         if filled is not None:
             Output().print(
                 f"Loaded: {filled.new:,} events that were missing, {filled.changed:,} others anew."
             )
-        elif found.missing_days:
+        elif any(gaps(day, unloaded) for day in found.missing_days):
             Output().print(
-                f"Load what is missing: np6-source reconcile --start {iso(found.span.start)}"
-                f" --end {iso(found.span.end)} --fill",
+                f"Load what {'else ' if unloaded else ''}is missing: np6-source reconcile"
+                f" --start {iso(found.span.start)} --end {iso(found.span.end)} --fill",
                 markup=False,
             )
     if filled is not None:
@@ -286,8 +292,33 @@ _SHORT = {
 }
 
 
-def _problem(one: Difference) -> Problem:
-    is_loadable = one.kind in ("missing", "differs")
+def _say_unloaded(unloaded: Sequence[Window], span: Window) -> str:
+    """Which part of the span no load covers: a day that was never loaded is not read again."""
+    parts = ", ".join(f"{iso(one.start)} to {iso(one.end)}" for one in unloaded[:PARTS_SHOWN])
+    more = len(unloaded) - PARTS_SHOWN
+    parts += f" and {more:,} more spans" if more > 0 else ""
+    return f"Never loaded: {parts}. Load it: {_gaps_command(span)}"
+
+
+def _gaps_command(span: Window) -> str:
+    return (
+        f"np6-source gaps --start {iso(span.start)} --end {iso(span.end)}"
+        f" --resources {EVENTS_OPERATION} --fill"
+    )
+
+
+def _advice(one: Difference, unloaded: Sequence[Window], span: Window) -> str:
+    if one.kind not in ("missing", "differs"):
+        return "Ask NP6."
+    start = moment_ms(one.day, "day")
+    of_day = gaps(Window(start, start + DAY), unloaded)
+    if of_day == [Window(start, start + DAY)]:
+        return "np6-source reconcile --fill loads them."
+    never = f"{_gaps_command(span)} loads what was never loaded"
+    return f"{never}, np6-source reconcile --fill the rest." if of_day else f"{never}."
+
+
+def _problem(one: Difference, unloaded: Sequence[Window], span: Window) -> Problem:
     return Problem(
         "error" if one.kind == "missing" else "warning",
         one.kind,
@@ -295,7 +326,7 @@ def _problem(one: Difference) -> Problem:
         f" {KINDS[one.kind]}",
         None,
         None,
-        "np6-source reconcile --fill loads them." if is_loadable else "Ask NP6.",
+        _advice(one, unloaded, span),
     )
 
 

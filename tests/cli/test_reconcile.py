@@ -96,6 +96,32 @@ def test_what_is_missing_is_listed_filled_and_then_there(
     assert "@" not in text
 
 
+def test_what_was_never_loaded_is_told_apart_with_the_command_that_loads_it(
+    warehouse: Warehouse, serve: TMake, source_of: TMake, command_line: CommandLine
+) -> None:
+    account = generated_account(60, seed=3, start="2024-03-01", end="2024-03-04")
+    api = serve(account, now=at("03-06"))
+    backfill = {"start": at("03-01"), "end": at("03-03")}
+    warehouse.run(source_of(api, "actions_events", "actions_reactivities", **backfill))
+
+    def run(*command: str) -> Any:
+        where = (*command_line.where(warehouse), "--base-url", api.url)
+        key = {"SOURCES__NP6__API_KEY": api.key}
+        return command_line.run("-m np6_source", *command, *where, **key)
+
+    shown = run("reconcile", *SPAN)
+    assert shown.returncode == 3
+    (line,) = (one for one in shown.stdout.splitlines() if one.startswith("Never loaded"))
+    assert "Never loaded: 2024-03-03T00:00:00Z to 2024-03-04T00:00:00Z." in line
+    assert "reconcile" not in line
+    assert "is missing" not in shown.stdout
+    document = json.loads(run("reconcile", *SPAN, "--json").stdout)
+    assert all("gaps" in one["advice"] for one in document["problems"])
+    command = line.partition("np6-source ")[2].split()
+    assert run(*command).returncode == 0
+    assert run("reconcile", *SPAN).returncode == 0
+
+
 def test_what_one_operation_alone_returns_ends_with_3_and_cannot_be_filled(
     reconcile: TMake, api: Any
 ) -> None:
