@@ -133,14 +133,19 @@ def in_database(pipeline: dlt.Pipeline, wait: Patience | None = None) -> Iterato
         DatasetBusy: Others kept the lock for too long, or the wait was ended.
         LockLost: The lock's connection ended meanwhile.
     """
-    name = f"dataset {pipeline.dataset_name}"
-    if destination_of(pipeline).lock != "advisory" or name in _HELD.get():
+    if destination_of(pipeline).lock != "advisory":
         yield
         return
-    digest = hashlib.sha256(f"np6 {pipeline.dataset_name}".encode()).digest()
+    client = pipeline.sql_client()
+    # As the database has it: dlt writes "NP6" and "np6" to the same one.
+    name = f"dataset {client.dataset_name}"
+    if name in _HELD.get():
+        yield
+        return
+    digest = hashlib.sha256(f"np6 {client.dataset_name}".encode()).digest()
     key = int.from_bytes(digest[:8], "big", signed=True)
     # In a transaction, not in the session: PgBouncer may give the session to somebody else.
-    with pipeline.sql_client() as client, client.begin_transaction():
+    with client, client.begin_transaction():
         # The transaction does nothing while the package loads.
         client.execute_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
@@ -220,16 +225,21 @@ def _in_lake(pipeline: dlt.Pipeline, wait: Patience | None = None) -> Iterator[N
         for name in (pipeline.schema_names if one_writer else ())
         for table in pipeline.schemas[name].data_tables()
     }
-    name = f"the tables of dataset {pipeline.dataset_name}"
-    if not one_writer & formats or name in _HELD.get():
+    if not one_writer & formats:
         yield
         return
     config = configuration_of(pipeline)
     if not config.is_local_filesystem:
         yield
         return
+    # As the folder is called: dlt writes "NP6" and "np6" to the same one.
+    dataset = config.normalize_dataset_name(pipeline.default_schema)
+    name = f"the tables of dataset {dataset}"
+    if name in _HELD.get():
+        yield
+        return
     folder = Path(config.make_local_path(config.bucket_url))
-    path = folder / f"{pipeline.dataset_name}.np6.lock"
+    path = folder / f"{dataset}.np6.lock"
     with holding(path, name, wait or patience()), _held(name):
         yield
 

@@ -24,7 +24,7 @@ def lake(request: Any, tmp_path: Path, serve: TMake, source_of: TMake) -> dlt.Pi
     pipeline = dlt.pipeline(
         "np6_lake",
         destination=filesystem(str(tmp_path / "lake")),
-        dataset_name="np6",
+        dataset_name="NP6",  # Whose folder is np6, as that of a pipeline into "np6".
         pipelines_dir=str(tmp_path / "pipelines"),
     )
     sandbox = serve([event(1, at("03-01T10:00"))], now=at("03-03"))

@@ -163,6 +163,28 @@ class TestPostgres:
         assert "is in use: another load has it. Waited 1 s." in str(raised[0])
         assert f"Waiting up to 1 s for dataset {pipeline.dataset_name}" in caplog.text
 
+    def test_a_dataset_is_the_same_however_its_name_is_written(
+        self, pipeline: Any, tmp_path: Any
+    ) -> None:
+        """dlt makes the schema in lower case of both."""
+        shouted = dlt.pipeline(
+            "shouted",
+            destination=pipeline.destination,
+            dataset_name=pipeline.dataset_name.upper(),
+            pipelines_dir=str(tmp_path),
+        )
+
+        def wait() -> None:
+            with in_database(shouted, Patience(lock=0)):
+                raise AssertionError("not reached")
+
+        raised: list[BaseException] = []
+        with in_database(pipeline):
+            thread = threading.Thread(target=lambda: raised.append(_error_of(wait)))
+            thread.start()
+            thread.join()
+        assert isinstance(raised[0], DatasetBusy), raised
+
     def test_a_lock_that_is_lost_stops_the_load_before_its_commit(
         self, pipeline: Any, source: TMake, postgres: Any
     ) -> None:
