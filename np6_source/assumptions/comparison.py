@@ -17,6 +17,8 @@ REQUESTS = 20
 SOONEST = DAY
 """Milliseconds that have to pass."""
 WITNESSES = 15
+WIDER = 3
+"""By how many times its width a window is widened, so that it holds more."""
 FEWEST_DAYS = 7
 UNSTABLE = "responses are not stable: known events vanished"
 
@@ -141,7 +143,7 @@ def _final(before: Remembered, moved: int, passed: int) -> Verdict:
 
 def _late(before: Remembered, found: _Again, now: int) -> Verdict:
     if not (before.is_whole and found.is_whole):
-        return LATE.no("the response was cut")
+        return LATE.no("responses may have been cut: no wider window has more events")
     new = set(found.events) - set(before.events)
     text = f"of {len(found.events)} events"
     if new:
@@ -166,7 +168,7 @@ class _Again:
     Attributes:
         events: Timestamp by digest of the id, of all responses.
         ids_of_all: Digests that every response had.
-        is_whole: Whether every response was read to its end.
+        is_whole: Whether every response is known to hold all that there is.
     """
 
     events: Mapping[str, int]
@@ -179,14 +181,17 @@ def _asked_again(asking: Asking, window: Window) -> _Again | None:
     events: dict[str, int] = {}
     of_all: frozenset[str] | None = None
     is_whole = True
+    # One that holds more shows that these are not cut.
+    asking.status(window_query(EVENTS, Window(window.start - WIDER * window.width, window.end)))
+    asked = window_query(EVENTS, window)
     for _ in range(TRIES):
-        response = asking.status(window_query(EVENTS, window))
+        response = asking.status(asked)
         if response.events is None:
             return None
         found = {digest(one.id): one.timestamp for one in response.events}
         events |= found
         of_all = frozenset(found) if of_all is None else of_all & set(found)
-        is_whole = is_whole and response.is_whole
+        is_whole = is_whole and asking.is_all(asked, response)
     return _Again(events, of_all or frozenset(), is_whole)
 
 

@@ -30,6 +30,8 @@ LEAST_CAP = 10
 """Rows that an API returns at least before it cuts a response."""
 MANY_BYTES = 50_000
 """Bytes from which on the responses of one operation alone may be cut by them."""
+LOOKED_BACK = 60
+"""Responses whose headers are kept."""
 ROUND = 10
 """The rows at which an API cuts are a multiple of this, more often than not."""
 
@@ -41,7 +43,7 @@ class Control:
     Attributes:
         window: Their window.
         events: The events, by id; of more than ``MOST`` the newest.
-        is_ordered: Whether they came in the order of their timestamps.
+        is_ordered: Whether they came in the order of their timestamps, to the second.
         is_whole: Whether the response was read to its end.
     """
 
@@ -129,7 +131,7 @@ class Asking:
         self.byte_count = 0
         self.had_outage = False
         self.is_final = False
-        self.headed: deque[Response] = deque(maxlen=20)
+        self.headed: deque[Response] = deque(maxlen=LOOKED_BACK)
         self._remembered: dict[Asked, Response] = {}
         self._most_rows: Counter[str] = Counter()
         self._largest: Counter[str] = Counter()
@@ -297,7 +299,7 @@ def find_control(
             break
         factor = 16.0 if count < FEW else min(16.0, 1.6 * ENOUGH / count)
         width = min(WIDEST, int(width * max(1.5, factor)) // SECOND * SECOND)
-    moments = [one.timestamp for one in there]
+    moments = [one.timestamp // SECOND for one in there]
     newest = sorted(events, key=lambda one: one.timestamp)[-MOST:]
     if not newest:
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 
 from ..api.retry_after import EPOCH_SECONDS, seconds_to_wait, whole_number
@@ -10,12 +12,14 @@ from .control import window_query
 from .facts import EVENTS, Response, Verdict
 from .question import MINUTE, Known, Question
 
-FEWEST = 5
-LEAST_BYTES = 8_000
+FEWEST = 20
+LEAST_BYTES = 64_000
 """Bytes of a body that a server compresses where it compresses any."""
 LIKELY_WAIT = 3_600
 """Seconds up to which a wait is believed: a longer one may be milliseconds, or a moment in another
 time zone."""
+LEAST_FALL = 3
+"""Seconds by which a wait has to fall before it shows that it is seconds."""
 CLOCKS_DIFFER = 60
 """Seconds by which a moment may lie in the past."""
 
@@ -42,6 +46,9 @@ def date_is_right(known: Known, question: Question) -> Verdict:
         text = f"NP6's clock is {abs(middle) / SECOND:,.0f} s {side} this machine's"
         meaning = "set this machine's clock; windows end by the earlier of both"
         return question.verdict("contradicted", text, meaning)
+    others = sum(abs(one) > MINUTE for one in differences)
+    if others:
+        return question.no(f"{others} of {len(headed)} responses are over a minute off")
     return question.verdict("confirmed", f"{len(headed)} responses, within a minute")
 
 
@@ -63,11 +70,26 @@ def reset_is_understood(known: Known, question: Question) -> Verdict:
     if longest > LIKELY_WAIT:
         text = f"read as {form}, it is {longest:,.0f} s away: it may be of another unit or zone"
         return question.no(f"{text}{of_limit}")
-    if form != "seconds from now" and not all(
+    if form == "seconds from now":
+        if not _falls_with_time(sent):
+            text = f"read as {form}, it does not fall by one a second: it may be of another unit"
+            return question.no(f"{text}{of_limit}")
+    elif longest <= 0 or not all(
         _wait(text, moment - CLOCKS_DIFFER * SECOND) for text, moment in texts
     ):
         return question.no(f"read as {form}, it has passed: it may be of another zone{of_limit}")
     return question.verdict("confirmed", f"{form} ({len(sent)} responses){of_limit}")
+
+
+def _falls_with_time(sent: Sequence[Response]) -> bool:
+    """Whether seconds from now, wherever they fall, fall as fast as time passes."""
+    fallen = passed = 0.0
+    for one, after in itertools.pairwise(sent):
+        values = [whole_number(each.headers["X-RateLimit-Reset"]) or 0 for each in (one, after)]
+        if values[1] <= values[0] and one.received_at and after.received_at:
+            fallen += values[0] - values[1]
+            passed += (after.received_at - one.received_at) / SECOND
+    return fallen >= LEAST_FALL and 0.5 * fallen <= passed <= 2 * fallen
 
 
 def _moment_of(response: Response, now: int) -> int:
@@ -106,10 +128,14 @@ def gzip_is_used(known: Known, question: Question) -> Verdict:
     response = known.asking.status(window_query(EVENTS, control.window))
     if not response.events or not response.headers:
         return question.no("a response could not be used")
-    encoding = response.headers.get("Content-Encoding", "").strip().lower()
-    if encoding == "gzip":
+    # A server may leave small ones as they are.
+    largest = max((*known.asking.headed, response), key=lambda one: one.byte_count)
+    if any(
+        one.headers.get("Content-Encoding", "").strip().lower() == "gzip"
+        for one in (largest, response)
+    ):
         return question.verdict("confirmed", f"{len(response.events)} events came with gzip")
-    if response.byte_count < LEAST_BYTES:
-        return question.no("the response is too small: a server may leave such as they are")
-    text = f"{len(response.events)} events came as they are"
+    if largest.byte_count < LEAST_BYTES:
+        return question.no("the responses are too small: a server may leave such as they are")
+    text = f"{largest.byte_count // 1_000} KB came as they are"
     return question.verdict("contradicted", text, "transfers take their full size")

@@ -106,4 +106,8 @@ def _consistent(verdicts: list[Verdict]) -> list[Verdict]:
             precision, result=CANNOT_TELL, evidence=evidence, meaning="", setting=None
         )
         return [changed if one is precision else one for one in verdicts]
+    if precision and precision.setting and (bounds is None or bounds.result != "confirmed"):
+        # A second is enough only where whole seconds are known to be kept.
+        wider = replace(precision, setting=("widen_bounds", 60.0))
+        return [wider if one is precision else one for one in verdicts]
     return verdicts

@@ -36,14 +36,16 @@ class Classified:
 
     Attributes:
         came: Hits that come with a class only.
-        gone: How many sure hits a response with a class lacked.
-        stayed: How many it had.
+        gone: How many sure hits lacked in a response with a class.
+        stayed: How many came in one.
+        shared: How many came with several classes.
         refused: The status by which it was refused; None: it was not.
     """
 
     came: dict[str, Seen] = field(default_factory=dict)
     gone: int = 0
     stayed: int = 0
+    shared: int = 0
     refused: int | None = None
 
 
@@ -65,7 +67,14 @@ def classes_are_apart(known: Known, question: Question) -> Verdict:
             return question.no(f"{UNUSABLE}, or hits vanished")
         refused = refused or found.refused
         came = len(found.came)
-        if came >= FEWEST_THAT_CAME and found.gone >= WITNESSES and not found.stayed:
+        is_apart = came >= FEWEST_THAT_CAME and found.gone >= WITNESSES and not found.stayed
+        if is_apart and found.shared >= FEWEST_THAT_CAME:
+            text = f"{found.shared} of {came} hits come with several classes"
+            meaning = "which class hits are of does not show: np6-source marks none of them"
+            return question.verdict("contradicted", text, meaning)
+        if is_apart and found.shared:
+            return question.no("1 hit comes with several classes")
+        if is_apart:
             text = f"{came} hits come with it only, none of {found.gone} others"
             if name == NAMES[0]:
                 return question.verdict("confirmed", text)
@@ -88,8 +97,9 @@ def mixed_has_robots(known: Known, question: Question) -> Verdict:
     """``/actions/events`` has the hits that a hit operation returns for a class only."""
     came: dict[str, Seen] = {}
     for name in NAMES if _contacts(known) else ():
-        found = classified(known, name)
-        came |= {} if found is None else found.came
+        if len(came) < FEWEST_THAT_CAME:
+            found = classified(known, name)
+            came |= {} if found is None else found.came
     if len(came) < FEWEST_THAT_CAME:
         return question.no("no hits that come for a class only")
     # Messages that the operation has, of a time from which it has events: a contact's hits may be
@@ -118,6 +128,8 @@ def mixed_has_robots(known: Known, question: Question) -> Verdict:
         return question.verdict("confirmed", f"{there} hits that come for a class only are there")
     if there:
         return question.no(f"{there} of {tried} such hits are there")
+    if not {one.id for one in hits_of_contacts(known)} & known.asking.mixed.keys():
+        return question.no("hits may have other ids in the operation over a contact's")
     if not _come_again(known, absent):
         return question.no("such hits have changed, or are gone")
     return question.verdict(
@@ -147,7 +159,7 @@ def _come_again(known: Known, hits: list[Seen]) -> bool:
 def classified(known: Known, name: str) -> Classified | None:
     """What the classes change; None: a response could not be used.
 
-    Ends with the first class that shows it.
+    All are asked for: one may be apart, and another not.
 
     Args:
         known: What is known.
@@ -167,24 +179,32 @@ def classified(known: Known, name: str) -> Classified | None:
             if not known.asking.is_all(asked, response):
                 return None
             found.append((contact, {one.id: one for one in response.events or ()}))
-        changed = [set(ids) ^ set(before[contact] or ()) for contact, ids in found]
-        if any(ids for _, ids in found) and any(changed):
-            break
     # What came late meanwhile is in these.
     after = {one: _ids(known, one, (), 1 + NAMES.index(name)) for one in contacts}
     if None in after.values():
         return None
     came: dict[str, Seen] = {}
-    gone = stayed = 0
+    gone: set[str] = set()
+    stayed: set[str] = set()
+    classes: Counter[str] = Counter()
     for contact, ids in found:
         first, second = set(before[contact] or ()), set(after[contact] or ())
         if first - second:
             # Marked meanwhile, or responses are not stable.
             return None
-        came |= {id_: one for id_, one in ids.items() if id_ not in first | second}
-        gone += len((first & second) - set(ids))
-        stayed += len(first & second & set(ids))
-    return Classified(came, gone, stayed)
+        only = {id_: one for id_, one in ids.items() if id_ not in first | second}
+        came |= only
+        classes.update(only.keys())
+        gone |= (first & second) - set(ids)
+        stayed |= first & second & set(ids)
+    shared = sum(count > 1 for count in classes.values())
+    return Classified(came, len(gone), len(stayed), shared)
+
+
+def hits_of_contacts(known: Known) -> list[Seen]:
+    """The hits that the operation over a contact's returns without a class, of some contacts."""
+    asked = [_asked(known, contact, ()) for contact in _contacts(known)]
+    return [event for one in asked for event in known.asking.remembered(one).events or ()]
 
 
 def _ids(

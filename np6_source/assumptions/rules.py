@@ -8,7 +8,7 @@ all that there is, and the event is still where it was known from, unchanged.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from urllib.parse import quote
 
 from ..endpoints import ENDPOINTS
@@ -16,6 +16,7 @@ from ..windows import DAY, SECOND, Window, iso
 from .control import AGE, REFUSED, Control, find_control, window_query
 from .facts import EVENTS, REACTIVITIES, SENDS, Asked, Response, Seen, Verdict
 from .question import MINUTE, Known, Question, floor, spread
+from .robots import hits_of_contacts
 
 WITNESSES_OF_SENDS = 2
 WITNESSES_OF_SORT = 8
@@ -24,6 +25,8 @@ WITNESSES_OF_IDENTITY = 15
 WITNESSES_OF_STAMPS = 8
 FEWEST_OF_TYPES = 20
 OLD_STAMP = 10 * MINUTE
+FAR = 25 * 60 * MINUTE
+"""From an event to a window that has none of its day."""
 CAP_FROM = 1_000
 CAP_DAYS = 20
 CAP_BYTES = 4_000_000
@@ -31,6 +34,8 @@ UNUSABLE = "a response could not be used, or may have been cut"
 CHANGED = "known events have changed, or are gone"
 LONG_AGO = Window(946_684_800_000, 946_684_801_000)
 """A second without events: the first of the year 2000."""
+NO_OPERATIONS = ("/actions/reactivities/probe", "/notifications/reactivities/probe")
+"""Paths of no operation."""
 TITLED = tuple(row.path for row in ENDPOINTS if not row.confirmed and row.ids is None)
 """Paths of the operations over the whole account that are known by title only."""
 
@@ -39,7 +44,7 @@ TITLED = tuple(row.path for row in ENDPOINTS if not row.confirmed and row.ids is
 
 
 def acts_on_timestamp(known: Known, question: Question) -> Verdict:
-    """Reactions lie around their timestamps, and not around their stamps."""
+    """Reactions come where their timestamps are asked for, and nowhere else."""
     reactions = known.reactions
     if reactions is None:
         return question.no("no reactions were found")
@@ -52,6 +57,7 @@ def acts_on_timestamp(known: Known, question: Question) -> Verdict:
     if len(old) < 2:
         return question.no("under 2 reactions whose stamp is 10 minutes away")
     missing: list[Seen] = []
+    has_others = False
     for one in old:
         around = Window(floor(one.timestamp) - MINUTE, floor(one.timestamp) + MINUTE)
         found = known.asking.ids(window_query(EVENTS, around), {one.id})
@@ -59,7 +65,11 @@ def acts_on_timestamp(known: Known, question: Question) -> Verdict:
         if there is None:
             return question.no(UNUSABLE)
         missing += [] if there else [one]
+        has_others |= not there and found is not None and len(found.events) > 0
     if len(missing) > 1:
+        if not has_others:
+            # Bounds that are both cut to the hour leave nothing between them.
+            return question.no("windows of two minutes are empty around known reactions")
         if len(known.asking.still_there(reactions, missing)) < len(missing):
             return question.no(CHANGED)
         return question.verdict(
@@ -69,7 +79,56 @@ def acts_on_timestamp(known: Known, question: Question) -> Verdict:
         )
     if missing:
         return question.no("1 reaction was not found again")
-    return question.verdict("confirmed", f"{len(old)} old reactions, each around its timestamp")
+    return _nowhere_else(known, question, old)
+
+
+def _nowhere_else(known: Known, question: Question, old: Sequence[Seen]) -> Verdict:
+    """Whether windows at stamps, and a day after the timestamps, lack the reactions.
+
+    They have them where bounds act on the stamp as well, and where one of them is ignored.
+    """
+    shown = 0
+    for one in old:
+        made = floor(one.stamped_at or 0)
+        is_near = one.timestamp - made < FAR
+        later = floor(one.timestamp) + FAR
+        elsewhere = (
+            (Window(made, made + SECOND), is_near),
+            (Window(later, later + SECOND), False),
+        )
+        is_there = []
+        for window, may_be_cut in elsewhere:
+            found = known.asking.ids(window_query(EVENTS, window))
+            there = None if found is None else found.has(one)
+            far = [] if found is None else _far_from(window, found.events.values())
+            if len(far) > 1:
+                return question.verdict(
+                    "contradicted",
+                    f"{len(far)} events come in a window that is over a day away from them",
+                    "a window returns other events than those published in it",
+                )
+            if there and may_be_cut:
+                # Bounds may be cut to the hour, or to the day.
+                return question.no("1 reaction comes in a window that it is near to, too")
+            if there:
+                return question.verdict(
+                    "contradicted",
+                    "a reaction comes in a window that is over a day from its timestamp, too",
+                    "a window returns other events than those published in it",
+                )
+            is_there.append(there)
+        shown += None not in is_there
+        if shown == 2:
+            break
+    if not shown:
+        return question.no(UNUSABLE)
+    text = f"{len(old)} old reactions, each around its timestamp alone"
+    return question.verdict("confirmed", text)
+
+
+def _far_from(window: Window, events: Iterable[Seen]) -> list[Seen]:
+    near = Window(window.start - FAR, window.end + FAR)
+    return [one for one in events if not near.start <= one.timestamp < near.end]
 
 
 # --- Bounds ---
@@ -116,6 +175,9 @@ def _bounds(
     if not is_sound:
         return question.no(CHANGED)
     shown = [f"{what} ({count} of {len(pivots)})" for what, count in deviating.items() if count]
+    if shown and not deviating["its start is not inside"]:
+        meaning = "windows have events beside those asked for; none is missed"
+        return question.verdict("contradicted", ", ".join(shown), meaning)
     if shown:
         return question.verdict(
             "contradicted",
@@ -141,10 +203,9 @@ def numbers_are_ms(known: Known, question: Question) -> Verdict:
     found = known.asking.ids(asked, inside)
     if found is None:
         return question.no(UNUSABLE)
-    near = Window(window.start - MINUTE, window.end + MINUTE)
-    far = sum(not near.start <= one.timestamp < near.end for one in found.events.values())
+    far = len(_far_from(window, found.events.values()))
     if far > 1:
-        text = f"{far} events from far outside the window"
+        text = f"{far} events from over a day outside the window"
         return question.verdict("contradicted", text, advice, setting)
     # A single one may have moved into the window meanwhile.
     beyond = len(found.ids & outside)
@@ -181,7 +242,7 @@ def naive_is_utc(known: Known, question: Question) -> Verdict:
 
 
 def _written(known: Known, question: Question, text: Callable[[int], str]) -> Verdict:
-    window, inside, _ = _middle(known)
+    window, inside, outside = _middle(known)
     if not inside:
         return question.no("no events were found")
     asked = Asked(EVENTS, text(window.start), text(window.end))
@@ -190,6 +251,10 @@ def _written(known: Known, question: Question, text: Callable[[int], str]) -> Ve
     if status in REFUSED:
         return question.verdict("contradicted", f"refused with {status}", meaning)
     found = known.asking.ids(asked, inside)
+    far = 0 if found is None else len(_far_from(window, found.events.values()))
+    if far > 1:
+        text_ = f"{far} events from over a day outside the window"
+        return question.verdict("contradicted", text_, meaning)
     if found is None or (not found.is_whole and not found.ids >= inside):
         return question.no(UNUSABLE)
     if not found.ids & inside:
@@ -200,7 +265,22 @@ def _written(known: Known, question: Question, text: Callable[[int], str]) -> Ve
         return question.verdict("contradicted", text_, meaning)
     if not found.ids >= inside:
         return question.no("some known events are not there")
-    return question.verdict("confirmed", f"{len(inside)} known events are there")
+    # What cannot be read may be ignored, or no more than the day be read.
+    beyond = len(found.ids & outside)
+    if beyond > 1:
+        text_ = f"{beyond} known events from outside the window"
+        return question.verdict("contradicted", text_, meaning)
+    if beyond or not found.is_whole or not _of_the_day(known, window, outside):
+        return question.no("no known events of the same day would have shown the contrary")
+    return question.verdict(
+        "confirmed", f"{len(inside)} known events are there, none of {len(outside)} outside"
+    )
+
+
+def _of_the_day(known: Known, window: Window, ids: set[str]) -> int:
+    """How many known events are of the window's day, UTC."""
+    day = iso(window.start)[:10]
+    return sum(one.id in ids and iso(one.timestamp)[:10] == day for one in _events(known))
 
 
 def _middle(known: Known) -> tuple[Window, set[str], set[str]]:
@@ -224,15 +304,18 @@ def _middle(known: Known) -> tuple[Window, set[str], set[str]]:
 
 
 def sorted_as_asked(known: Known, question: Question) -> Verdict:
-    """``sort=asc`` ascends and ``sort=desc`` descends."""
+    """``sort=asc`` ascends and ``sort=desc`` descends.
+
+    To the second: few events of a window share one, and some APIs keep no finer order.
+    """
     control = known.control
-    if control is None or len({one.timestamp for one in _events(known)}) < WITNESSES_OF_SORT:
-        return question.no(f"events at under {WITNESSES_OF_SORT} times")
+    if control is None or len({floor(one.timestamp) for one in _events(known)}) < WITNESSES_OF_SORT:
+        return question.no(f"events in under {WITNESSES_OF_SORT} seconds")
     asked = Asked(EVENTS, iso(control.window.start), iso(control.window.end), "desc")
     response = known.asking.status(asked)
     if response.events is None:
         return question.no("a response could not be used")
-    moments = [one.timestamp for one in response.events]
+    moments = [one.timestamp // SECOND for one in response.events]
     if len(set(moments)) < WITNESSES_OF_SORT:
         return question.no("the response was too short")
     wrong = [] if control.is_ordered else ["asc"]
@@ -293,7 +376,9 @@ def _each_kind_of_send(known: Known, question: Question, sends: Sequence[Seen]) 
     for kind in (one for one in SENDS if one not in kinds):
         path = f"{EVENTS}/{kind}s"
         own = find_control(known.asking, known.now, path)
-        tried = 0 if own is None else _absent_from_all(known, own, path)
+        # An operation that has others, too, is not the one over them.
+        is_own = own is not None and {one.type for one in own.events.values()} <= {kind, None}
+        tried = _absent_from_all(known, own, path, kind) if own is not None and is_own else 0
         if tried is None:
             kinds.add(kind)
         elif tried >= WITNESSES_OF_SENDS:
@@ -312,14 +397,15 @@ def _each_kind_of_send(known: Known, question: Question, sends: Sequence[Seen]) 
     return question.verdict("confirmed", shown)
 
 
-def _absent_from_all(known: Known, own: Control, path: str) -> int | None:
+def _absent_from_all(known: Known, own: Control, path: str, kind: str) -> int | None:
     """How many sends of their own operation ``/actions/events`` lacks; None: it has one."""
     absent: list[Seen] = []
     for one in spread(own.in_order()):
         window = Window(floor(one.timestamp) - MINUTE, floor(one.timestamp) + MINUTE)
         found = known.asking.ids(window_query(EVENTS, window), {one.id})
         there = None if found is None else found.has(one)
-        if there:
+        # It may have another id there.
+        if there or (found and any(event.type == kind for event in found.events.values())):
             return None
         # A window without any event may be one that is kept no longer.
         absent += [one] if there is False and found is not None and found.events else []
@@ -331,7 +417,12 @@ def end_bounds_reactions(known: Known, question: Question) -> Verdict:
     reactions = known.reactions
     if reactions is None:
         return question.no("no reactions were found")
-    events = [one for one in reactions.in_order() if one.stamped_at is not None]
+    first = reactions.window.start + SECOND
+    events = [
+        one
+        for one in reactions.in_order()
+        if one.stamped_at is not None and first <= one.timestamp < reactions.window.end
+    ]
     best: tuple[int, list[Seen]] = (0, [])
     for one in spread(events, 9):
         cut = floor(one.timestamp)
@@ -464,17 +555,31 @@ def message_has_one_stamp(known: Known, question: Question) -> Verdict:
     both = [one for one in both if _of_one_moment(*one)]
     if len(both) < WITNESSES_OF_STAMPS:
         return question.no(f"under {WITNESSES_OF_STAMPS} messages of which both are known")
-    shared = sum(execution.stamp == activation.stamp for execution, activation in both)
-    if shared >= 0.9 * len(both):
-        return question.verdict("confirmed", f"{shared} of {len(both)} messages")
-    if shared <= 0.1 * len(both):
+    # What is so of emails need not be so of SMS.
+    share: dict[str, list[bool]] = {}
+    for execution, activation in both:
+        share.setdefault(_channel(activation), []).append(execution.stamp == activation.stamp)
+    shown = ", ".join(f"{sum(is_one)} of {len(is_one)} {name}s" for name, is_one in share.items())
+    unknown = {_channel(one) for one in known.asking.mixed.values()} - share.keys()
+    few = any(len(is_one) < WITNESSES_OF_STAMPS for is_one in share.values())
+    if all(sum(is_one) >= 0.9 * len(is_one) for is_one in share.values()):
+        if few or unknown:
+            return question.no(f"{shown} have one: too few of another channel are known")
+        return question.verdict("confirmed", f"{shown} have one")
+    if all(sum(is_one) <= 0.1 * len(is_one) for is_one in share.values()):
         return question.verdict(
             "contradicted",
-            f"{len(both) - shared} of {len(both)} messages have two",
+            f"{shown} have one",
             "message_id joins no execution to its activation: join by action and contact",
             ("message_key", "action_contact"),
         )
-    return question.no(f"{shared} of {len(both)} messages have one")
+    return question.no(f"{shown} have one")
+
+
+def _channel(one: Seen) -> str:
+    source = one.content.get("source")
+    name = source.get("type") if isinstance(source, dict) else None
+    return name if name in ("email", "sms", "notification", "display") else "message"
 
 
 def _of_one_moment(execution: Seen, activation: Seen) -> bool:
@@ -485,16 +590,24 @@ def _of_one_moment(execution: Seen, activation: Seen) -> bool:
 
 
 def types_are_there(known: Known, question: Question) -> Verdict:
-    """Events of single-type operations name their type."""
+    """Events of single-type operations name their type, over the account and of a contact."""
+    there: dict[str, list[Seen]] = {}
     for path in ("/actions/events/cancellations", "/actions/reactivities/bounces"):
         control = find_control(known.asking, known.now, path)
-        if control is not None:
-            lack = sum(one.type is None for one in control.events.values())
-            if lack:
-                text = f"{lack} of {len(control.events)} have none"
-                return question.verdict("contradicted", text, "none: it is filled in")
-            return question.verdict("confirmed", f"{len(control.events)} events of {path}")
-    return question.no("no cancellations and no bounces were found")
+        there[path] = [] if control is None else [*control.events.values()]
+        if there[path]:
+            break
+    there["/targets/events/hits"] = hits_of_contacts(known)
+    for path, events in there.items():
+        lack = sum(one.type is None for one in events)
+        if lack:
+            text = f"{lack} of {len(events)} of {path} have none"
+            return question.verdict("contradicted", text, "none: it is filled in")
+    shown = ", ".join(f"{len(events)} events of {path}" for path, events in there.items() if events)
+    if sum(map(bool, there.values())) < 2:
+        text = "an operation over the account and one of a contact would show it"
+        return question.no(f"{shown or 'no event'}: {text}")
+    return question.verdict("confirmed", shown)
 
 
 # --- Size, ids, errors ---
@@ -509,22 +622,21 @@ def not_capped(known: Known, question: Question) -> Verdict:
     density = max(1, len(control.events)) / control.window.width
     width = int(min(CAP_DAYS * DAY, max(MINUTE, 1.3 * CAP_FROM / density))) // SECOND * SECOND
     window = Window(end - width, end)
-    parts: set[str] = set()
+    parts: dict[str, Seen] = {}
     for half in window.halves():
         response = known.asking.status(window_query(EVENTS, half, CAP_BYTES))
         if response.says_more:
             return _capped(question, "headers say that there is more", None)
         if response.events is None:
             return question.no("a response could not be used")
-        parts |= {one.id for one in response.events}
+        parts |= {one.id: one for one in response.events}
     response = known.asking.status(window_query(EVENTS, window, CAP_BYTES))
     if response.says_more:
         return _capped(question, "headers say that there is more", None)
     if response.events is None or not response.is_whole:
         return question.no("the response is too large, or could not be used")
-    count = len(response.events)
-    found = {one.id for one in response.events}
-    if parts - found:
+    found = {one.id: one for one in response.events}
+    if parts.keys() - found:
         again = known.asking.ids(window_query(EVENTS, window, CAP_BYTES), parts)
         if again is None:
             return question.no("a response could not be used")
@@ -532,16 +644,52 @@ def not_capped(known: Known, question: Question) -> Verdict:
         for half in window.halves():
             after = known.asking.ids(window_query(EVENTS, half, CAP_BYTES))
             still_there |= set() if after is None else after.ids
-        lost = (parts - found - again.ids) & still_there
-        if parts - found - again.ids - still_there:
+        gone = parts.keys() - found - again.ids
+        if gone - still_there:
             return question.no("events vanished meanwhile")
-        if lost:
-            text = f"{len(lost)} events of its halves are not in a response of {count}"
-            # With repeats among the rows their number says nothing.
-            return _capped(question, text, count if count == len(found) else None)
-    if count < CAP_FROM:
-        return question.no(f"{count} events in {width // DAY} days: under {CAP_FROM:,}")
-    return question.verdict("confirmed", f"{count:,} events in one response")
+        if gone:
+            return _how_capped(known, question, response, parts | found, len(gone), width)
+    # One that is cut at this number has as many.
+    if len(found) <= CAP_FROM:
+        return question.no(f"{len(found)} events in {width // DAY} days: not over {CAP_FROM:,}")
+    return question.verdict("confirmed", f"{len(found):,} events in one response")
+
+
+def _how_capped(
+    known: Known,
+    question: Question,
+    capped: Response,
+    there: Mapping[str, Seen],
+    lost: int,
+    width: int,
+) -> Verdict:
+    """Whether it is the rows at which the API cuts: two other windows have just as many then."""
+    rows = capped.events or ()
+    text = f"{lost} events of its halves are not in a response of {len(rows)}"
+    moments = sorted(one.timestamp for one in there.values())
+    most = len(rows) + (len(moments) - len(rows)) // 2
+    # The narrowest that has more, which is no cut by time; and one with other events at its edges.
+    first = min(range(len(moments) - most + 1), key=lambda n: moments[n + most - 1] - moments[n])
+    trimmed = max(1, (len(moments) - len(rows) - 1) // 3)
+    shown = 0
+    for lowest, highest in (
+        (moments[first], moments[first + most - 1]),
+        (moments[min(trimmed, len(moments) - 1)], moments[-1 - min(trimmed, len(moments) - 1)]),
+    ):
+        other = Window(floor(lowest), max(floor(highest), floor(lowest)) + SECOND)
+        response = known.asking.status(window_query(EVENTS, other, CAP_BYTES))
+        if response.events is None or not response.is_whole:
+            break
+        ids = {one.id for one in response.events}
+        # With repeats among the rows their number says nothing.
+        shown += len(response.events) == len(ids) == len(rows) and ids != {o.id for o in rows}
+    if shown == 2 and len({one.id for one in rows}) == len(rows):
+        return _capped(question, text, len(rows))
+    return question.verdict(
+        "contradicted",
+        f"{text} of {width / DAY:,.1f} days; it is not so many rows elsewhere",
+        "the API cuts in another way than by rows: give a narrower window",
+    )
 
 
 def _capped(question: Question, text: str, count: int | None) -> Verdict:
@@ -590,14 +738,23 @@ def unknown_values_are_refused(known: Known, question: Question) -> Verdict:
     as_usual = known.asking.remembered(window_query(EVENTS, LONG_AGO))
     if not _is_answered(as_usual):
         return question.no(f"with sort=asc it is status {as_usual.status}")
-    asked = Asked(EVENTS, iso(LONG_AGO.start), iso(LONG_AGO.end), "probe")
-    response = known.asking.status(asked)
-    if response.status in REFUSED:
-        return question.verdict("confirmed", f"sort=probe is refused with {response.status}")
-    if response.status in (200, 204):
-        meaning = "nothing relies on it"
-        return question.verdict("contradicted", "sort=probe is taken for nothing", meaning)
-    return question.no(f"status {response.status}")
+    windows = [LONG_AGO]
+    if known.control is not None:
+        # What is empty may be returned before the parameter is read.
+        windows.append(known.control.window)
+    for window in windows:
+        asked = Asked(EVENTS, iso(window.start), iso(window.end), "probe")
+        response = known.asking.status(asked)
+        if response.status in REFUSED:
+            text = f"sort=probe is refused with {response.status}"
+            return question.verdict("confirmed", text)
+        if response.status not in (200, 204):
+            return question.no(f"status {response.status}")
+    if known.control is None:
+        return question.no("no events were found")
+    return question.verdict(
+        "contradicted", "sort=probe is taken for nothing", "nothing relies on it"
+    )
 
 
 def titled_are_there(known: Known, question: Question) -> Verdict:
@@ -618,6 +775,10 @@ def titled_are_there(known: Known, question: Question) -> Verdict:
         if not _is_answered(as_usual):
             return question.no(f"{shown}; an empty window has status {as_usual.status}")
         return question.verdict("contradicted", shown, "do not name these resources")
+    for path in NO_OPERATIONS if statuses[200] else ():
+        response = known.asking.status(window_query(path, window))
+        if response.status is None or response.status < 400:
+            return question.no(f"{shown}; a path of no operation has status {response.status}")
     if statuses[200] == len(TITLED):
         return question.verdict("confirmed", f"{len(TITLED)} operations answer with arrays")
     return question.no(shown)

@@ -307,7 +307,7 @@ def find_out(options: argparse.Namespace, apart: float, before: dict[str, Any] |
     watch = 0 if options.watch is None else long_span_ms(options.watch, "--watch")
     by_waiting = {VISIBLE.name, FINAL.name, LATE.name}
     wanted = [name for name in options.only or () if name not in by_waiting]
-    more = watch // EVERY + 2 + comparison.REQUESTS
+    more = watch // EVERY + 3 + comparison.REQUESTS
     budget = Budget(session, options.max_requests + more, apart=apart)
     asker = _Asker(budget)
     with closing(budget.client):
@@ -326,7 +326,7 @@ def find_out(options: argparse.Namespace, apart: float, before: dict[str, Any] |
             )
         )
         if options.watch is not None and asker.refused is None:
-            asking = Asking(asker.ask, watch // EVERY + 2 + KEPT, options.max_bytes)
+            asking = Asking(asker.ask, watch // EVERY + 3 + KEPT, options.max_bytes)
             clock = session.clock.now
             settle = session.settings.settle
             verdicts.append(watched(asking, watch, settle, clock, time.sleep))

@@ -54,7 +54,10 @@ class Sandboxed:
 
     def _response(self, asked: Asked) -> Response:
         variants, parameters = self._variants, asked.query()
-        row, scope = _row(asked, parameters)
+        operation = _row(asked, parameters)
+        if operation is None:
+            return Response(404, None)
+        row, scope = operation
         body = None if asked.body is None else json.loads(asked.body)
         try:
             query = event_query(row, scope, parameters, body, self.requests, variants)
@@ -88,7 +91,7 @@ class Sandboxed:
             stream.close()
 
 
-def _row(asked: Asked, parameters: dict[str, str]) -> tuple[Operation, str | None]:
+def _row(asked: Asked, parameters: dict[str, str]) -> tuple[Operation, str | None] | None:
     for row in OPERATIONS:
         endpoint = row.endpoint
         found = re.fullmatch(endpoint.path.replace("{id}", "([^/]+)"), asked.path)
@@ -97,7 +100,7 @@ def _row(asked: Asked, parameters: dict[str, str]) -> tuple[Operation, str | Non
         if found and endpoint.method == method and is_named:
             by_query = parameters[endpoint.id_query] if endpoint.id_query else None
             return row, found.group(1) if found.groups() else by_query
-    raise AssertionError(f"no operation {asked.path}")
+    return None
 
 
 def _read(payloads: object, most_bytes: int) -> Response:

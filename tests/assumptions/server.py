@@ -70,6 +70,14 @@ class Knobs:
     default_days: int = 0
     hidden: int = 0
     moved: int = 0
+    ignored: str = "neither"
+    paths: str = "known"
+    most_days: int = 0
+    off_dates: int = 0
+    contact_types: bool = True
+    all_robots: bool = False
+    plain_mpp: bool = False
+    own_ids: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,6 +163,11 @@ def _moved(one: Stored) -> Stored:
     return replace(one, timestamp=timestamp, content=one.content | {"timestamp": timestamp})
 
 
+def _names_more_than_hits(body: str | None) -> bool:
+    entries = json.loads(body or "{}").get("itemsEvents", [])
+    return any(event["type"] != "hit" for entry in entries for event in entry["events"])
+
+
 class Server:
     """Answers for one made-up account.
 
@@ -177,23 +190,35 @@ class Server:
                 self._of_contact.setdefault(one.contact, []).append(place)
 
     def __call__(self, asked: Asked) -> Response:
-        return replace(self._answer(asked), headers=self._headers(), received_at=NOW)
+        response = self._answer(asked)
+        return replace(response, headers=self._headers(), received_at=self._now())
+
+    def _now(self) -> int:
+        """Five requests a second."""
+        return NOW + 200 * self.requests
 
     def _headers(self) -> dict[str, str]:
         knobs, found = self.knobs, {"Content-Encoding": "gzip"} if self.knobs.gzip else {}
+        now = self._now()
         if knobs.date is not None:
-            found["Date"] = formatdate(NOW / 1000 + knobs.date, usegmt=True)
+            is_off = knobs.off_dates and self.requests % knobs.off_dates == 0
+            found["Date"] = formatdate(now / 1000 + knobs.date + 600 * is_off, usegmt=True)
         if knobs.reset is not None:
+            ends = (now // 60_000 + 1) * 60_000
             found["X-RateLimit-Limit"] = "600"
             found["X-RateLimit-Reset"] = {
-                "seconds": "37",
-                "epoch": str(NOW // 1000 + 37),
-                "ms": str(NOW + 37_000),
-                "date": formatdate(NOW / 1000 + 37, usegmt=True),
-                "microseconds": str((NOW + 37_000) * 1000),
-                "ms left": "37000",
-                "in Paris": str(NOW // 1000 + 7_237),
-                "in Montreal": str(NOW // 1000 - 14_363),
+                "seconds": str(-(-(ends - now) // 1000)),
+                "epoch": str(ends // 1000),
+                "ms": str(ends),
+                "date": formatdate(ends / 1000, usegmt=True),
+                "microseconds": str(ends * 1000),
+                "ms left": str(ends - now),
+                "ms left of a second": str(1000 - now % 1000),
+                "minutes left": str(-(-(ends - now) // 60_000)),
+                "length of the window": "60",
+                "begin of the window": str(now // 1000),
+                "in Paris": str(ends // 1000 + 7_200),
+                "in Montreal": str(ends // 1000 - 14_400),
                 "text": "in a minute",
                 "long ago": "1200000000",
             }[knobs.reset]
@@ -206,6 +231,8 @@ class Server:
             return Response(503, None)
         if "0ZZZZZ" in asked.path:
             return Response(knobs.unknown, () if knobs.unknown == 200 else None)
+        if asked.path.endswith("/probe") and knobs.paths == "known":
+            return Response(404, None)
         if asked.path in TITLED and knobs.titled != 200:
             return Response(knobs.titled, None)
         query = asked.query()
@@ -219,18 +246,25 @@ class Server:
             return Response(400, None)
         if asked.start is None and knobs.default_days:
             start = (NOW if end is None else end) - knobs.default_days * DAY
+        start = None if knobs.ignored == "start" else start
+        end = None if knobs.ignored == "end" else end
+        if knobs.most_days and start is not None and end is not None:
+            start = max(start, end - knobs.most_days * DAY)
         is_reaction = "/reactivities" in asked.path
         kinds = {f"{one}s": (one,) for one in (*SENDS, "bounce")}.get(
             asked.path.rsplit("/", 1)[-1], REACTIONS if is_reaction else None
         )
         if kinds is None and not knobs.sends:
             kinds = REACTIONS
+        is_unknown = knobs.campaign == "empty" and _names_more_than_hits(asked.body)
         rows = []
         for place in self._candidates(query, start, end):
             one = self._events[place]
             if kinds is not None and one.kind not in kinds:
                 continue
             if not self._is_meant(one, query):
+                continue
+            if is_unknown:
                 continue
             if kinds is None and one.kind in knobs.lacking:
                 continue
@@ -239,6 +273,9 @@ class Server:
             if knobs.moved and place % knobs.moved == 0:
                 one = _moved(one)
             moment = one.stamped_at if knobs.selection == "stamp" else one.timestamp
+            if knobs.selection == "either" and start is not None and end is not None:
+                is_by_stamp = start <= one.stamped_at < end
+                moment = one.stamped_at if is_by_stamp else moment
             last = moment
             if is_reaction and knobs.reactivity_end == "activations":
                 last = one.stamped_at
@@ -265,7 +302,10 @@ class Server:
         if one.robot is not None and not knobs.robots:
             return False
         if robots is None:
-            return one.robot is None or knobs.plain_robots
+            is_plain = knobs.plain_robots or (knobs.plain_mpp and one.robot == "mpp")
+            return one.robot is None or is_plain
+        if knobs.all_robots:
+            return one.robot is not None
         return one.robot == robots or knobs.classified == "all"
 
     def _takes(self, body: dict[str, Any]) -> bool:
@@ -275,6 +315,7 @@ class Server:
         has_items = bool(entries) and all(entry.get("items") for entry in entries)
         return {
             "any": True,
+            "empty": True,
             "hits": names <= {"hit"},
             "items": has_items and names <= {"hit"},
             "none": False,
@@ -290,7 +331,7 @@ class Server:
     def _places(self, start: int | None, end: int | None) -> tuple[int, int]:
         """Where events that may be meant are."""
         knobs = self.knobs
-        if knobs.selection == "stamp" or knobs.reactivity_end == "activations":
+        if knobs.selection != "timestamp" or knobs.reactivity_end == "activations":
             return 0, len(self._events)
         first = 0 if start is None else bisect.bisect_left(self._moments, start - 1000)
         last = len(self._events) if end is None else bisect.bisect_right(self._moments, end)
@@ -304,7 +345,10 @@ class Server:
             if knobs.empty in ("204", "404"):
                 return Response(int(knobs.empty), () if knobs.empty == "204" else None)
             return Response(200, None, is_empty=True)
-        contents = [self._shown(one, is_reaction, len(kinds or ()) == 1) for one in rows]
+        is_of_contact = "id" in asked.query()
+        contents = [
+            self._shown(one, is_reaction, len(kinds or ()) == 1, is_of_contact) for one in rows
+        ]
         contents += [one for one in contents if self._dice.random() < knobs.repeats]
         contents.sort(key=lambda one: one["timestamp"])
         if knobs.sort == "ignored":
@@ -328,7 +372,9 @@ class Server:
             self._seen[id(content)] = found
         return found
 
-    def _shown(self, one: Stored, is_reaction: bool, is_single: bool) -> dict[str, Any]:
+    def _shown(
+        self, one: Stored, is_reaction: bool, is_single: bool, is_of_contact: bool
+    ) -> dict[str, Any]:
         identity, content = self.knobs.identity, one.content
         if is_reaction and identity != "same":
             content = copy.deepcopy(content)
@@ -338,7 +384,10 @@ class Server:
                 content["timestamp"] += 137
             elif identity == "content":
                 content["source"]["detail"]["more"] = True
-        if is_single and not self.knobs.types:
+        if (is_single or is_of_contact) and self.knobs.own_ids:
+            content = content | {"id": "s" + content["id"]}
+        is_typed = self.knobs.contact_types if is_of_contact else self.knobs.types
+        if (is_single or is_of_contact) and not is_typed:
             content = {key: value for key, value in content.items() if key != "type"}
         return content
 
@@ -355,9 +404,13 @@ class Server:
         else:
             if "+" in text and knobs.offsets == "refused":
                 raise ValueError(text)
+            if "+" in text and knobs.offsets == "unreadable":
+                return None
             if "+" in text and knobs.offsets == "ignored":
                 text = text.partition("+")[0] + "Z"
             found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+            if found.tzinfo is None and knobs.naive == "unreadable":
+                return None
             if found.tzinfo is None:
                 found = found.replace(tzinfo=PARIS if knobs.naive == "paris" else timezone.utc)
             moment = (found - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(

@@ -72,6 +72,12 @@ def test_nothing_is_kept_of_an_api_that_is_404_where_it_is_empty() -> None:
     assert remember(asking(Server(7, CASES["empty is 404"][0], 500)), NOW) is None
 
 
+def test_what_a_cap_hides_may_have_come_late() -> None:
+    capped = Knobs(cap=30)
+    assert results(capped, capped) == {"final": "confirmed", "late": "cannot tell"}
+    assert results(capped, Knobs(cap=60)) == {"final": "confirmed", "late": "cannot tell"}
+
+
 def test_a_day_has_to_pass() -> None:
     server = Server(7, Knobs(), 500)
     before = remember(asking(server), NOW)

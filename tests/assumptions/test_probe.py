@@ -88,6 +88,15 @@ CASES: dict[str, tuple[Knobs, set[str]]] = {
     "campaigns take hits only": (Knobs(campaign="hits"), {"campaign-body"}),
     "campaigns need items": (Knobs(campaign="items"), {"campaign-body"}),
     "campaigns take no body": (Knobs(campaign="none"), set()),
+    "bounds act on the stamp, too": (Knobs(selection="either"), UNDER_SELECTION),
+    "start ignored": (Knobs(ignored="start"), UNDER_SELECTION),
+    "end ignored": (Knobs(ignored="end"), UNDER_SELECTION),
+    "offsets are not read": (Knobs(offsets="unreadable"), {"offset"}),
+    "naive bounds are not read": (Knobs(naive="unreadable"), {"naive"}),
+    "types left out of contacts' events": (Knobs(contact_types=False), {"type"}),
+    "each class returns all robots": (Knobs(all_robots=True), {"classification"}),
+    "an unknown type returns nothing": (Knobs(campaign="empty"), {"campaign-body"}),
+    "other ids in single-type operations": (Knobs(own_ids=True), set()),
     "a day without a start": (Knobs(default_days=1), {"default-span"}),
     "a week without a start": (Knobs(default_days=7), {"default-span"}),
 }
@@ -117,7 +126,12 @@ def false_verdicts(case: str, seed: int) -> tuple[list[Verdict], Counter[str]]:
 
 MAY_CONFIRM = {
     # What holds all the same: the events of a window by stamp are ordered, whole and so on.
-    "sort": ("selected by stamp",),
+    "sort": (
+        "selected by stamp",
+        "bounds act on the stamp, too",
+        "start ignored",
+        "end ignored",
+    ),
 }
 
 
@@ -160,11 +174,75 @@ def test_a_server_as_assumed_is_confirmed() -> None:
     assert verdict.result == "confirmed"
 
 
-@pytest.mark.parametrize("reset", ["ms left", "in Paris", "in Montreal"])
+@pytest.mark.parametrize(
+    "reset",
+    [
+        *("ms left", "ms left of a second", "minutes left", "length of the window"),
+        *("begin of the window", "in Paris", "in Montreal"),
+    ],
+)
 def test_a_reset_that_may_be_of_another_unit_or_zone_is_not_confirmed(reset: str) -> None:
     server = Server(7, Knobs(reset=reset), per_day=2_000)
     (verdict,) = probe(server, NOW, only=["rate-limit"])
     assert verdict.result == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("knobs", "question"),
+    [
+        (Knobs(paths="any"), "unconfirmed"),
+        (Knobs(off_dates=3), "date"),
+        (Knobs(plain_mpp=True), "classification"),
+        (Knobs(own_ids=True, mixed_robots=True), "mixed-robots"),
+        (Knobs(cut=3_600_000), "filter"),
+        (Knobs(cut=3_600_000), "numbers"),
+    ],
+)
+def test_what_is_so_in_part_only_is_not_told(knobs: Knobs, question: str) -> None:
+    verdicts = {one.question: one for one in asked_all(Server(7, knobs, per_day=2_000))}
+    assert verdicts[question].result == "cannot tell", verdicts[question]
+
+
+def test_a_value_that_only_empty_windows_take_is_refused() -> None:
+    server = Server(7, Knobs(), per_day=2_000)
+
+    def ask(asked: Asked) -> Response:
+        return Response(200, ()) if (asked.start or "").startswith("2000") else server(asked)
+
+    (verdict,) = probe(ask, NOW, only=["refused"])
+    assert verdict.result == "confirmed"
+
+
+def test_a_response_of_as_many_rows_as_a_cap_may_have_is_not_whole() -> None:
+    # The older half of the window is empty: that the newer one is cut does not show.
+    server = Server(7, Knobs(cap=1_000), per_day=2_000)
+    verdicts = {one.question: one for one in asked_all(server)}
+    assert verdicts["cap"].result != "confirmed"
+
+
+@pytest.mark.parametrize("knobs", [Knobs(cap=500), Knobs(cap=1_037)])
+def test_a_limit_of_rows_is_named(knobs: Knobs) -> None:
+    (verdict,) = probe(Server(7, knobs, per_day=2_000), NOW, only=["cap"])
+    assert verdict.setting == ("row_limit", knobs.cap)
+
+
+def test_windows_that_are_cut_at_some_days_name_no_limit_of_rows() -> None:
+    (verdict,) = probe(Server(7, Knobs(most_days=3), per_day=200), NOW, only=["cap"])
+    assert (verdict.result, verdict.setting) == ("contradicted", None)
+
+
+@pytest.mark.parametrize(("cut", "seconds"), [(1_000, 1.0), (60_000, 60.0)])
+def test_bounds_are_widened_by_as_much_as_they_are_cut(cut: int, seconds: float) -> None:
+    for only in ([], ["precision"]):
+        verdicts = probe(Server(7, Knobs(cut=cut), per_day=2_000), NOW, only=only)
+        settings = {one.setting for one in verdicts if one.question in ("bounds", "precision")}
+        # Whether whole seconds are kept is not asked for in the second call.
+        assert ("widen_bounds", seconds if not only else 60.0) in settings
+
+
+def test_an_end_that_is_inside_asks_for_no_wider_bounds() -> None:
+    (verdict,) = probe(Server(7, Knobs(end="inclusive"), per_day=2_000), NOW, only=["bounds"])
+    assert (verdict.result, verdict.setting) == ("contradicted", None)
 
 
 def test_operations_that_are_404_where_there_are_no_events_are_not_said_to_lack() -> None:

@@ -21,8 +21,12 @@ def watching(
     settle: int = 30,
     status: int = 200,
     cap: int | None = None,
+    slow: float = 0.0,
 ) -> Verdict:
-    """Ten minutes of a server whose events can be read after so many seconds on average."""
+    """Ten minutes of a server whose events can be read after so many seconds on average.
+
+    A share of them, ``slow``, takes five minutes.
+    """
     dice = random.Random(3)
     events: list[tuple[int, Seen]] = []
     for number in range(int(900 * per_second)):
@@ -30,6 +34,7 @@ def watching(
         event = seen({"id": str(number), "timestamp": timestamp, "type": "hit"})
         assert event is not None
         delay = dice.expovariate(1 / mean) if mean else 0.0
+        delay = 300.0 if dice.random() < slow else delay
         events.append((timestamp + int(delay * SECOND), event))
     now = BEGIN
 
@@ -60,6 +65,18 @@ def test_events_that_take_longer_ask_for_a_longer_settle() -> None:
     verdict = watching(20)
     assert (verdict.result, verdict.setting) == ("contradicted", ("settle", 90))
     assert watching(20, settle=90).result == "confirmed"
+
+
+def test_events_that_no_look_had_are_late() -> None:
+    verdict = watching(0, slow=0.2)
+    assert verdict.result == "contradicted"
+    assert "99 of 100 could be read within 15 s" not in verdict.evidence
+    assert "if it is as long as they take" in verdict.meaning
+
+
+def test_a_longer_settle_is_watched_for_as_long() -> None:
+    assert watching(0, settle=240).result == "confirmed"
+    assert watching(400, settle=200).result == "contradicted"
 
 
 @pytest.mark.parametrize(("per_second", "status"), [(0.1, 200), (1.0, 403)])

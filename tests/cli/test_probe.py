@@ -173,11 +173,19 @@ def test_what_no_question_is_about_contradicts_nothing(run: TMake, variants: Var
     assert "confirmed" in results.values()
 
 
-def test_a_rate_limit_is_understood(run: TMake) -> None:
-    for reset in ("seconds", "epoch", "epoch_ms"):
-        limit = RateLimit(1000, 60, reset=reset)
-        status, results, _ = run("--only", "rate-limit", rate_limit=limit)
-        assert (status, results["rate-limit"]) == (0, "confirmed")
+@pytest.mark.parametrize(
+    ("reset", "result"),
+    [
+        # That it falls by one a second does not show within a blink: see tests/assumptions.
+        ("seconds", "cannot tell"),
+        ("epoch", "confirmed"),
+        ("epoch_ms", "confirmed"),
+    ],
+)
+def test_a_rate_limit_is_understood(run: TMake, reset: str, result: str) -> None:
+    limit = RateLimit(1000, 60, reset=reset)
+    status, results, _ = run("--only", "rate-limit", rate_limit=limit)
+    assert (status, results["rate-limit"]) == (0, result)
 
 
 def test_campaigns_and_wide_windows_are_asked_for_where_they_are_given(run: TMake) -> None:
@@ -267,8 +275,8 @@ def test_a_rate_limit_ends_it_with_75(run: TMake) -> None:
 
 
 def test_no_more_requests_are_sent_than_allowed(run: TMake) -> None:
-    status, results, sandbox = run(most_requests=25)
-    assert (status, len(sandbox.requests) <= 25) == (0, True)
+    status, results, sandbox = run(most_requests=32)
+    assert (status, len(sandbox.requests) <= 32) == (0, True)
     assert "confirmed" in results.values()
 
 
