@@ -124,7 +124,8 @@ test-versions: build/duckdb-1.4/.ready build/duckdb-2.0/.ready ## Run a part of 
 
 test-destinations: $(DESTINATIONS)/.ready $(DIALECTS)/.ready ## Run or check every destination that can be
 	@$(DESTINATIONS)/bin/python -m pytest -q -n 2 --timeout=600 -m "not soak" tests/destinations \
-		tests/scale tests/test_lake.py tests/runs tests/test_deduplication.py $(ARGS)
+		tests/scale tests/test_lake.py tests/runs tests/test_deduplication.py \
+		tests/upkeep/test_reloaded_lake.py $(ARGS)
 	@$(DIALECTS)/bin/python -m pytest -q -n 2 tests/dialects $(ARGS)
 
 build/engines/%/.ready: pyproject.toml \

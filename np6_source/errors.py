@@ -20,6 +20,7 @@
     │   ├── TryAgainLater  *                NP6 asks for a longer wait than the run may take
     │   └── Stopped  *                      the run was asked to stop before the response was whole
     ├── Incomplete                          part of a run was not loaded; the rest was
+    ├── TableMissing                        a table that earlier loads filled is gone, or damaged
     └── AlreadyRunning                      another process runs it; this one changed nothing
 
     * ends the run: no other id or window would escape it (``RUN_ENDING``)
@@ -264,3 +265,22 @@ def failure_metrics(failure: RequestFailed) -> dict[str, Any]:
 
 class AlreadyRunning(Np6Error):
     """Another process is at it; this one changed nothing in the destination. Run it again later."""
+
+
+class TableMissing(Np6Error):
+    """A table, or a column, that earlier loads filled is gone from the destination, or damaged."""
+
+    @classmethod
+    def of(cls, tables: Sequence[str], dataset: str) -> TableMissing:
+        """The error about whole tables.
+
+        Args:
+            tables: Names of the tables.
+            dataset: Name of the dataset.
+        """
+        return cls(
+            f"{listed(tables)} is gone from dataset {dataset!r}, but earlier runs loaded it: going"
+            " on from their cursor would leave a hole. Either put the table back, or read"
+            " everything again with --reload, which drops nothing: it makes the table again and"
+            " keeps the rows of the others until all is read."
+        )

@@ -36,7 +36,7 @@ from .duck import is_begun_without_staging
 from .errors import (
     RUN_ENDING,
     AlreadyRunning,
-    Np6Error,
+    TableMissing,
     failure_metrics,
     listed,
     scope_name,
@@ -85,10 +85,6 @@ logger = logging.getLogger(__name__)
 KEPT_PACKAGES = 0
 """Loaded packages whose files stay in the pipeline's folder; dlt itself keeps all. They
 hold addresses."""
-
-
-class TableMissing(Np6Error):
-    """A table, or a column, that earlier loads filled is gone from the destination."""
 
 
 @dataclass
@@ -451,12 +447,7 @@ def _check_tables(pipeline: dlt.Pipeline) -> None:
                 else {}
             )
         if gone:
-            raise TableMissing(
-                f"{', '.join(gone)} is gone from dataset {pipeline.dataset_name!r}, but earlier"
-                " runs loaded it: going on from their cursor would leave a hole. Either put the"
-                " table back, or read everything again with --reload, which drops nothing: it"
-                " makes the table again and keeps the rows of the others until all is read."
-            )
+            raise TableMissing.of(gone, pipeline.dataset_name)
         if lacking:
             raise TableMissing(_about_columns(lacking, schema, pipeline.dataset_name))
 

@@ -32,7 +32,7 @@ FOLDERS: dict[str, set[str]] = {
     "events": {"schema", "windows"},
     "api": {*FACTS, "dlt_internals", "redaction"} - {"schema", "destinations"},
     "tables": {*FACTS, "dlt_internals", "redaction", "lake", "open_tables", "dataset_lock"},
-    "open_tables": {"destinations", "schema", "dataset_lock", "dlt_internals"},
+    "open_tables": {"destinations", "schema", "errors", "dataset_lock", "dlt_internals"},
     "bookkeeping": {*FACTS, "dlt_internals", "dataset_lock", "events", "open_tables", "tables"},
     "extract": {
         *(*FACTS, "dlt_internals", "api", "events", "tables", "ledger", "lake"),
@@ -41,7 +41,7 @@ FOLDERS: dict[str, set[str]] = {
     "runs": {*FACTS, "dlt_internals", "dataset_lock", "bookkeeping", "lake"},
     "upkeep": {
         *(*FACTS, "dlt_internals", "dataset_lock", "bookkeeping", "extract", "ledger"),
-        *("persons", "robots", "runs", "tables", "views"),
+        *("open_tables", "persons", "robots", "runs", "tables", "views"),
     },
     "masking": {
         *(*FACTS, "dlt_internals", "bookkeeping", "events", "extract", "ledger", "persons"),

@@ -7,10 +7,11 @@ resources. What would keep a cursor whose events are gone is refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dlt
 from dlt.common.schema import Schema
+from dlt.destinations import filesystem
 
 from ..bookkeeping.source_state import has_loaded
 from ..dataset_lock import duckdb_file
@@ -18,11 +19,16 @@ from ..dlt_internals.configuration import fails_with_its_jobs
 from ..dlt_internals.packages import current_refresh
 from ..dlt_internals.pipelines import has_one_dataset, is_taken_for_catalog
 from ..dlt_internals.resources import extracted_resources, transformers_of
-from ..errors import SettingError, listed, scope_name
+from ..errors import SettingError, TableMissing, listed, scope_name
 from ..ledger import coverage
+from ..open_tables.intact import missing_from_lake
 from ..schema import EVENTS
 from ..tables.naming import filled, name_of, names
 from ..windows import iso
+from .reload_intent import INTENT
+
+if TYPE_CHECKING:
+    from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 
 
 def check_cursor(resource: str, cursor: dlt.sources.incremental[Any]) -> None:
@@ -193,6 +199,25 @@ def check_tables(resource: str) -> None:
             " from their cursor would leave a hole. Load everything again with"
             " pipeline.run(..., refresh='drop_sources')."
         )
+
+
+def check_lake() -> None:
+    """Refuses to go on where a lake lacks a table into which earlier runs loaded.
+
+    A database has a ledger, which proves nothing then.
+
+    Raises:
+        TableMissing: A table is gone or damaged. A reload makes those anew that are gone.
+        SettingError: One was moved.
+    """
+    pipeline, schema = dlt.current.pipeline(), dlt.current.source_schema()
+    expected = filled(schema)
+    if not expected or not isinstance(pipeline.destination, filesystem) or is_emptied(schema):
+        return
+    with pipeline.destination_client(schema.name) as client:
+        gone = missing_from_lake(cast("FilesystemClient", client), expected)
+    if gone and INTENT not in dlt.current.source_state():
+        raise TableMissing.of(gone, pipeline.dataset_name)
 
 
 def _schemas_beside(schema: Schema, gone: set[str]) -> set[str]:

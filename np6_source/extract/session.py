@@ -38,7 +38,7 @@ from ..settings import SPOT_CHECKS_TO, ClientSettings, Settings
 from ..windows import DAY, SECOND, iso, to_datetime
 from .account import ACCOUNT, key_digest
 from .action_list import ActionList
-from .guards import is_emptied
+from .guards import check_lake, is_emptied
 from .policy import POLICY, check_policy, label_of, policies_in_state
 from .reload_intent import INTENT
 from .row_limits import RowLimits
@@ -181,6 +181,7 @@ class ExtractSession:
         try:
             # One lock for both: a DuckDB file is opened each time that it is taken.
             with self._to_read(dlt.current.pipeline()):
+                check_lake()
                 self._check_policy()
                 self._read_erasures()
         except BaseException:

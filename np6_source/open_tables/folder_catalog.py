@@ -24,6 +24,7 @@ from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
 
+from ..errors import SettingError
 from .maintenance import NOT_YET_THERE
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,9 @@ class FolderCatalog(SqlCatalog):  # type: ignore[misc]
         Args:
             identifier: Namespace and name.
             folder: The table's folder.
+
+        Raises:
+            SettingError: Its files lie in another folder.
         """
         newest = self._newest(f"{folder.rstrip('/')}/metadata")
         try:
@@ -69,6 +73,8 @@ class FolderCatalog(SqlCatalog):  # type: ignore[misc]
             known = None
         if known is None and newest is not None:
             self.register_table(identifier, newest)
+        if newest is not None:
+            _refuse_elsewhere(self.load_table(identifier).location(), folder)
 
     def _newest(self, folder: str) -> str | None:
         self._files.invalidate_cache(folder)
@@ -97,6 +103,29 @@ class FolderCatalog(SqlCatalog):  # type: ignore[misc]
         newest = self._newest(folder)
         if newest is not None and _age(_name(newest))[0] > _age(name)[0]:
             raise TableChanged(f"{name} is not the newest version")
+
+
+def _refuse_elsewhere(location: str, folder: str) -> None:
+    """Refuses a table that was moved or copied: Iceberg's metadata has the paths of all files.
+
+    A load would write into the folder from which it came, and remove files there that only its own
+    old snapshots name.
+    """
+    there, here = (_comparable(one) for one in (location, folder))
+    if there != here and there.partition("://")[0] == here.partition("://")[0]:
+        raise SettingError(
+            f"The Iceberg table in {folder} was moved or copied: by its metadata its files are in"
+            f" {location}, and loads would change them there. Nothing was loaded. Put it back where"
+            " it was, as bucket_url says; or give bucket_url a new folder, and load anew."
+        )
+
+
+def _comparable(folder: str) -> str:
+    """A folder as it can be compared: a local one by what it is, whatever leads to it."""
+    scheme, _, path = folder.rpartition("://")
+    if scheme in ("", "file"):
+        return f"file://{os.path.realpath(path)}"
+    return f"{scheme}://{path.rstrip('/')}"
 
 
 def _name(path: str) -> str:

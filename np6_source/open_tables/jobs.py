@@ -45,6 +45,7 @@ from .merge import (
     says_more,
     without_tombstones,
 )
+from .whole_files import WholeFiles
 
 if TYPE_CHECKING:
     from dlt.common.destination.typing import PreparedTableSchema
@@ -59,7 +60,21 @@ most. dlt 1.31 then tries the job five times again."""
 
 
 class LakeClient(FilesystemClient):
-    """dlt's client, with jobs of its own for open table formats."""
+    """dlt's client, with jobs of its own for open table formats, and whole files."""
+
+    def __init__(self, *arguments: Any) -> None:
+        """As dlt's.
+
+        Args:
+            arguments: dlt's.
+        """
+        super().__init__(*arguments)
+        if self.is_local_filesystem:
+            self.fs_client = WholeFiles(self.bucket_path, **self.fs_client.storage_options)
+
+    def create_dataset(self) -> None:
+        """Makes the dataset's folder, which a kill may have left without the file that dlt adds."""
+        self.fs_client.makedirs(self.dataset_path, exist_ok=True)
 
     @staticmethod
     def get_reference_followup_job_class(

@@ -19,6 +19,7 @@ from typing import Any
 import dlt
 from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
+from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 from dlt.extract import DltResource, DltSource
@@ -45,6 +46,7 @@ from ..extract.reload_intent import INTENT
 from ..extract.selection import session_of
 from ..extract.unknown_ids import UNKNOWN_IDS
 from ..ledger import coverage, of_scope_key, recorded_policies, speaks_sql
+from ..open_tables.intact import missing_from_lake
 from ..parameters import TMoment, moment_ms
 from ..robots import is_of_marks
 from ..runs.last_run import failures
@@ -62,6 +64,7 @@ from ..tables.in_sql import column_in_sql, in_one_transaction, path_in_sql
 from ..tables.naming import filled, name_of
 from ..views import forget_messages
 from ..windows import SECOND, Window, gaps, iso, merged, to_datetime, to_ms
+from .reloaded_lake import not_read_again
 
 logger = logging.getLogger(__name__)
 
@@ -294,7 +297,12 @@ def missing_tables(client: Any, expected: Iterable[str]) -> list[str]:
     Args:
         client: A client of dlt's that can list tables.
         expected: Their names.
+
+    Raises:
+        TableMissing: One of a lake is damaged.
     """
+    if isinstance(client, FilesystemClient):
+        return missing_from_lake(client, expected)
     return [name for name, columns in client.get_storage_tables(list(expected)) if not columns]
 
 
@@ -362,16 +370,23 @@ def finish_reload(
     if intent is None or not set(intent["resources"]) <= set(source.selected_resources):
         return []
     fewer: FewerEvents | None = None
+    takes_fewer = session_of(source).settings.accept_fewer_events
     if can_delete(pipeline):
         with turn(pipeline):
             forget_messages(pipeline)
-            takes_fewer = session_of(source).settings.accept_fewer_events
             fewer = _remove_not_read_again(pipeline, source.name, intent, takes_fewer)
     else:
-        logger.warning(
-            "Everything was read again. Nothing can be removed from files: rows that NP6 no longer"
-            " returns stay. To begin with empty tables, remove the dataset's folder and load."
-        )
+        if not takes_fewer:
+            days = not_read_again(pipeline, source.name, intent)
+            lacking = {day: count for day, (count, _) in days.items() if count}
+            there = {day: count for day, (_, count) in days.items()}
+            fewer = _too_few(lacking, there, intent, _KEPT_ON_FILES)
+        if fewer is None:
+            logger.warning(
+                "Everything was read again. Nothing can be removed from files: rows that NP6 no"
+                " longer returns stay. To begin with empty tables, remove the dataset's folder and"
+                " load."
+            )
     with pipeline.managed_state() as state:
         state["sources"][source.name].pop(INTENT, None)
     return [] if fewer is None else [fewer]
@@ -581,9 +596,30 @@ def _fewer_events(
         return {first: int(count) for first, count in rows or []}
 
     lacking = by_day(str(removed), removed.values)
-    if not lacking:
-        return None
-    there = by_day("", ())
+    return _too_few(lacking, by_day("", ()), intent, _KEPT_IN_TABLES) if lacking else None
+
+
+_KEPT_IN_TABLES = (
+    "leave it, and the tables keep them, or reload with accept_fewer_events=True (in the"
+    " environment: SOURCES__NP6__ACCEPT_FEWER_EVENTS=true), and they go."
+)
+_KEPT_ON_FILES = (
+    "leave it, the tables keep them; accept_fewer_events=True (in the environment:"
+    " SOURCES__NP6__ACCEPT_FEWER_EVENTS=true) makes that no failure."
+)
+
+
+def _too_few(
+    lacking: Mapping[Any, int], there: Mapping[Any, int], intent: Mapping[str, Any], advice: str
+) -> FewerEvents | None:
+    """The failure of a reload to which NP6 did not return many events again. Pure.
+
+    Args:
+        lacking: How many, by day.
+        there: How many events the tables have, by day.
+        intent: What ``begin_reload`` has noted.
+        advice: What to do where NP6 has removed them for good.
+    """
     days = sorted(str(day) for day, count in lacking.items() if is_too_few(count, there[day]))
     gone, before = sum(lacking.values()), sum(there.values())
     if not days and not is_too_few(gone, before):
@@ -597,9 +633,7 @@ def _fewer_events(
         ),
         f"NP6 did not return {gone:,} of {before:,} events again that are in the tables{where}",
         "No row was removed, and what was read again is in the tables. Where NP6 was at fault,"
-        " reload again. If it has removed events for good: leave it, and the tables keep them, or"
-        " reload with accept_fewer_events=True (in the environment:"
-        " SOURCES__NP6__ACCEPT_FEWER_EVENTS=true), and they go.",
+        f" reload again. If it has removed events for good: {advice}",
     )
 
 

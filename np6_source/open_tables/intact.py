@@ -1,0 +1,67 @@
+"""Whether the tables of a lake are there, where their metadata says they are, and can be opened.
+
+No ledger is read of files. A table whose folder or log is gone would be made anew by the next load,
+without what the cursor says it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
+
+from ..errors import SettingError, TableMissing
+
+if TYPE_CHECKING:
+    from dlt.common.schema.typing import TTableFormat
+
+FORMATS: tuple[TTableFormat, ...] = ("delta", "iceberg")
+
+
+def missing_from_lake(client: FilesystemClient, expected: Iterable[str]) -> list[str]:
+    """Which of the tables a lake does not have.
+
+    Args:
+        client: dlt's client of the dataset, with the schema that the tables are of.
+        expected: Their names.
+
+    Raises:
+        TableMissing: One is there, and cannot be opened.
+    """
+    return [
+        name
+        for name, columns in client.get_storage_tables(list(expected))
+        if not columns or not _can_be_opened(client, name)
+    ]
+
+
+def _can_be_opened(client: FilesystemClient, name: str) -> bool:
+    """Whether there is such a table; True of plain files."""
+    for table_format in FORMATS:
+        if client.is_open_table(table_format, name):
+            try:
+                client.load_open_table(table_format, name)
+            except DestinationUndefinedEntity:
+                return False
+            except SettingError:
+                raise
+            except Exception as error:
+                if not _is_of_content(error):
+                    raise
+                record = "log" if table_format == "delta" else "metadata"
+                raise TableMissing(
+                    f"Table {name} of dataset {client.dataset_name!r} cannot be opened: a file of"
+                    f" its {record} is damaged or gone ({type(error).__name__}). Put the file back,"
+                    " or the lake. Or remove the table's folder, and read everything again with"
+                    " --reload, which makes the table anew."
+                ) from error
+    return True
+
+
+def _is_of_content(error: Exception) -> bool:
+    """Whether files could be read, and say nothing that makes sense; else it may be the network."""
+    # deltalake 1.6 has the one for a log that is cut off or has a gap, pyiceberg 0.12 the other.
+    of_libraries = ("DeltaError", "ValidationError")
+    return isinstance(error, ValueError | EOFError) or type(error).__name__ in of_libraries
