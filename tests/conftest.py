@@ -51,6 +51,7 @@ LOADS_TOO = (
     *("cli/test_destination.py", "cli/test_ids.py", "cli/test_mcp_tools.py", "cli/test_plan.py"),
     *("cli/test_open_file.py", "cli/test_probe.py", "cli/test_report.py"),
     *("extract/test_failures.py", "extract/test_policy.py", "reliability/"),
+    "recheck/test_lakes.py",
     *("runs/test_damaged_lake.py", "runs/test_older_lake.py"),
     *("events/test_nothing_is_lost.py", "events/test_proof_property.py"),
     *("views/test_after_load.py", "views/test_dbt.py", "views/test_invariants.py"),

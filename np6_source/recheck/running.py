@@ -189,7 +189,14 @@ def recheck_when_due(
     if not operations(source) or is_backfill(source):
         return None
     configured = session_of(source).settings.recheck
-    if configured is None or not speaks_sql(pipeline, source.schema):
+    if configured is None:
+        return None
+    if not speaks_sql(pipeline, source.schema):
+        logger.warning(
+            "recheck: which days are due follows from load_windows in a database; files have none"
+            " to ask, and no day is read again. Load days again with start and end, or take recheck"
+            " from the configuration."
+        )
         return None
     with to_read(pipeline, turn or in_database_or_file):
         names = [
