@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from ..api.responses import total_count
 from ..dimensions import Dimension
@@ -61,6 +61,8 @@ IDS_EACH = 5
 """Ids of a kind that are sampled."""
 FEWEST_CUT = 20
 """Events from which on a count that comes twice may be a limit of the API's."""
+CUT_WIDER = 3.0
+"""By this factor at each end the range is wider where the API cuts responses: less is read then."""
 NARROWER = 6
 """How often a window that the API refuses as too large is narrowed, to an eighth each time."""
 APART = 0.1
@@ -312,6 +314,7 @@ class _Sampler:
         self._counts: set[tuple[str, int]] = set()
         self._limits: set[int] = set()
         self._announced: int | None = None
+        self._keeps: Literal["first", "last"] | None = None
         self._rows = 0
 
     def sample(self, window: Window, most_events: int = READ_AT_MOST, scope_id: str = "") -> Sample:
@@ -332,6 +335,12 @@ class _Sampler:
                 asked = Window(asked.start, asked.start + max(SECOND, asked.width // 8))
                 continue
             if found.is_whole and self._is_cut(found, scope_id):
+                if found.is_ordered and found.events and asked == window:
+                    if self._keeps == "first":
+                        return replace(found, is_whole=False)
+                    if self._keeps == "last":
+                        oldest = found.events[0].timestamp // SECOND * SECOND + SECOND
+                        return replace(found, is_whole=False, whole_from=min(oldest, window.end))
                 # Which of its events it lacks, nobody knows.
                 found = replace(found, is_whole=False)
                 if asked.width <= SECOND:
@@ -365,7 +374,7 @@ class _Sampler:
     def _is_cut(self, found: Sample, scope_id: str) -> bool:
         """Whether the API has cut a response that was read to its end.
 
-        By its headers, by ``row_limit``, or because the halves of its window have more events. They
+        By its headers, by ``row_limit``, or because the parts of its window have more events. They
         are requested where the count is a likely limit, or was another response's.
 
         Args:
@@ -382,13 +391,20 @@ class _Sampler:
         )
         self._counts.add((scope_id, count))
         if is_suspicious and not limits.is_known(count) and window.width >= 2 * SECOND:
-            halves = [self._sent(half, scope_id, count) for half in window.halves()]
-            is_more = sum(len(half.events) for half in halves) > len(found.events)
-            (limits.prove if is_more else limits.disprove)(count)
+            parts, known = _parts(found)
+            others = [one for part in parts for one in self._sent(part, scope_id, count).events]
+            (limits.prove if len(others) > known else limits.disprove)(count)
+            if len(others) > known:
+                self._keeps = _kept_end(found, others)
         if limits.is_proven(count):
             self._limits.add(count)
             return True
         return False
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the API has cut a response that was not known to be cut."""
+        return bool(self._limits)
 
     def problems(self) -> Iterator[Problem]:
         """What was noticed on the way."""
@@ -401,7 +417,7 @@ class _Sampler:
             yield Problem("warning", "window", what, name, None, advice)
         if self._limits:
             count = min(self._limits)
-            what = f"the API cuts responses at {count:,} events"
+            what = f"the API cuts responses at {count:,} events: the range is wider"
             advice = f"A load notices it, most of the time; row_limit = {count} makes it sure."
             yield Problem("warning", "row_limit", what, name, None, advice)
         if self._is_unordered:
@@ -443,6 +459,36 @@ class _Sampler:
                 yield event
 
 
+def _parts(found: Sample) -> tuple[list[Window], int]:
+    """Windows whose events tell whether a response was cut, and how many of them it had.
+
+    The window is split between its events: all of a mailing may lie in one half of it, which is cut
+    just as the whole is. Where all are of one second, the parts are what lies around it.
+    """
+    window, moments = found.window, [event.timestamp // SECOND * SECOND for event in found.events]
+    first, last = min(moments, default=window.start), max(moments, default=window.start)
+    if first < last:
+        middle = (first + last) // 2 // SECOND * SECOND + SECOND
+        return [Window(window.start, middle), Window(middle, window.end)], len(moments)
+    around = ((window.start, first), (first + SECOND, window.end))
+    return [Window(start, end) for start, end in around if start < end], 0
+
+
+def _kept_end(found: Sample, others: Sequence[SampledEvent]) -> Literal["first", "last"] | None:
+    """Which events a response has kept that was cut; None: that does not show.
+
+    Args:
+        found: The response.
+        others: The events of the parts of its window, which may be cut as well.
+    """
+    moments = [event.timestamp for event in found.events]
+    is_later = any(one.timestamp > max(moments) for one in others)
+    is_earlier = any(one.timestamp < min(moments) for one in others)
+    if is_later == is_earlier:
+        return None
+    return "first" if is_later else "last"
+
+
 def _plan_of(sampler: _Sampler, period: Window, options: argparse.Namespace) -> ResourcePlan:
     operation = sampler.operation
     row, session = operation.row, operation.session
@@ -459,6 +505,8 @@ def _plan_of(sampler: _Sampler, period: Window, options: argparse.Namespace) -> 
     else:
         has_sends = row.window == "events" and row.event_type is None
         found = estimate(period, sampler.sample, EFFORTS[chosen], dice, has_sends)
+    if sampler.is_cut and not found.is_counted:
+        found = found.wider(CUT_WIDER)
     settings, client = session.settings, session.client_settings
     takes = cost(
         found,
@@ -471,6 +519,9 @@ def _plan_of(sampler: _Sampler, period: Window, options: argparse.Namespace) -> 
     problems = []
     if row.event_type in SENDS and not operation.takes_ids and not found.is_counted:
         text = "sends come in bursts that evenly spread windows miss: the range may be too narrow"
+        problems.append(Problem("warning", "plan", text, row.name))
+    if found.is_of_few:
+        text = "most of the period has no events: of few mailings the range is wider"
         problems.append(Problem("warning", "plan", text, row.name))
     history = None
     if options.history and not operation.takes_ids:

@@ -15,10 +15,12 @@ The range comes from 300 bootstrap rounds over windows and draws.
 from __future__ import annotations
 
 import bisect
+import heapq
 import itertools
+import math
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..windows import SECOND, Window
@@ -31,12 +33,16 @@ BESIDE = 0.15
 POWER = 0.75
 """Bins are drawn in proportion to this power of their stamps."""
 LEAST_COVERAGE = 0.15
+LEAST_OF_SURVEY = 0.6
 FEWEST_LATE = 60
 """Late reactions below which they do not tell where sends were: of SMS without links, say."""
 STEADY = 0.6
 """Width of the range that even windows alone give, up to which they are believed."""
 WIDER = 1.5
 """By this factor at each end the range is wider then."""
+SEEN_ONCE = 0.4
+"""Share of the reactions whose send other windows know, below which the range begins with the
+sends that were found."""
 ENOUGH_LATE = 100
 """Reactions to sends of earlier parts of the period from which on these alone tell the coverage."""
 
@@ -51,6 +57,13 @@ ANYWHERE = 0.25
 """Share of the windows in a bin that are placed anywhere in it, not around a stamp."""
 FEW = 20_000
 """Events up to which all are counted instead."""
+MANY_EMPTY = 3
+"""Of five windows: so many without events show that most of the period has none."""
+SURVEYED_IN = 16
+SURVEY_REQUESTS = 48
+"""Windows in which such a period is looked through at first, and requests in all."""
+FEW_OF_ALL = 8
+"""The part of the period that mailings take at most which are few."""
 COUNTED_IN = 12
 """Windows in which they are counted."""
 ROUNDS = 300
@@ -142,12 +155,20 @@ class Estimate:
         bytes: Bytes of their JSON.
         density: Where they are.
         is_counted: Whether all of them were read, so that the number is exact.
+        is_of_few: Whether they are those of few mailings: the range is wider then.
     """
 
     events: Range
     bytes: Range
     density: Density
     is_counted: bool
+    is_of_few: bool = False
+
+    def wider(self, factor: float) -> Estimate:
+        """The same with a range that is so many times as wide at each end."""
+        each = (self.events, self.bytes)
+        events, size = (Range(one.low / factor, one.likely, one.high * factor) for one in each)
+        return replace(self, events=events, bytes=size)
 
 
 def estimate(
@@ -162,51 +183,81 @@ def estimate(
         rng: The random generator.
         has_sends: Whether the operation may return sends beside reactions.
     """
-    width, first = _width(period, sample, rng)
+    width, first = _width([period], sample, rng)
     if sum(one.rate(one.events) for one in first) / len(first) * period.width < FEW:
         counted = _count(period, sample)
         if counted is not None:
             return counted
-    even = [_look(window, sample, rng) for window in _even_windows(period, effort.even, width, rng)]
+    survey = Survey((period,), (), (), 0)
+    if sum(not one.events for one in first) >= MANY_EMPTY:
+        survey = surveyed(period, sample)
+        if not survey.full:
+            return _all_counted(period, survey.counted)
+        if survey.width * FEW_OF_ALL > period.width:
+            survey = Survey((period,), (), (), 0)
+        else:
+            width, _ = _width(survey.full, sample, rng)
+    full = survey.width
+    windows = _even_windows(survey.full, effort.even, width, rng)
+    even = [_look(window, sample, rng) for window in windows]
     stamps = [one.bins(period) for one in even]
-    weights = _weights(stamps) if has_sends else {}
+    shown = survey.bins()
+    weights = _within(survey.full, _weights([*stamps, shown])) if has_sends else {}
     moments = sorted(
-        event.stamped_at
-        for one in even
-        for event, _ in one.seen
-        if not event.is_send and event.stamped_at is not None
+        [
+            event.stamped_at
+            for one in even
+            for event, _ in one.seen
+            if not event.is_send and event.stamped_at is not None
+        ]
+        + [event.stamped_at for event in survey.named() if event.stamped_at is not None]
     )
     draws = _draws(weights, moments, period, effort.sends, width, sample, rng) if weights else []
-    coverage = _coverage(stamps, [one.bins(period, with_bursts=False) for one in even], period)
-    of_time = min(1.0, sum(one.window.width for one in even) / period.width)
+    late = [one.bins(period, with_bursts=False) for one in even]
+    coverage = _coverage(stamps, late, survey.full, period.end, shown)
+    is_of_few = survey.full != (period,)
+    of_time = 1.0 if is_of_few else min(1.0, sum(one.window.width for one in even) / full)
     is_told = _late_reactions(even) >= FEWEST_LATE
-    share = _share(coverage) if is_told else _share_by_time(of_time, 0.5)
+    # A survey leaves nothing out but mailings behind others.
+    least_share = LEAST_OF_SURVEY if is_of_few else LEAST_COVERAGE
+    share = _share(coverage) if is_told else _share_by_time(of_time, 0.5, least_share)
+    # Each mailing is seen by one window then: how many none has seen, the reactions do not tell.
+    is_seen_once = is_told and share < SEEN_ONCE
+    share = math.sqrt(share) if is_seen_once else share
     # Where no reaction points to sends, only the even windows tell of them.
     rates = [one.rate(with_bursts=not weights) for one in even]
-    likely = _total(period, rates, share, [value for _, value in draws])
+    likely = _total(full, rates, share, [value for _, value in draws])
     totals = sorted(
         _total(
-            period,
+            full,
             rng.choices(rates, k=len(rates)),
-            _share(rng.choices(coverage, k=len(coverage)))
+            _share(rng.choices(coverage, k=len(coverage))) ** (rng.random() if is_seen_once else 1)
             if is_told
-            else _share_by_time(of_time, rng.random()),
+            else _share_by_time(of_time, rng.random(), least_share),
             rng.choices([value for _, value in draws], k=len(draws)) if draws else [],
         )
         for _ in range(ROUNDS)
     )
     low = totals[int(0.025 * ROUNDS)] * effort.low
     high = totals[int(0.975 * ROUNDS) - 1] * effort.high
-    if not is_told:
+    if not is_told or is_of_few:
         low, high = low / WIDER, high * WIDER
-    density = _density(period, even, draws, share, rates, weights)
-    steady = _steady_total(period, even, rng)
+    if is_of_few:
+        high *= WIDER
+    density = _density(period, even, draws, share, rates, weights, survey)
+    steady = _steady_total(full, even, rng)
     if steady is not None and steady.likely > likely:
         density = density.times(steady.likely / likely) if likely else density
         likely, high = steady.likely, max(high, steady.high)
-    events = Range(min(low, likely), likely, max(high, likely))
+    exact, least = len(survey.counted), survey.least
+    events = Range(
+        max(min(low, likely), least) + exact,
+        max(likely, least) + exact,
+        max(high, likely, least) + exact,
+    )
+    likely = events.likely
     per_event = density_bytes(density) / max(1.0, likely)
-    return Estimate(events, events.times(per_event), density, is_counted=False)
+    return Estimate(events, events.times(per_event), density, is_counted=False, is_of_few=is_of_few)
 
 
 def of_ids(period: Window, some: Sequence[Sample], count: int) -> Estimate:
@@ -242,12 +293,105 @@ def density_bytes(density: Density) -> float:
     return reactions * density.reaction_size + sends * density.send_size
 
 
-def _width(period: Window, sample: TSample, rng: random.Random) -> tuple[int, list[Sample]]:
+@dataclass(frozen=True)
+class Survey:
+    """Where the events of a period are.
+
+    Attributes:
+        full: Windows with more events than are read of a response, in order.
+        counted: All events of the other windows.
+        heads: The first events of the full ones.
+        least: How many events the full ones have at least.
+    """
+
+    full: tuple[Window, ...]
+    counted: tuple[SampledEvent, ...]
+    heads: tuple[SampledEvent, ...]
+    least: int
+
+    @property
+    def width(self) -> int:
+        """Milliseconds of the full windows."""
+        return sum(window.width for window in self.full)
+
+    def named(self) -> list[SampledEvent]:
+        """The events that tell when sends were: sends themselves, too, where a window begins."""
+        return [*self.heads, *(one for one in self.counted if not one.is_send)]
+
+    def bins(self) -> dict[int, float]:
+        """How many of these name each bin."""
+        stamps = (one.stamped_at for one in self.named())
+        return {bin_: float(n) for bin_, n in Counter(s // BIN for s in stamps if s).items()}
+
+
+def surveyed(period: Window, sample: TSample) -> Survey:
+    """Narrows a period of few mailings to where these are: most of it is empty.
+
+    Evenly spread windows miss a mailing whose reactions come within days. Here no part of the
+    period is left out: what has few events is counted. What has more begins with its first event,
+    and what follows its first eighth is requested once more, of the widest first.
+    """
+    counted: list[SampledEvent] = []
+    heads: list[SampledEvent] = []
+    full: list[tuple[int, Window, int]] = []
+
+    least = 0
+
+    def look(window: Window) -> None:
+        nonlocal least
+        found = sample(window, READ_AT_MOST)
+        if found.is_whole:
+            counted.extend(found.events)
+            return
+        heads.extend(found.events)
+        # The newest ones come once more with what is left of their window.
+        least += len(found.events) if found.whole_from is None else 0
+        moments = [one.timestamp for one in found.events]
+        if found.is_ordered and moments and found.whole_from is None:
+            window = Window(max(window.start, moments[0] // SECOND * SECOND), window.end)
+        read_until = max(moments, default=window.start) // SECOND * SECOND + SECOND
+        if found.whole_from is not None:
+            read_until = window.start + SECOND
+        heapq.heappush(full, (-window.width, window, read_until))
+
+    for n in range(SURVEYED_IN):
+        start = period.start + period.width * n // SURVEYED_IN
+        end = period.start + period.width * (n + 1) // SURVEYED_IN
+        if start < end:
+            look(Window(start, end))
+    for _ in range(SURVEY_REQUESTS - SURVEYED_IN):
+        if not full or full[0][1].width < BIN:
+            break
+        _, widest, read_until = heapq.heappop(full)
+        cut = max(read_until, (widest.start + widest.width // 8) // SECOND * SECOND)
+        if cut >= widest.end:
+            # No wider than what was read: it counts as narrow.
+            heapq.heappush(full, (0, widest, read_until))
+            continue
+        head = Window(widest.start, cut)
+        heapq.heappush(full, (-head.width, head, read_until))
+        look(Window(cut, widest.end))
+    windows = sorted((window for _, window, _ in full), key=lambda one: one.start)
+    return Survey(tuple(windows), tuple(counted), tuple(heads), least)
+
+
+def _within(spans: Sequence[Window], weights: Mapping[int, float]) -> dict[int, float]:
+    """The bins that lie in some windows, in part at least."""
+    return {
+        number: weight
+        for number, weight in weights.items()
+        if any(number * BIN < span.end and (number + 1) * BIN > span.start for span in spans)
+    }
+
+
+def _width(
+    spans: Sequence[Window], sample: TSample, rng: random.Random
+) -> tuple[int, list[Sample]]:
     """The width of windows that hold enough events, and the last windows that were requested."""
-    widest = max(SECOND, period.width // LEAST_PARTS)
+    widest = max(SECOND, sum(span.width for span in spans) // LEAST_PARTS)
     width = max(SECOND, min(widest, 60 * SECOND))
     while True:
-        windows = _even_windows(period, 5, width, rng)
+        windows = _even_windows(spans, 5, width, rng)
         found = [sample(window, READ_AT_MOST) for window in windows]
         mean = sum(one.rate(one.events) for one in found) / len(found) * width
         if mean >= ON_AVERAGE or width >= widest:
@@ -256,17 +400,34 @@ def _width(period: Window, sample: TSample, rng: random.Random) -> tuple[int, li
         width = min(widest, int(width * min(16.0, max(2.0, wanted))))
 
 
-def _even_windows(period: Window, count: int, width: int, rng: random.Random) -> list[Window]:
-    """A window at a random place of each of equal parts."""
+def _even_windows(
+    spans: Sequence[Window], count: int, width: int, rng: random.Random
+) -> list[Window]:
+    """A window at a random place of each of equal parts of all spans, one after the other."""
     found = []
+    whole = sum(span.width for span in spans)
     for number in range(count):
-        start = period.start + period.width * number // count
-        end = period.start + period.width * (number + 1) // count
+        start, end = whole * number // count, whole * (number + 1) // count
         taken = max(1, min(width, end - start))
-        first = (start + int(rng.random() * (end - start - taken))) // SECOND * SECOND
-        first = max(first, start)
-        found.append(Window(first, max(first + 1, min(first + taken, end))))
+        span, place = _place(spans, start + int(rng.random() * (end - start - taken)))
+        earliest = max(span.start, span.start + start - _before(spans, span))
+        first = max(place // SECOND * SECOND, earliest)
+        found.append(Window(first, max(first + 1, min(first + taken, span.end))))
     return found
+
+
+def _place(spans: Sequence[Window], offset: int) -> tuple[Window, int]:
+    """The span and the moment at so many milliseconds of all spans."""
+    for span in spans:
+        if offset < span.width:
+            return span, span.start + offset
+        offset -= span.width
+    return spans[-1], spans[-1].end
+
+
+def _before(spans: Sequence[Window], span: Window) -> int:
+    """Milliseconds of the spans before one."""
+    return sum(one.width for one in spans if one.start < span.start)
 
 
 def _count(period: Window, sample: TSample) -> Estimate | None:
@@ -283,10 +444,16 @@ def _count(period: Window, sample: TSample) -> Estimate | None:
         found.append(sample(part, FEW - sum(len(one.events) for one in found)))
         if not found[-1].is_whole:
             return None
-    events = [event for one in found for event in one.events]
+    return _all_counted(period, [event for one in found for event in one.events])
+
+
+def _all_counted(period: Window, events: Sequence[SampledEvent]) -> Estimate:
     sizes = sum(event.size for event in events)
     mean = sizes / len(events) if events else 0.0
-    density = Density(period, tuple(one.rate(one.events) for one in found), (), mean, mean)
+    part = period.width / COUNTED_IN
+    held = Counter(int((event.timestamp - period.start) / part) for event in events)
+    rates = tuple(held[n] / part for n in range(COUNTED_IN))
+    density = Density(period, rates, (), mean, mean)
     exact = float(len(events))
     return Estimate(
         Range(exact, exact, exact), Range(sizes, sizes, sizes), density, is_counted=True
@@ -338,6 +505,8 @@ def _look(window: Window, sample: TSample, rng: random.Random, deep: int = 2) ->
     first = sample(window, READ_AT_MOST)
     if first.is_whole or not first.is_ordered or not first.events or not deep:
         return _Look(window, tuple((one, window.width / first.covered) for one in first.events))
+    if first.whole_from is not None:
+        return _look_back(window, first, first.whole_from, sample, rng, deep)
     last = first.whole_until or first.events[-1].timestamp
     second = Window(max(window.start, last // SECOND * SECOND), last // SECOND * SECOND + SECOND)
     seen = [(one, 1.0) for one in first.events if one.timestamp < second.start]
@@ -357,6 +526,21 @@ def _look(window: Window, sample: TSample, rng: random.Random, deep: int = 2) ->
     return _Look(window, tuple(seen))
 
 
+def _look_back(
+    window: Window, last: Sample, whole_from: int, sample: TSample, rng: random.Random, deep: int
+) -> _Look:
+    """As ``_look``, where the API has cut the response and keeps the newest events."""
+    seen = [(one, 1.0) for one in last.events if one.timestamp >= whole_from]
+    rest = whole_from - window.start
+    if rest < SECOND:
+        return _Look(window, tuple(seen))
+    taken = max(SECOND, rest // 4)
+    start = window.start + int(rng.random() * (rest - taken)) // SECOND * SECOND
+    some = _look(Window(start, start + taken), sample, rng, deep - 1)
+    seen += [(one, weight * rest / taken) for one, weight in some.seen]
+    return _Look(window, tuple(seen))
+
+
 def _weights(stamps: Sequence[Mapping[int, float]]) -> dict[int, float]:
     """How likely sends are in a bin: by stamps that name it, or one beside it."""
     weights: dict[int, float] = {}
@@ -368,7 +552,11 @@ def _weights(stamps: Sequence[Mapping[int, float]]) -> dict[int, float]:
 
 
 def _coverage(
-    stamps: Sequence[Mapping[int, float]], late: Sequence[Mapping[int, float]], period: Window
+    stamps: Sequence[Mapping[int, float]],
+    late: Sequence[Mapping[int, float]],
+    spans: Sequence[Window],
+    end: int,
+    shown: Collection[int],
 ) -> list[TCoverage]:
     """For each window, how many reactions name a bin that other windows name too, of how many.
 
@@ -379,34 +567,36 @@ def _coverage(
     Args:
         stamps: How many of each window's reactions name each bin.
         late: The same of those that are part of no burst.
-        period: The period.
+        spans: What the windows are spread over.
+        end: End of the period.
+        shown: Bins that a survey names.
     """
-    named_by: Counter[int] = Counter()
+    near_shown = {number + shift for number in shown for shift in (-1, 0, 1)}
+    named_by: Counter[int] = Counter(dict.fromkeys(near_shown, 2))
     for bins in stamps:
         near = {number + shift for number in bins for shift in (-1, 0, 1)}
         named_by.update(near)
+    whole = sum(span.width for span in spans)
     of_earlier = [
-        _known(bins, named_by, period.start + period.width * part // len(stamps))
+        _known(bins, named_by, _place(spans, whole * part // len(stamps))[1])
         for part, bins in enumerate(stamps)
     ]
     if sum(count for _, count in of_earlier) >= ENOUGH_LATE:
         return of_earlier
-    return [_known(bins, named_by, period.end) for bins in late]
+    return [_known(bins, named_by, end) for bins in late]
 
 
-def _steady_total(period: Window, even: Sequence[_Look], rng: random.Random) -> Range | None:
+def _steady_total(width: int, even: Sequence[_Look], rng: random.Random) -> Range | None:
     """All events as the even windows alone tell them; None: these differ much.
 
     Where sends spread evenly, people who react several times name the same few minutes from several
     windows, and more sends seem to be known than are.
     """
     rates = [one.rate(with_bursts=True) for one in even]
-    totals = sorted(
-        _total(period, rng.choices(rates, k=len(rates)), 1.0, []) for _ in range(ROUNDS)
-    )
+    totals = sorted(_total(width, rng.choices(rates, k=len(rates)), 1.0, []) for _ in range(ROUNDS))
     found = Range(
         totals[int(0.025 * ROUNDS)],
-        _total(period, rates, 1.0, []),
+        _total(width, rates, 1.0, []),
         totals[int(0.975 * ROUNDS) - 1],
     )
     return found if found.high - found.low <= STEADY * found.likely else None
@@ -516,12 +706,12 @@ def _triangle(reach: int, taken: int) -> float:
 
 
 def _total(
-    period: Window,
+    width: int,
     rates: Sequence[float],
     share: float,
     sends: Sequence[float],
 ) -> float:
-    reactions = sum(rates) / len(rates) * period.width
+    reactions = sum(rates) / len(rates) * width
     in_bins = sum(sends) / len(sends) if sends else 0.0
     return reactions + in_bins / share
 
@@ -531,12 +721,12 @@ def _share(coverage: Sequence[TCoverage]) -> float:
     return max(LEAST_COVERAGE, (known + 0.5) / (sum(total for _, total in coverage) + 1))
 
 
-def _share_by_time(of_time: float, chance: float) -> float:
+def _share_by_time(of_time: float, chance: float, least: float) -> float:
     """The share of the sends that is known where only windows in the midst of them tell.
 
     At most the share of the time that the windows take: of many events some are read.
     """
-    low, high = sorted((LEAST_COVERAGE, of_time))
+    low, high = sorted((least, of_time))
     return float(low * (high / low) ** chance)
 
 
@@ -547,9 +737,10 @@ def _density(
     share: float,
     rates: Sequence[float],
     weights: dict[int, float],
+    survey: Survey,
 ) -> Density:
     """Spreads the sends over the bins by their stamps."""
-    events = [event for one in even for event, _ in one.seen]
+    events = [*survey.counted, *(event for one in even for event, _ in one.seen)]
     sizes = {
         is_send: _mean([event.size for event in events if event.is_send == is_send])
         for is_send in (False, True)
@@ -558,9 +749,17 @@ def _density(
     all_sends = _mean([value for _, value in draws]) / share if draws else 0.0
     inside = {n: w for n, w in weights.items() if period.start <= n * BIN < period.end}
     whole = sum(inside.values()) or 1.0
+    # The rates are those of equal parts of the full windows.
+    part = period.width / len(rates)
+    held = [0.0] * len(rates)
+    each = survey.width / len(rates)
+    for one, rate in zip(even, rates, strict=True):
+        held[min(len(held) - 1, int((one.window.start - period.start) / part))] += rate * each
+    for event in survey.counted:
+        held[min(len(held) - 1, int((event.timestamp - period.start) / part))] += 1
     return Density(
         period,
-        tuple(rates),
+        tuple(count / part for count in held),
         tuple((n * BIN, all_sends * w / whole) for n, w in sorted(inside.items())),
         sizes[True] or either,
         sizes[False] or either,

@@ -39,18 +39,23 @@ class Sample:
         is_whole: Whether these are all.
         whole_until: Up to where these are all, milliseconds since the epoch, where the API took a
             narrower window only; None: up to the last event.
+        whole_from: From where on these are all, where the API has cut the response and keeps the
+            newest events; None: it has not.
     """
 
     window: Window
     events: tuple[SampledEvent, ...]
     is_whole: bool
     whole_until: int | None = None
+    whole_from: int | None = None
 
     @property
     def covered(self) -> int:
         """Milliseconds that the events stand for: of a response that was cut, up to its last."""
         if self.is_whole:
             return self.window.width
+        if self.whole_from is not None:
+            return max(SECOND, self.window.end - self.whole_from)
         if self.whole_until is not None:
             return self.whole_until - self.window.start
         last = max((event.timestamp for event in self.events), default=self.window.end)

@@ -161,8 +161,26 @@ def test_events_that_a_silent_cap_cuts_are_not_taken_for_all(
     (problem,) = document["problems"]
     assert (problem["rule"], problem["what"]) == (
         "row_limit",
-        f"the API cuts responses at {cap} events",
+        f"the API cuts responses at {cap} events: the range is wider",
     )
+
+
+def test_a_silent_cap_is_noticed_where_all_events_lie_in_one_half_of_a_window(
+    run: TMake, monkeypatch: pytest.MonkeyPatch, serve: TMake, event: TMake
+) -> None:
+    """A half of the window is empty, the other one is cut as the whole is."""
+    mailing = END - 3 * DAY
+    capped: Sandbox = serve(
+        (event(n, mailing + n * SECOND, "A1") for n in range(800)), variants=Variants(row_cap=50)
+    )
+    monkeypatch.setenv("SOURCES__NP6__API_KEY", capped.key)
+    monkeypatch.setenv("SOURCES__NP6__BASE_URL", capped.url)
+    status, document = run("--resources", "actions_events")
+    (one,) = document["result"]["resources"]
+    assert (status, one["is_counted"]) == (0, False)
+    assert one["events"]["low"] <= 800 <= one["events"]["high"]
+    (cut,) = (one["what"] for one in document["problems"] if one["rule"] == "row_limit")
+    assert cut == "the API cuts responses at 50 events: the range is wider"
 
 
 def test_windows_that_the_api_refuses_as_too_large_are_narrowed_and_named(
