@@ -31,6 +31,8 @@ from ..dlt_internals.pipelines import (
     read_schemas_once,
 )
 from ..errors import SettingError, did_you_mean
+from ..upkeep.reloading import is_readable
+from ..views.base_tables import LOADS
 from .document import DEFAULT_DESTINATION
 from .outcome import NothingLoaded
 
@@ -203,10 +205,12 @@ def check_there(pipeline: dlt.Pipeline) -> None:
 
     Raises:
         NothingLoaded: The file, or the dataset, is not there; the nearest name of a dataset is.
+        DatabaseException: The role that connects may not look into it.
     """
     check_file_is_there(pipeline)
     with pipeline.sql_client() as client:
-        if not client.has_dataset():
+        # PostgreSQL lists those datasets only that the role may use.
+        if not client.has_dataset() and not is_readable(client, LOADS):
             near = did_you_mean(str(pipeline.dataset_name), _datasets(client))
             where = shown_dataset(pipeline)
             raise NothingLoaded(f"Nothing was ever loaded here: there is no {where}{near}.")

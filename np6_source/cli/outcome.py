@@ -208,6 +208,12 @@ def _outcome_of_one(error: BaseException) -> Outcome | None:
         )
     if isinstance(error, duckdb.Error):
         return Outcome(FAILED, f"DuckDB: {_first_line(error)}")
+    if type(error).__name__ == "InsufficientPrivilege":  # psycopg2's, which need not be there.
+        return Outcome(
+            FAILED,
+            f"PostgreSQL: {_first_line(error)}. What is committed stays. Give the role of"
+            " destination.postgres.credentials that right, and run it again.",
+        )
     return None
 
 

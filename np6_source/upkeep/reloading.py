@@ -300,10 +300,32 @@ def missing_tables(client: Any, expected: Iterable[str]) -> list[str]:
 
     Raises:
         TableMissing: One of a lake is damaged.
+        DatabaseException: A table cannot be read: PostgreSQL lists those only that the role may
+            use.
     """
     if isinstance(client, FilesystemClient):
         return missing_from_lake(client, expected)
-    return [name for name, columns in client.get_storage_tables(list(expected)) if not columns]
+    unlisted = [name for name, columns in client.get_storage_tables(list(expected)) if not columns]
+    if not isinstance(client, SqlJobClientBase):
+        return unlisted
+    return [name for name in unlisted if not is_readable(client.sql_client, name)]
+
+
+def is_readable(client: SqlClientBase[Any], table: str) -> bool:
+    """Whether a table is there and can be read.
+
+    Args:
+        client: An open connection to the destination.
+        table: Its name, as the destination has it.
+
+    Raises:
+        DatabaseException: It is there, and cannot be read.
+    """
+    try:
+        client.execute_sql(f"SELECT 1 FROM {client.make_qualified_table_name(table)} WHERE 1 = 0")
+    except DatabaseUndefinedRelation:
+        return False
+    return True
 
 
 def missing_columns(
