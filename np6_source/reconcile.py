@@ -196,7 +196,7 @@ class _Api:
                 self._tools,
                 request,
                 LatenessProbe.counting_nothing(),
-                ReadingOptions(must_be_whole=True),
+                ReadingOptions(must_be_whole=True, keep_bad_events=settings.bad_events == "keep"),
             )
             count = part.contents.row_count
             if self._session.limits.is_proven(count):

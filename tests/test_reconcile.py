@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from np6_source import SettingError
-from np6_source.errors import RequestFailed
+from np6_source.errors import BadAnswer, RequestFailed
 from np6_source.reconcile import Reconciliation, reconcile
 from np6_source.sandbox import Fault, generated_account
 from np6_source.windows import DAY, Window, iso
-from tests.support import Warehouse, at, event
+from tests.support import RawServer, Warehouse, at, event, http_answer
 
 TMake = Callable[..., Any]
 BOTH = ("actions_events", "actions_reactivities")
@@ -184,3 +185,23 @@ def test_responses_at_a_known_limit_are_read_in_halves(
     found = reconcile(warehouse.pipeline, source, SPAN)
     assert found.differences == ()
     assert found.requests > whole.requests
+
+
+def test_an_event_that_cannot_be_taken_is_no_difference_where_such_are_kept(
+    warehouse: Warehouse, raw_server: Callable[..., RawServer], source_of: TMake
+) -> None:
+    """It has no day, action or type to be counted by."""
+    bad = {**event(2, at("03-02")), "timestamp": "yesterday"}
+    body = json.dumps([event(1, at("03-02")), bad]).encode()
+    api = raw_server(lambda _request: http_answer(body))
+    day = Window(at("03-02"), at("03-03"))
+
+    def source(**options: Any) -> Any:
+        return source_of(api, "actions_events", start=iso(day.start), end=iso(day.end), **options)
+
+    warehouse.run(source(bad_events="keep"))
+    found = reconcile(warehouse.pipeline, source(bad_events="keep"), day, with_reactivities=False)
+    assert found.differences == ()
+    assert found.equal_events == 1
+    with pytest.raises(BadAnswer, match="no usable 'timestamp'"):
+        reconcile(warehouse.pipeline, source(), day, with_reactivities=False)
