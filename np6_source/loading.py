@@ -30,7 +30,12 @@ from filelock import Timeout
 from .bookkeeping.erasures import ErasedMeanwhile, ExtractedBefore, refuse_older
 from .dataset_lock import DatasetBusy, TTurn, in_database_or_file, lock_file, patience, to_read
 from .dimensions import dimension_tables
-from .dlt_internals.packages import forget_package, ran_out_of_memory, windows_of_pending
+from .dlt_internals.packages import (
+    forget_package,
+    put_away_loaded,
+    ran_out_of_memory,
+    windows_of_pending,
+)
 from .dlt_internals.pipelines import keeping_rows_out_of_errors
 from .duck import is_begun_without_staging
 from .errors import (
@@ -160,6 +165,7 @@ def load(
     keep_rows_out_of_logs()
     with keeping_rows_out_of_errors(pipeline), only_one(pipeline):
         in_turn = partial(in_database_or_file, wait=patience(stop_when))
+        put_away_loaded(pipeline)
         keep_apart(pipeline, turn or (None if has_given_lock(pipeline) else in_turn))
         try:
             finish_erasures(pipeline, in_turn)

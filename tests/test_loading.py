@@ -16,6 +16,7 @@ from typing import Any
 
 import dlt
 import pytest
+from dlt.common.storages import LoadStorage
 from dlt.pipeline.exceptions import PipelineStepFailed
 from filelock import FileLock
 
@@ -195,6 +196,35 @@ class TestPendingPackages:
         assert begun.ids() == EVERY_ID[:24]
         starts = [window.start for window in begun.windows(ALL)]
         assert len(starts) == len(set(starts))
+
+    @pytest.mark.filterwarnings("ignore:The .warn. method is deprecated")  # dlt 1.31
+    @pytest.mark.parametrize("is_load", [True, False], ids=["load", "run"])
+    def test_one_that_a_kill_left_loaded_but_in_its_place_is_put_away(
+        self,
+        begun: Any,
+        make: TMake,
+        sandbox: Sandbox,
+        at: TAt,
+        monkeypatch: pytest.MonkeyPatch,
+        is_load: bool,
+    ) -> None:
+        def killed(self: LoadStorage, load_id: str, *_: Any) -> None:
+            self.normalized_packages.complete_loading_package(load_id, "loaded")
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(LoadStorage, "complete_load_package", killed)
+            with pytest.raises(PipelineStepFailed, match="KeyboardInterrupt"):
+                begun.pipeline.run(make()())
+        assert len(begun.pipeline.list_normalized_load_packages()) == 1
+        sandbox.now = at("03-03")
+        if is_load:
+            begun.load(make())
+        else:
+            for _ in range(2):  # dlt's own loads what is pending, and nothing else.
+                begun.pipeline.run(make()())
+        assert begun.ids() == EVERY_ID
+        assert not begun.pipeline.list_normalized_load_packages()
 
     def test_one_left_behind_by_the_first_run_ever_is_not_needed(
         self, warehouse: Any, make: TMake

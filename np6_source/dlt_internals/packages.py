@@ -21,6 +21,24 @@ def forget_package(pipeline: dlt.Pipeline, load_id: str) -> None:
     pipeline._get_load_storage().delete_loaded_package(load_id)
 
 
+def put_away_loaded(pipeline: dlt.Pipeline) -> None:
+    """Moves packages that are loaded to where dlt keeps such.
+
+    dlt 1.31 notes in a package that it is loaded, and then moves it. After a kill between the two
+    every load of it fails, for "another complete was requested". To be called by the process that
+    loads, before it does.
+    """
+    storage = pipeline._get_load_storage()
+    if not storage.is_storage_ready():
+        return
+    for load_id in storage.normalized_packages.list_packages():
+        if storage.normalized_packages.is_package_completed(load_id):
+            storage.storage.rename_tree(
+                storage.get_normalized_package_path(load_id),
+                storage.get_loaded_package_path(load_id),
+            )
+
+
 def begun_packages(pipeline: dlt.Pipeline) -> list[str]:
     """The pending packages with a job that has begun: some of their rows may be in staging.
 

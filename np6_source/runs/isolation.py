@@ -36,7 +36,7 @@ from ..dlt_internals.configuration import (
     with_database,
     with_staging_layout,
 )
-from ..dlt_internals.packages import begun_packages, packages_to_load
+from ..dlt_internals.packages import begun_packages, packages_to_load, put_away_loaded
 from ..dlt_internals.pipelines import (
     active_pipeline,
     around_load_step,
@@ -196,6 +196,7 @@ def _beside_others(pipeline: dlt.Pipeline, turn: TTurn, drops_staging: bool) -> 
         name = _own_name(folder)
         layout = given_staging_layout(pipeline.destination) or ""
         is_own = name is not None and layout.endswith(f"_of_{name.token}")
+        put_away_loaded(pipeline)
         packages = packages_to_load(pipeline)
         refuse_older(pipeline, packages)
         if packages:

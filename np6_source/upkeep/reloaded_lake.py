@@ -14,6 +14,7 @@ import duckdb
 from dlt.common.schema import Schema
 from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 
+from ..destinations import CLOCK_NOISE
 from ..open_tables.columns import read_columns
 from ..schema import EVENTS, LOAD_WINDOWS, Table
 from ..tables.naming import name_of
@@ -27,7 +28,9 @@ def not_read_again(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any
     """Counts events that requests over the account have returned before, and not in the reload.
 
     Events by an id may not have been asked for. An event's row has the moment of the request that
-    brought it last, as has the row of ``load_windows`` that proves the window.
+    brought it last, as has the row of ``load_windows`` that proves the window. Of a load beside the
+    reload, which was requested a moment before and merged after it, the rows are in place of the
+    reload's.
 
     Args:
         pipeline: The pipeline, whose destination has files.
@@ -49,7 +52,7 @@ def not_read_again(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any
         ):
             return {}
         rows = connection.execute(
-            """
+            f"""
             WITH
                 again AS (
                     SELECT DISTINCT requested_at FROM load_windows
@@ -59,7 +62,8 @@ def not_read_again(pipeline: dlt.Pipeline, source: str, intent: Mapping[str, Any
                     SELECT DISTINCT requested_at FROM load_windows
                     WHERE coalesce(scope_id, '') = ''
                         AND list_contains($resources, resource)
-                        AND requested_at < coalesce((SELECT min(requested_at) FROM again), $began)
+                        AND requested_at + {CLOCK_NOISE}
+                            < coalesce((SELECT min(requested_at) FROM again), $began)
                 ),
                 newest AS (
                     SELECT max_by("timestamp", requested_at) AS "timestamp",

@@ -57,6 +57,17 @@ def test_events_of_ids_that_it_does_not_ask_for_are_none_of_them(
     assert len(lake.ids()) == 40
 
 
+def test_rows_of_a_load_that_ran_beside_it_are_none_of_them(
+    tmp_path: Path, serve: TMake, source_of: TMake
+) -> None:
+    """It may have been requested up to five seconds earlier, and merged later."""
+    begun = at("03-04")
+    lake = Lake(tmp_path, serve(EVENTS, now=begun), source_of, same_account=True)
+    lake.load()
+    lake.sandbox = serve(EVENTS[:28], now=begun + 3000)
+    assert reload(lake) == []
+
+
 def reload(lake: Lake, **options: Any) -> list[dict[str, Any]]:
     """The failures of a reload."""
     make_source = lambda **more: lake.source(on_error="keep", **options, **more)  # noqa: E731
