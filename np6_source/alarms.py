@@ -3,7 +3,8 @@
 Every rule compares the ledger with its own past. No rule is for too many events: a mailing is no
 trouble. What a rule takes for usual is the lowest of the same hours, one to either side, of the
 last four weeks, so that nights, weekends, growth and mailings raise no alarm. ``low`` looks at
-steady accounts only: where there are but mailings at any hour, a long lull is no trouble. A share
+accounts only that send steadily: where there are but mailings, a long lull, or a mailing that is
+left out, is no trouble; nor is it for ``no news`` where reactions run out before they end. A share
 of events that is missing while the level stays the same shows in no first reading: ``late`` and
 ``fewer on re-reading`` compare days that were read again (``recheck``), and are silent without.
 
@@ -241,6 +242,17 @@ recent AS (
     max(CASE WHEN n > 0 THEN h END) OVER (PARTITION BY resource, what) AS last_event
   FROM usual WHERE weeks >= 2 AND h >= $now::BIGINT // bucket - greatest(345600 // bucket, 8)
 ),
+sending AS (  -- whose messages go out at most times of a day: of mailings there may just be fewer
+  SELECT DISTINCT 1 FROM usual WHERE what = 'sends' GROUP BY resource, bucket
+  HAVING count(*) FILTER (lowest > 0) * CASE WHEN bucket < 86400 THEN 5 ELSE 2 END >= count(*)
+),
+lulls AS (  -- below usual before the last event, too: a mailing's reactions run out
+  SELECT resource, what FROM usual JOIN (
+    SELECT resource, what, max(h) FILTER (n > 0) AS last_event FROM usual GROUP BY ALL
+  ) USING (resource, what)
+  WHERE h BETWEEN last_event - 3 AND last_event - 1
+  GROUP BY ALL HAVING 3 * count(*) FILTER (2 * n >= lowest) < 2 * count(*)
+),
 scheduled AS (  -- given spans say nothing about how often the schedule runs
   SELECT resource, scope_id, package, min(r) AS r, max(e) AS e FROM w
   WHERE coalesce(purpose, 'load') = 'load' GROUP BY ALL
@@ -306,14 +318,16 @@ SELECT CASE WHEN is_wide THEN 'lag' ELSE 'lag of ids' END AS rule, resource, '' 
   WHERE runs >= 3 AND $now - born > 172800
     AND $now - until > greatest(3 * during / (runs - 1), 7200)
 UNION ALL SELECT 'no news', resource, '', json_object('what', what, 'lowest', sum(lowest)::BIGINT,
-  'since', (coalesce(any_value(last_event), min(h) - 1) + 1) * any_value(bucket)) FROM recent
+  'since', (coalesce(any_value(last_event), min(h) - 1) + 1) * any_value(bucket))
+  FROM recent ANTI JOIN lulls USING (resource, what)
   WHERE h > coalesce(last_event, 0) GROUP BY resource, what
   HAVING count(*) FILTER (lowest > 0) >= 3 AND sum(lowest) >= 20
 UNION ALL SELECT 'low', resource, '', json_object('what', what,
   'hours', count(*) * any_value(bucket) // 3600, 'n', sum(n)::BIGINT,
   'of', sum(least(n, lowest))::BIGINT, 'lowest', sum(lowest)::BIGINT)
   FROM recent SEMI JOIN steady USING (resource, what)
-  WHERE h > newest - 172800 // bucket AND weeks >= 3 AND lowest >= 5 GROUP BY resource, what
+  WHERE EXISTS (FROM sending) AND h > newest - 172800 // bucket AND weeks >= 3 AND lowest >= 5
+  GROUP BY resource, what
   -- no hour makes up for others: a mailing hides nothing
   HAVING count(*) * any_value(bucket) >= 57600 AND 3 * sum(least(n, lowest)) < sum(lowest)
 UNION ALL SELECT 'capped', resource, scope_id, json_object('n', n, 'windows', windows) FROM capped

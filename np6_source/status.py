@@ -124,6 +124,8 @@ def status(
     # One of which all is removed has no gap; one that never had a window has.
     covered = {scope: spans for scope, spans in covered.items() if spans or not whole[scope]}
     windows = recent_windows(pipeline, LOOKS_BACK_MS)
+    # Rules about one resource look at others, too.
+    on = [a for a in alarms(windows, now) if resources is None or a.resource in resources]
     if resources is not None:
         covered = {scope: spans for scope, spans in covered.items() if scope[0] in resources}
         windows = windows.filter(pc.field("resource").isin(list(resources)))
@@ -137,7 +139,7 @@ def status(
         _rejected(pipeline),
         tuple(pending),
         standing(pipeline),
-        alarms(windows, now),
+        tuple(on),
         _last_recheck(windows),
         measured(pipeline, pipeline.default_schema_name or "np6", recheck_days),
         removed_before,

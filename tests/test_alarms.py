@@ -335,6 +335,31 @@ def test_no_lull_between_mailings_of_many_accounts_is_low(seed: int) -> None:
     assert low_of_mailings(seed, range(3 * 168, 8 * 168, 6)) == []
 
 
+def newsletter(sent: Iterable[int], until: int) -> Ledger:
+    """Reactions, by 6 hours, to newsletters at the given hours, and nothing else."""
+    moments, made = sorted(sent), Ledger()
+    for hour in range(0, until, 6):
+        ages = [hour - at for at in moments if at <= hour]
+        n = round(sum(40_000 * math.exp(-age / 24) for age in ages))
+        start = BEGIN + hour * HOUR
+        made.add(REACTIONS, start, start + 6 * HOUR, start + 6 * HOUR + 60, n)
+    return made
+
+
+def test_a_newsletter_that_pauses_for_a_week_is_no_trouble_and_one_that_stops_is() -> None:
+    """Its reactions run out before nothing comes any more; in an outage they end at once."""
+    mondays = [9 + 168 * week for week in range(8) if week != 6]
+    times = [hour * HOUR + 120 for hour in range(5 * 168, 7 * 168, 6)]
+    assert [one for one in evaluated(newsletter(mondays, 8 * 168), times) if one[1]] == []
+    made = newsletter(mondays, 8 * 168)
+    stops = BEGIN + (5 * 168 + 60) * HOUR
+    for row in made.rows:
+        if to_ms(row["window_start"]) >= stops * SECOND:
+            row["event_count"] = row["distinct_count"] = 0
+    ((_, found),) = evaluated(made, [stops - BEGIN + 24 * HOUR + 120])
+    assert [alarm.rule for alarm in found] == ["no news"]
+
+
 BEGINS = 5 * WEEK + 10 * HOUR
 """When troubles begin: on a Monday morning."""
 
