@@ -5,6 +5,7 @@ Everything comes from ``load_windows`` and dlt's own records; nothing is request
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_low
@@ -60,7 +61,8 @@ class LastRecheck:
     Attributes:
         at: When, milliseconds since the epoch.
         days: How many days, those of each resource and id.
-        new: Events that the tables lacked.
+        new: Events that the tables lacked, each once: of a day, as many as the resource had that
+            had most, all its ids together. Where resources had different ones, at least so many.
     """
 
     at: int
@@ -140,13 +142,18 @@ def status(
         tuple(pending),
         standing(pipeline),
         tuple(on),
-        _last_recheck(windows),
+        last_recheck(windows),
         measured(pipeline, pipeline.default_schema_name or "np6", recheck_days),
         removed_before,
     )
 
 
-def _last_recheck(windows: pa.Table) -> LastRecheck | None:
+def last_recheck(windows: pa.Table) -> LastRecheck | None:
+    """What the newest recheck in the ledger's rows has read; None: there is none.
+
+    Args:
+        windows: As for ``alarms``.
+    """
     again = windows.filter(pc.field("purpose") == "recheck")
     if not again.num_rows:
         return None
@@ -157,7 +164,11 @@ def _last_recheck(windows: pa.Table) -> LastRecheck | None:
         (row["resource"], row["scope_id"], row["classification"], to_ms(row["window_start"]) // DAY)
         for row in rows
     }
-    return LastRecheck(to_ms(at), len(days), sum(row["new_count"] or 0 for row in rows))
+    of_days: dict[int, Counter[str]] = {}
+    for row in rows:
+        of_day = of_days.setdefault(to_ms(row["window_start"]) // DAY, Counter())
+        of_day[row["resource"]] += row["new_count"] or 0
+    return LastRecheck(to_ms(at), len(days), sum(max(one.values()) for one in of_days.values()))
 
 
 def _of_resource(

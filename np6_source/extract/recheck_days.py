@@ -196,6 +196,7 @@ class _RecheckRun:
         self._failed_in_a_row = 0
         self._new: set[str] = set()
         self._changed: set[str] = set()
+        self._late_at_the_end: set[str] = set()
         self._load_id = current_load_id() or "not loaded"
         self._metrics: dict[str, Any] = dlt.current.resource_metrics()
 
@@ -387,11 +388,13 @@ class _RecheckRun:
         # Several operations return the same event.
         self._metrics["new"] = len(self._new)
         self._metrics["changed"] = len(self._changed - self._new)
+        if lost or self._came_before(day):
+            return  # What was lost here came in time.
         if day.plan.age >= self._last_step:
-            self._metrics["late_at_the_end"] += sum(day.late.values())
-        tells = day.plan.was_read_in_time or day.late
-        if tells and not lost and not self._came_before(day):
-            # What was lost here came in time.
+            for _, compared in day.parts:
+                self._late_at_the_end |= compared.new
+            self._metrics["late_at_the_end"] = len(self._late_at_the_end)
+        if day.plan.was_read_in_time or day.late:
             self._gathered.add(LATENESS.name, self._lateness(day))
 
     def _lost(self, day: _Day) -> int:
