@@ -521,7 +521,7 @@ def _plan_of(sampler: _Sampler, period: Window, options: argparse.Namespace) -> 
         text = "sends come in bursts that evenly spread windows miss: the range may be too narrow"
         problems.append(Problem("warning", "plan", text, row.name))
     if found.is_of_few:
-        text = "most of the period has no events: of few mailings the range is wider"
+        text = "the events are those of few mailings: the range is wider"
         problems.append(Problem("warning", "plan", text, row.name))
     history = None
     if options.history and not operation.takes_ids:

@@ -38,6 +38,8 @@ FEWEST_LATE = 60
 """Late reactions below which they do not tell where sends were: of SMS without links, say."""
 STEADY = 0.6
 """Width of the range that even windows alone give, up to which they are believed."""
+FEW_WINDOWS = 12
+"""Windows with nearly all events below which these are of few mailings: others may be missed."""
 WIDER = 1.5
 """By this factor at each end the range is wider then."""
 SEEN_ONCE = 0.4
@@ -231,7 +233,8 @@ def estimate(
         _total(
             full,
             rng.choices(rates, k=len(rates)),
-            _share(rng.choices(coverage, k=len(coverage))) ** (rng.random() if is_seen_once else 1)
+            _share(rng.choices(coverage, k=len(coverage)))
+            ** (min(1.0, 1.5 * rng.random()) if is_seen_once else 1)
             if is_told
             else _share_by_time(of_time, rng.random(), least_share),
             rng.choices([value for _, value in draws], k=len(draws)) if draws else [],
@@ -244,6 +247,9 @@ def estimate(
         low, high = low / WIDER, high * WIDER
     if is_of_few:
         high *= WIDER
+    if not weights and _windows_that_tell(rates) < FEW_WINDOWS:
+        is_of_few = True
+        low, high = low / WIDER, high * WIDER**2
     density = _density(period, even, draws, share, rates, weights, survey)
     steady = _steady_total(full, even, rng)
     if steady is not None and steady.likely > likely:
@@ -373,6 +379,12 @@ def surveyed(period: Window, sample: TSample) -> Survey:
         look(Window(cut, widest.end))
     windows = sorted((window for _, window, _ in full), key=lambda one: one.start)
     return Survey(tuple(windows), tuple(counted), tuple(heads), least)
+
+
+def _windows_that_tell(rates: Sequence[float]) -> float:
+    """How many equal windows would tell as much: one that has most of the events tells alone."""
+    squares = sum(rate * rate for rate in rates)
+    return sum(rates) ** 2 / squares if squares else 0.0
 
 
 def _within(spans: Sequence[Window], weights: Mapping[int, float]) -> dict[int, float]:
