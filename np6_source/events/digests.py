@@ -8,6 +8,7 @@ its own addresses again, in SQL as well: ``sql_of`` returns the same function fo
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import unicodedata
 from typing import Literal
@@ -115,6 +116,21 @@ def canonical(value: str) -> str:
     if text.isascii():
         return text.lower()  # Quicker, and the same: NFC changes nothing in ASCII.
     return unicodedata.normalize("NFC", text).translate(_TO_LOWER)
+
+
+def addresses_of(unicity: str) -> tuple[str, ...]:
+    """The addresses of a unicity of several values, which is a JSON array; of others none.
+
+    >>> addresses_of('["marie@example.com", "+33612"]'), addresses_of("marie@example.com")
+    (('marie@example.com', '+33612'), ())
+    """
+    if not unicity.startswith("["):
+        return ()
+    try:
+        values = json.loads(unicity)
+    except ValueError:
+        return ()
+    return tuple(value for value in values if isinstance(value, str))
 
 
 DIALECTS = ("duckdb", "postgres", "bigquery", "snowflake")

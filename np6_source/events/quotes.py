@@ -46,6 +46,8 @@ _BEFORE = re.compile(rf"[{re.escape(_MARKS)}]")
 _SIGNS = "._-+"
 _JSON_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
 _JSON_CHARACTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_ID_LIKE = re.compile("[0-9A-Za-z_-]+")
 _NUMBERS = re.compile("[0-9](?:[ \t().+/\u00a0\u2009\u2010-\u2013\u202f-]{0,3}[0-9])+")
 _DIGITS = re.compile("[0-9]+")
 _HASHES = re.compile(f"[0-9a-fA-F]{{{HASH},}}")
@@ -67,6 +69,16 @@ def address_like(text: str) -> Iterator[str]:
                 if part not in seen:
                     seen.add(part)
                     yield part
+
+
+def may_be_ids(text: str) -> frozenset[str]:
+    """The parts of a JSON text, which may be cut off, that may be an id.
+
+    >>> sorted(may_be_ids('{"id": "M-1 x", "n": 7'))
+    ['7', 'M-1', 'M-1 x', 'id', 'n', 'x']
+    """
+    texts = (_without_json_escapes(quoted) for quoted in _QUOTED.findall(text))
+    return frozenset((*texts, *_ID_LIKE.findall(text)))
 
 
 def _readings(text: str) -> Iterator[str]:

@@ -23,8 +23,8 @@ from ..schema import (
     Column,
     Table,
 )
-from .digests import DigestKey
-from .quotes import MAY_QUOTE, address_like
+from .digests import DigestKey, addresses_of
+from .quotes import MAY_QUOTE, address_like, may_be_ids
 
 ADDRESS_CLASSES = ("address", "contact_hash")
 """Classes of columns that hold an address, or what is made of one."""
@@ -77,7 +77,7 @@ class Suppression:
 
     def is_address(self, value: str) -> bool:
         """Whether a value is an address, or a hash, of a contact who was erased."""
-        return self.key is not None and self.key.of(value, "address") in self.addresses
+        return self.key is not None and self._before(value) is not None
 
     def of_events(self, tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
         """The tables of one batch of events as they may be stored.
@@ -98,10 +98,11 @@ class Suppression:
             for name in _OF_EVENTS & tables.keys():
                 result[name] = self._of_table(_BY_NAME[name], tables[name], erased)
         if REJECTED_EVENTS.name in tables:
-            rows = tables[REJECTED_EVENTS.name]
-            result[REJECTED_EVENTS.name] = self._without_quotes(
-                REJECTED_EVENTS, rows, "window_start"
+            rows = self._without_quotes(
+                REJECTED_EVENTS, tables[REJECTED_EVENTS.name], "window_start"
             )
+            named = self._matches(rows["content"], self.names_contact)
+            result[REJECTED_EVENTS.name] = _blanked(rows, "content", named)
         return {name: rows for name, rows in result.items() if rows.num_rows}
 
     def of_names(self, table: Table, rows: pa.Table) -> pa.Table:
@@ -147,8 +148,12 @@ class Suppression:
         return is_listed
 
     def _before(self, value: str) -> int | None:
+        """Until when events with an address count; with several, those with any that is listed."""
         assert self.key is not None
-        return self.addresses.get(self.key.of(value, "address"))
+        listed = (
+            self.addresses.get(self.key.of(one, "address")) for one in (value, *addresses_of(value))
+        )
+        return max((before for before in listed if before is not None), default=None)
 
     def _of_table(self, table: Table, rows: pa.Table, erased: pa.ChunkedArray) -> pa.Table:
         # The rows of execution data that quote an address go whole: they are asked after that.
@@ -181,6 +186,10 @@ class Suppression:
     def _quotes(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
         """Which texts quote a listed address, whenever."""
         return pc.is_valid(self._each_once(values, self.quoted_before, pa.int64(), MAY_QUOTE))
+
+    def names_contact(self, text: str) -> bool:
+        """Whether an event that could not be taken, as text, has the id of a listed contact."""
+        return any(map(self.is_contact, may_be_ids(text)))
 
     def quoted_before(self, text: str) -> int | None:
         """Until when events with a text count, milliseconds since the epoch; None: of nobody."""

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..bookkeeping.erasures import listed
-from ..schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, Table
-from .dataset import LABELLED, Condition, Dataset
+from ..schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, REJECTED_EVENTS, Table
+from .dataset import LABELLED, NEVER, Condition, Dataset, is_one_of
 from .erasing import labelled
 from .finding import PERSON, Person
 from .labels import labels_of
 from .mentions import mentions
+from .rejected import is_about
 
 TRow = dict[str, Any]
 
@@ -36,7 +37,10 @@ def all_about(data: Dataset, person: Person) -> dict[str, Any]:
     }
     for table in LABELLED:
         if data.has(table, "scope_id", "resource"):
-            tables[table.name] = _rows(data, table, of_labels)
+            of_person = of_labels
+            if table is REJECTED_EVENTS:
+                of_person |= _rejected(data, person)
+            tables[table.name] = _rows(data, table, of_person)
     has_recipients = data.has(EVENTS, "recipient")
     return {
         "identifiers": _identifiers(data, about),
@@ -45,7 +49,7 @@ def all_about(data: Dataset, person: Person) -> dict[str, Any]:
         "others_at_address": (
             data.count(EVENTS, person.went_to_address(data)) if has_recipients else 0
         ),
-        "mentions_elsewhere": sum(1 for _ in mentions(data, person)),
+        "mentions_elsewhere": _mentions_elsewhere(data, person),
         "policy": data.privacy.recorded or None,
         "holds_digests": sorted(name for name in data.privacy.masked if data.is_hashed(name)),
         "source": _source(data),
@@ -55,6 +59,26 @@ def all_about(data: Dataset, person: Person) -> dict[str, Any]:
             if one.digest in person.contacts | person.addresses
         ],
     }
+
+
+def _rejected(data: Dataset, person: Person) -> Condition:
+    """A condition: the event could not be taken, and names the person as its contact."""
+    if not data.has(REJECTED_EVENTS, "content"):
+        return NEVER
+    listed = person.listed(data)
+    texts = {one.text for one in mentions(data, person) if one.table is REJECTED_EVENTS}
+    own = sorted(text for text in texts if is_about(text, listed))
+    return is_one_of(data.column("content"), own)
+
+
+def _mentions_elsewhere(data: Dataset, person: Person) -> int:
+    """How many texts of others quote the person."""
+    listed = person.listed(data)
+    return sum(
+        1
+        for one in mentions(data, person)
+        if not (one.table is REJECTED_EVENTS and is_about(one.text, listed))
+    )
 
 
 def _identifiers(data: Dataset, about: Condition) -> list[TRow]:

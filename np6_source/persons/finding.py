@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..errors import SettingError
-from ..events.digests import DIGITS, canonical
+from ..events.digests import DIGITS, addresses_of, canonical
 from ..events.privacy import DROP
 from ..events.suppression import ADDRESS_CLASSES, Suppression, suppression
 from ..schema import EVENTS, Table
@@ -215,7 +215,7 @@ def _comparable(data: Dataset, value: str) -> set[TAddress]:
     Its MD5 is tried as a hash: where the unicity is one field, NP6 makes it so.
     """
     text = canonical(value)
-    md5 = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    md5 = _md5(text)
     found = set()
     for personal in ADDRESS_CLASSES:
         forms = {text, md5} if personal == "contact_hash" else {text}
@@ -223,6 +223,10 @@ def _comparable(data: Dataset, value: str) -> set[TAddress]:
         if data.is_hashed(personal) and _DIGEST.fullmatch(value):
             found.add((personal, value))  # As it was read in the dataset.
     return found
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def _columns(data: Dataset) -> Iterator[tuple[Table, str, str, str]]:
@@ -271,7 +275,28 @@ def _holders(data: Dataset, wanted: Iterable[TAddress]) -> dict[TAddress, set[st
             )
             for holder, value in data.execute(query, *one.values):
                 found.setdefault((personal, str(value)), set()).add(str(holder))
+        for holder, unicity in _arrays(data, table, name, personal, contact_id):
+            for value in addresses_of(unicity):
+                if (personal, canonical(value)) in sought:
+                    found.setdefault((personal, canonical(value)), set()).add(holder)
     return found
+
+
+def _arrays(
+    data: Dataset, table: Table, name: str, personal: str, *beside: str
+) -> Iterator[tuple[str, ...]]:
+    """The unicities of several values in a column, which are in clear, with columns beside them.
+
+    Yields:
+        The columns beside it, and the unicity last. None where the dataset has digests.
+    """
+    if personal != "address" or data.is_hashed(personal):
+        return
+    names, column = [data.column(one) for one in (*beside, name)], data.column(name)
+    filled = "".join(f" AND {one} <> ''" for one in names[:-1])
+    query = f"SELECT DISTINCT {', '.join(names)} FROM {data.name(table)} WHERE {column} LIKE %s"
+    for row in data.rows(query + filled, "[%"):
+        yield tuple(map(str, row))
 
 
 def _in_parts(expression: str, values: Iterable[str]) -> Iterator[Condition]:
@@ -290,7 +315,14 @@ def _addresses_of(data: Dataset, ids: set[str]) -> set[TAddress]:
             f"SELECT DISTINCT {column} FROM {data.name(table)} WHERE {column} <> '' AND {one.sql}"
         )
         for (value,) in data.execute(query, *one.values):
-            found.add((personal, value if data.is_hashed(personal) else canonical(value)))
+            if data.is_hashed(personal):
+                found.add((personal, value))
+                continue
+            for text in (value, *(addresses_of(value) if personal == "address" else ())):
+                found.add((personal, canonical(text)))
+                if personal == "address":  # Events may have the hash alone, and texts quote it.
+                    hashes = {_md5(text), _md5(canonical(text))}
+                    found |= {("contact_hash", data.comparable(h, "contact_hash")) for h in hashes}
     return found
 
 
@@ -315,7 +347,11 @@ def _writings(
     query = (
         f"SELECT DISTINCT {column} FROM {data.name(table)} WHERE {column} IS NOT NULL AND {one.sql}"
     )
-    return {str(value) for (value,) in data.execute(query, *one.values)}
+    found = {str(value) for (value,) in data.execute(query, *one.values)}
+    for (unicity,) in _arrays(data, table, name, personal):
+        if not {canonical(value) for value in addresses_of(unicity)}.isdisjoint(values):
+            found.add(unicity)
+    return found
 
 
 def _spans(data: Dataset, ids: Iterable[str]) -> list[Span]:

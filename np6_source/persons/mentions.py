@@ -21,15 +21,19 @@ class Mention:
         table: Its table.
         column: Its column.
         row: A condition that only its row meets; of ``rejected_events``, rows with the same text.
+        text: The text.
     """
 
     table: Table
     column: str
     row: Condition
+    text: str
 
 
 def mentions(data: Dataset, person: Person) -> Iterator[Mention]:
     """The texts of others' rows that quote the person's addresses or hashes.
+
+    Of events that could not be taken, texts with the person's id as well.
 
     The database picks texts that may quote somebody; whom they quote is looked up here, by the same
     function that blanks them in what is loaded later.
@@ -38,9 +42,9 @@ def mentions(data: Dataset, person: Person) -> Iterator[Mention]:
         data: The dataset.
         person: The person.
     """
-    if not person.addresses:
-        return
     listed = person.listed(data)
+    if listed.is_empty:
+        return
     pattern = {"duckdb": "regexp_matches({}, %s)", "postgres": "{} ~ %s"}[data.dialect]
     for table in data.tables:
         if table in LABELLED and table is not REJECTED_EVENTS:
@@ -53,14 +57,16 @@ def mentions(data: Dataset, person: Person) -> Iterator[Mention]:
                 continue
             keys = [key for key in table.key if data.has(table, key)] or [name]
             selected = ", ".join(data.column(key) for key in (*keys, name))
-            query = (
-                f"SELECT {selected} FROM {data.name(table)}"
-                f" WHERE {pattern.format(data.column(name))} AND {others.sql}"
-            )
-            for *values, text in data.rows(query, MAY_QUOTE, *others.values):
-                if listed.quoted_before(text) is not None:
+            may_quote = Condition(pattern.format(data.column(name)), (MAY_QUOTE,))
+            if table is REJECTED_EVENTS:  # They are about somebody: an id counts as well.
+                may_quote = Condition(f"{data.column(name)} IS NOT NULL")
+            where = may_quote & others
+            query = f"SELECT {selected} FROM {data.name(table)} WHERE {where.sql}"
+            for *values, text in data.rows(query, *where.values):
+                is_named = table is REJECTED_EVENTS and listed.names_contact(text)
+                if is_named or listed.quoted_before(text) is not None:
                     same = " AND ".join(f"{data.column(key)} = %s" for key in keys)
-                    yield Mention(table, name, Condition(same, tuple(values)))
+                    yield Mention(table, name, Condition(same, tuple(values)), text)
 
 
 def _of_others(data: Dataset, person: Person, table: Table) -> Condition:

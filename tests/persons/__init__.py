@@ -1,0 +1,1 @@
+"""Single persons in a dataset: who they are, and what is theirs."""
