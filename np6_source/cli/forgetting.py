@@ -16,6 +16,7 @@ from ..dlt_internals.pipelines import forget_trace
 from ..extract.spool import spool_folder
 from ..persons.copies import SPOOL
 from ..persons.dataset import NotHere, check_destination
+from ..runs.isolation import remove_abandoned_folders
 from ..views.publishing import publish
 from .coverage import coverage_of
 from .document import Problem
@@ -74,7 +75,10 @@ def check_has_persons(
 
 
 def forget_files(pipeline: dlt.Pipeline) -> None:
-    """Removes what earlier loads have left in the pipeline's folder, and responses elsewhere."""
+    """Removes what earlier loads have left in the pipeline's folder, and responses elsewhere.
+
+    So it does with folders of parts and rechecks that were killed.
+    """
     for load_id in pipeline.list_completed_load_packages():
         forget_package(pipeline, load_id)
     forget_trace(pipeline)
@@ -83,6 +87,7 @@ def forget_files(pipeline: dlt.Pipeline) -> None:
         if (folder / SPOOL).is_dir():
             with spool_folder(folder / SPOOL):
                 pass  # Removes those of killed runs.
+    remove_abandoned_folders()
 
 
 def published_again(pipeline: dlt.Pipeline, target: Path | None) -> Path | None:

@@ -35,7 +35,7 @@ from ..events.suppression import NOBODY, Suppression
 from ..ledger import DAYS_APART_MS, TCoverage, policies, proven, speaks_sql
 from ..runs.isolation import keep_apart
 from ..settings import SPOT_CHECKS_TO, ClientSettings, Settings
-from ..windows import DAY, SECOND, iso, to_datetime
+from ..windows import DAY, SECOND, iso, to_datetime, to_ms
 from .account import ACCOUNT, key_digest
 from .action_list import ActionList
 from .guards import check_lake, is_emptied
@@ -50,7 +50,8 @@ TPurpose = Literal["load", "backfill", "fill", "part", "recheck"]
 """What a response was read for, as the ledger says it."""
 
 ERASURES = "erasures"
-"""Key of the source's state: somebody was erased from the dataset."""
+"""Key of the source's state: when somebody was erased from the dataset last, milliseconds since the
+epoch."""
 
 
 @dataclass(frozen=True)
@@ -266,8 +267,17 @@ class ExtractSession:
         # Erasing needs a key: where none is and none was, an extraction needs no destination.
         must_be_known = key is not None or ERASURES in state
         erasures = read_erasures(pipeline, schema, must_be_known)
-        if erasures:
-            state[ERASURES] = True
+        latest = max((to_ms(one.erased_at) for one in erasures), default=0)
+        # Earlier versions noted no more than that there are some.
+        if latest < int(state.get(ERASURES, 0)) and must_be_known:
+            logger.warning(
+                "Contacts were erased from dataset %r, and its table _np6_erasures does not list"
+                " them any more: was it put back from a backup, or made anew? Then they are in it"
+                " again: erase them again. After erase --lift nothing is to be done.",
+                pipeline.dataset_name,
+            )
+        if latest:
+            state[ERASURES] = latest
         elif must_be_known:
             state.pop(ERASURES, None)
         self.suppression = suppression_of(erasures, key, schema.name)

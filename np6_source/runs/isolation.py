@@ -383,15 +383,16 @@ def _folder(given: str | Path | None) -> Iterator[Path]:
     if given is not None:
         yield Path(given)
         return
-    _sweep(Path(tempfile.gettempdir()))
+    remove_abandoned_folders()
     with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as name:
         folder = Path(name)
         with FileLock(folder / _IN_USE):
             yield folder
 
 
-def _sweep(parent: Path) -> None:
-    for folder in parent.glob(f"{FOLDER_PREFIX}*"):
+def remove_abandoned_folders() -> None:
+    """Removes the folders of isolated pipelines whose processes were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
         lock = folder / _IN_USE
         try:
             # Without a lock's file it is a folder that is being made, or not ours.
