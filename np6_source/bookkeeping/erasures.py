@@ -23,6 +23,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
 from ..destinations import kind_of_destination
+from ..dlt_internals.packages import erasures_noted
 from ..errors import AlreadyRunning, SettingError
 from ..events.digests import DigestKey
 from ..events.suppression import NOBODY, Suppression, suppression
@@ -205,6 +206,19 @@ def look_again(pipeline: dlt.Pipeline, load_ids: Collection[str]) -> None:
         delta.change(client, name, ids, {when: "NULL"})
 
 
+def _is_unknown_to(load_id: str, known: frozenset[str] | None, erasures: Sequence[Erasure]) -> bool:
+    """Whether somebody was erased of whom a package's extraction did not know.
+
+    Args:
+        load_id: The package.
+        known: The erasures that it knew of; None: it noted none, and clocks have to tell.
+        erasures: Those that there are.
+    """
+    if known is not None:
+        return any(one.erasure_id not in known for one in erasures)
+    return any(float(load_id) < one.erased_at.timestamp() for one in erasures)
+
+
 def refuse_older(pipeline: dlt.Pipeline, load_ids: Collection[str]) -> None:
     """Refuses packages that were extracted before somebody was erased, or rows were masked.
 
@@ -216,7 +230,7 @@ def refuse_older(pipeline: dlt.Pipeline, load_ids: Collection[str]) -> None:
         load_ids: The packages, which dlt names by the second in which they began.
 
     Raises:
-        ErasedMeanwhile: One is older than the latest erasure.
+        ErasedMeanwhile: One does not know of an erasure.
         MaskedMeanwhile: One is older than the latest masking.
     """
     begun = min(map(float, load_ids), default=None)
@@ -227,13 +241,14 @@ def refuse_older(pipeline: dlt.Pipeline, load_ids: Collection[str]) -> None:
     with _connected(pipeline, schema, must_be_known=False) as client:
         if client is None:
             return
-        erased = [one.erased_at.timestamp() for one in listed(client, schema)]
+        erased = listed(client, schema)
         masked = [one.masked_at.timestamp() for one in maskings.listed(client, schema)]
     again = (
         "Run again: np6-source load gives it up and extracts it anew; in a project of your own call"
         " pipeline.abort_packages() first."
     )
-    if begun < max(erased, default=0):
+    noted = erasures_noted(pipeline)
+    if any(_is_unknown_to(load_id, noted.get(load_id), erased) for load_id in load_ids):
         look_again(pipeline, load_ids)  # A kill may have left it with some of its rows committed.
         raise ErasedMeanwhile(
             "A contact was erased since this package was extracted, and it may have the contact's"

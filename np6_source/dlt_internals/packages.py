@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,42 @@ def note_windows(windows: Sequence[tuple[str, str, int, int]]) -> None:
     except CurrentLoadPackageStateNotAvailable:
         return  # Somebody looks at the source's rows without loading them.
     state.setdefault(WINDOWS, []).extend([*window] for window in windows)
+
+
+ERASURES = "np6_erasures"
+"""Key of a load package's state: the erasures that its extraction knew of, by their ids."""
+
+
+def note_erasures(erasure_ids: Collection[str]) -> None:
+    """Notes in the load package that is being extracted who was erased as far as it knows.
+
+    Of several sources in a package each notes: what one of them does not know the package does not.
+
+    Args:
+        erasure_ids: The erasures' ids.
+    """
+    try:
+        state: Any = dlt.current.load_package_state()["state"]
+    except CurrentLoadPackageStateNotAvailable:
+        return  # Somebody looks at the source's rows without loading them.
+    state[ERASURES] = sorted(set(erasure_ids) & set(state.get(ERASURES, erasure_ids)))
+
+
+def erasures_noted(pipeline: dlt.Pipeline) -> dict[str, frozenset[str]]:
+    """What ``note_erasures`` noted in the packages that are not loaded; those without are left out.
+
+    Args:
+        pipeline: The pipeline.
+
+    Returns:
+        Erasures' ids by load id.
+    """
+    found = {}
+    for storage, load_id in unloaded_packages(pipeline):
+        state: Any = storage.get_load_package_state(load_id)
+        if ERASURES in state:
+            found[load_id] = frozenset(state[ERASURES])
+    return found
 
 
 def unloaded_packages(pipeline: dlt.Pipeline) -> list[tuple[PackageStorage, str]]:

@@ -25,7 +25,7 @@ from ..bookkeeping.row_counts import NEVER_READ_AGAIN
 from ..bookkeeping.source_state import earliest_start, has_progress
 from ..dataset_lock import in_database_or_file, patience, to_read
 from ..dimensions import Dimension
-from ..dlt_internals.packages import current_load_id
+from ..dlt_internals.packages import current_load_id, note_erasures
 from ..dlt_internals.pipelines import is_stop_requested
 from ..endpoints import Endpoint
 from ..errors import RequestFailed
@@ -281,6 +281,7 @@ class ExtractSession:
         elif must_be_known:
             state.pop(ERASURES, None)
         self.suppression = suppression_of(erasures, key, schema.name)
+        note_erasures({one.erasure_id for one in erasures})
 
     def _to_read(self, pipeline: dlt.Pipeline) -> AbstractContextManager[None]:
         """The lock that reading takes, waited for until the run is asked to stop."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from np6_source.bookkeeping.erasures import ErasedMeanwhile
 from np6_source.cli.forgetting import forget_files
 from np6_source.runs.isolation import FOLDER_PREFIX
 from tests.persons.test_finding import ALL, KEY, about, erased, footprint
@@ -17,15 +18,20 @@ GONE = "_np6_erasures does not list them any more"
 
 
 @pytest.fixture
-def load(warehouse: Warehouse, serve: Any, source_of: Any) -> Callable[..., None]:
+def source(serve: Any, source_of: Any) -> Callable[[], Any]:
     events = [
         about(1, footprint("M1", "marie@lab.example")),
         about(2, footprint("P1", "pierre@lab.example")),
     ]
     sandbox = serve(events, now=at("03-02T03:00"))
 
+    return lambda: source_of(sandbox, ALL, on_error="keep", pii_key=KEY)
+
+
+@pytest.fixture
+def load(warehouse: Warehouse, source: Callable[[], Any]) -> Callable[[], None]:
     def call() -> None:
-        warehouse.load(lambda: source_of(sandbox, ALL, on_error="keep", pii_key=KEY))
+        warehouse.load(source)
 
     return call
 
@@ -61,6 +67,27 @@ class TestADatabaseThatWasPutBack:
         with caplog.at_level(logging.WARNING):
             load()
         assert GONE not in caplog.text
+
+
+@pytest.mark.parametrize("hours", [-1, 1], ids=["behind", "ahead"])
+def test_a_package_is_told_by_what_it_knew_of_and_not_by_the_clocks_of_two_machines(
+    load: Any, source: Any, warehouse: Warehouse, new_warehouse: Any, hours: int
+) -> None:
+    load()
+    other = new_warehouse(name="other_pipeline", database=warehouse.database).pipeline
+    other.extract(source())
+    other.normalize()
+    erased(warehouse, "M1")
+    warehouse.execute(f"UPDATE np6._np6_erasures SET erased_at = now() + INTERVAL '{hours} hours'")
+
+    with pytest.raises(ErasedMeanwhile, match="nothing of it was loaded"):
+        other.load()
+
+    other.abort_packages()
+    other.extract(source())  # It knows of the erasure.
+    other.normalize()
+    other.load(raise_on_failed_jobs=True)
+    assert {row["contact_id"] for row in warehouse.rows("events")} == {None, "P1"}
 
 
 def test_erasing_removes_what_killed_parts_have_left(
