@@ -406,8 +406,9 @@ def finish_reload(
         if fewer is None:
             logger.warning(
                 "Everything was read again. Nothing can be removed from files: rows that NP6 no"
-                " longer returns stay. To begin with empty tables, remove the dataset's folder and"
-                " load."
+                " longer returns stay, and so do older files and versions; after a change of pii"
+                " both are as they were before it. To begin with empty tables, remove the dataset's"
+                " folder and load."
             )
     with pipeline.managed_state() as state:
         state["sources"][source.name].pop(INTENT, None)
