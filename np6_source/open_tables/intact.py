@@ -6,9 +6,11 @@ without what the cursor says it has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 
@@ -58,6 +60,40 @@ def _can_be_opened(client: FilesystemClient, name: str) -> bool:
                     " --reload, which makes the table anew."
                 ) from error
     return True
+
+
+@contextmanager
+def named_where_damaged(dataset: str, name: str) -> Iterator[None]:
+    """Makes one sentence of the errors of a merge into a table of which a file is gone or damaged.
+
+    Args:
+        dataset: Name of the dataset.
+        name: The table.
+
+    Raises:
+        TableMissing: Says which file it is, and what to do.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_of_file(error):
+            raise
+        raise TableMissing(
+            f"A file of table {name} of dataset {dataset!r} is gone or damaged: put it back, or the"
+            " lake. Or remove the table's folder, and read everything again with --reload, which"
+            f" makes the table anew. {' '.join(str(error).split())[:500]}"
+        ) from error
+
+
+def _is_of_file(error: Exception) -> bool:
+    """Whether the cause of an error is a file of a table: not the network, nor the rows.
+
+    So the errors of deltalake 1.6 and pyarrow 26 read.
+    """
+    if isinstance(error, FileNotFoundError | EOFError | UnicodeDecodeError):
+        return True
+    of_library = isinstance(error, pa.ArrowInvalid) or type(error).__name__ == "DeltaError"
+    return of_library and any(text in str(error) for text in ("Parquet", "Object at location"))
 
 
 def _is_of_content(error: Exception) -> bool:

@@ -35,6 +35,7 @@ from ..destinations import CLOCK_NOISE
 from ..dlt_internals.pipelines import is_stop_requested
 from ..schema import TIMESTAMP
 from .iceberg import replace_rows
+from .intact import named_where_damaged
 from .maintenance import DELTA_KEPT_SMALL, keep_delta_small, keep_iceberg_small
 from .merge import (
     FILLED,
@@ -162,7 +163,8 @@ class DeltaJob(_EachKeyOnce, DeltaLoadFilesystemJob):
         """Loads the files, and keeps the table's own few."""
         from deltalake.exceptions import CommitFailedError
 
-        _until_committed(super().run, CommitFailedError)
+        with named_where_damaged(self._job_client.dataset_name, self.load_table_name):
+            _until_committed(super().run, CommitFailedError)
         with suppress(DestinationUndefinedEntity):
             keep_delta_small(self._job_client.load_open_table("delta", self.load_table_name))
 
@@ -303,7 +305,8 @@ class IcebergJob(_EachKeyOnce, IcebergLoadFilesystemJob):
         from .folder_catalog import TableChanged
 
         with self._alone():
-            _until_committed(super().run, TableChanged, CommitFailedException)
+            with named_where_damaged(self._job_client.dataset_name, self.load_table_name):
+                _until_committed(super().run, TableChanged, CommitFailedException)
             with suppress(DestinationUndefinedEntity):
                 table = self._job_client.load_open_table("iceberg", self.load_table_name)
                 keep_iceberg_small(table, self._files)

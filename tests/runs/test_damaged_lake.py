@@ -6,12 +6,14 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from np6_source.errors import SettingError, TableMissing
+from np6_source.loading import load
 from np6_source.open_tables.whole_files import WholeFiles
 from np6_source.sandbox import Sandbox
 from tests.runs.lakes import Lake, TMake
@@ -84,6 +86,23 @@ def test_of_a_damaged_table_a_load_says_which_it_is_and_what_to_do(
     newest = max((folder / OF_FORMAT[table_format]).glob("*.json"))
     os.truncate(newest, 50)
     is_refused(lake, TableMissing, "Table events of dataset 'np6' cannot be opened")
+    shutil.rmtree(folder)
+    lake.load(reload=True)
+    assert lake.ids() == {"event-00000", "event-00001"}
+
+
+@pytest.mark.parametrize("table_format", FORMATS)
+def test_of_a_data_file_that_is_gone_a_load_says_what_to_do_as_well(
+    make_lake: Callable[[str | None], Lake], table_format: str
+) -> None:
+    lake = make_lake(table_format)
+    folder = lake.files / "np6/events"
+    for file in folder.rglob("*.parquet"):
+        file.unlink()
+    again = partial(lake.source, start=at("03-01"), end=at("03-02"), on_error="keep")
+    said = r"(?s)A file of table events of dataset 'np6' is gone .* --reload"
+    with pytest.raises(PipelineStepFailed, match=said):
+        load(lake.pipeline(), again)
     shutil.rmtree(folder)
     lake.load(reload=True)
     assert lake.ids() == {"event-00000", "event-00001"}
