@@ -182,7 +182,7 @@ def load(
                     _plan_and_begin_reload(pipeline, make_source, reload_start)
                 else:
                     _check_tables(pipeline)
-            source = _load_all(pipeline, make_source, stop_when, report, in_turn)
+            source = _load_all(pipeline, make_source, stop_when, report, in_turn, reload)
             settings = session_of(source).settings
             # Also for a contact who was erased while this loaded.
             finish_on_files(pipeline, settings.privacy.key)
@@ -251,11 +251,15 @@ def _load_all(
     stop_when: Callable[[], object],
     report: LoadReport,
     in_turn: TTurn,
+    reloads: bool,
 ) -> DltSource:
     """Loads checkpoint by checkpoint until nothing is left, and ends a reload.
 
     Returns:
         The source of the last checkpoint.
+
+    Raises:
+        AlreadyRunning: The state forgot the reload meanwhile.
     """
     smaller: dict[str, Any] = {}
     done: set[str] = set()
@@ -266,6 +270,7 @@ def _load_all(
             source = source.with_resources(*(set(source.selected_resources) - done))
         intent = intent_of(pipeline, source)
         if intent is not None:
+            reloads = True
             source = from_its_start(source, intent)
         with private_files():
             pipeline.extract(source)
@@ -282,6 +287,14 @@ def _load_all(
         report.stopped = bool(stop_when())
         if report.stopped or not full or report.failures:
             break
+    if reloads and intent_of(pipeline, source) is None:
+        # dlt's own run takes no lock of the pipeline, and writes the state whole (dlt 1.31).
+        raise AlreadyRunning(
+            f"Another process has run pipeline {pipeline.pipeline_name!r} meanwhile, and its state"
+            " does not know of the reload any more: there may be events that were not read again."
+            " No row was removed, and what was read is in the tables. Reload again when no other"
+            " process runs the pipeline."
+        )
     if not (report.stopped or any(f["kind"] != "NotFound" for f in report.failures)):
         fewer = finish_reload(pipeline, source, in_turn)
         report.failures.extend(map(failure_metrics, fewer))
