@@ -21,6 +21,7 @@
     │   └── Stopped  *                      the run was asked to stop before the response was whole
     ├── Incomplete                          part of a run was not loaded; the rest was
     ├── TableMissing                        a table that earlier loads filled is gone, or damaged
+    ├── TypeChanged                         a column is no longer of the type it was made with
     └── AlreadyRunning                      another process runs it; this one changed nothing
 
     * ends the run: no other id or window would escape it (``RUN_ENDING``)
@@ -284,3 +285,7 @@ class TableMissing(Np6Error):
             " everything again with --reload, which drops nothing: it makes the table again and"
             " keeps the rows of the others until all is read."
         )
+
+
+class TypeChanged(Np6Error):
+    """A column of the destination's has another type than the one that dlt made it with."""

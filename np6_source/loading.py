@@ -12,7 +12,7 @@ import inspect
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,9 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import dlt
-from dlt.common.schema import Schema
-from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
-from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 from filelock import Timeout
@@ -42,6 +39,7 @@ from .errors import (
     RUN_ENDING,
     AlreadyRunning,
     TableMissing,
+    TypeChanged,
     failure_metrics,
     listed,
     scope_name,
@@ -55,7 +53,8 @@ from .redaction import keep_rows_out_of_logs
 from .runs.isolation import has_given_lock, keep_apart, private_files
 from .runs.last_run import failures, raise_if_incomplete, resource_metrics
 from .runs.older_lake import OLDER, is_lake_older
-from .tables.naming import filled, name_of, names
+from .tables.naming import name_of, names
+from .upkeep.changed_tables import check_tables, saying_what_changed
 from .upkeep.ledger_compaction import compact_once_a_day
 from .upkeep.moved_events import warn_of_moved
 from .upkeep.reloading import (
@@ -66,8 +65,6 @@ from .upkeep.reloading import (
     from_its_start,
     intent_of,
     is_backfill,
-    missing_columns,
-    missing_tables,
     plan_reload,
 )
 from .upkeep.removals import remove
@@ -79,6 +76,7 @@ __all__ = [
     "AlreadyRunning",
     "LoadReport",
     "TableMissing",
+    "TypeChanged",
     "failures",
     "load",
     "raise_if_incomplete",
@@ -155,6 +153,7 @@ def load(
         Incomplete: The API refuses a reload; nothing was changed.
         SettingError: A reload would leave out resources that have loaded into the tables.
         TableMissing: The destination has lost a table, or a column of one.
+        TypeChanged: A column of the destination's has another type, and the load fails by it.
         PipelineStepFailed: A step of dlt's failed; what was committed before stays, and the next
             call goes on from there.
     """
@@ -163,7 +162,7 @@ def load(
     # Dropping the tables with each checkpoint would never end.
     reload, pipeline.refresh = reload or pipeline.refresh is not None, None
     keep_rows_out_of_logs()
-    with keeping_rows_out_of_errors(pipeline), only_one(pipeline):
+    with keeping_rows_out_of_errors(pipeline), only_one(pipeline), saying_what_changed(pipeline):
         in_turn = partial(in_database_or_file, wait=patience(stop_when))
         put_away_loaded(pipeline)
         keep_apart(pipeline, turn or (None if has_given_lock(pipeline) else in_turn))
@@ -177,11 +176,11 @@ def load(
                     pipeline.sync_destination()
                 note_new_columns(pipeline)
                 _give_up_what_has_erased(pipeline)
-                settle_pending(pipeline)
+                settle_pending(pipeline, or_abandon=reload)
                 if reload:
                     _plan_and_begin_reload(pipeline, make_source, reload_start)
                 else:
-                    _check_tables(pipeline)
+                    check_tables(pipeline)
             source = _load_all(pipeline, make_source, stop_when, report, in_turn, reload)
             settings = session_of(source).settings
             # Also for a contact who was erased while this loaded.
@@ -367,7 +366,7 @@ def _forget_packages(pipeline: dlt.Pipeline) -> None:
         forget_package(pipeline, load_id)
 
 
-def settle_pending(pipeline: dlt.Pipeline) -> None:
+def settle_pending(pipeline: dlt.Pipeline, or_abandon: bool = False) -> None:
     """Loads packages that an earlier process left pending, or gives them up.
 
     A package with a job that was interrupted is aborted, with the state it would have committed:
@@ -376,6 +375,8 @@ def settle_pending(pipeline: dlt.Pipeline) -> None:
 
     Args:
         pipeline: The pipeline, in sync with its destination.
+        or_abandon: Whether to give up a package that the destination refuses: a reload reads its
+            events again.
     """
     plan = pipeline.abort_packages(dry_run=True)
     if plan is None:
@@ -390,9 +391,13 @@ def settle_pending(pipeline: dlt.Pipeline) -> None:
             pipeline.normalize()
         pipeline.load(raise_on_failed_jobs=True)
     except PipelineStepFailed as error:
-        if not ran_out_of_memory(error):
+        if ran_out_of_memory(error):
+            why = "The destination has no memory for the package that the last run left"
+        elif or_abandon:
+            why = "The destination refuses the package that the last run left"
+        else:
             raise
-        abandon(pipeline, "The destination has no memory for the package that the last run left")
+        abandon(pipeline, why)
 
 
 def _give_up_what_has_erased(pipeline: dlt.Pipeline) -> None:
@@ -447,49 +452,6 @@ def only_one(pipeline: dlt.Pipeline) -> Iterator[None]:
             f"Another process is running pipeline {pipeline.pipeline_name!r}; this one changed"
             " nothing. Run it again when the other has ended."
         ) from None
-
-
-def _check_tables(pipeline: dlt.Pipeline) -> None:
-    """Compares the tables that hold data by dlt's schemas with the destination's."""
-    for schema_name in pipeline.schema_names:
-        schema = pipeline.schemas[schema_name]
-        expected = filled(schema)
-        if not expected:
-            continue
-        with pipeline.destination_client(schema_name) as client:
-            if not isinstance(client, (SqlJobClientBase, FilesystemClient)):
-                return
-            gone = missing_tables(client, expected)
-            lacking = (
-                missing_columns(client, schema, expected)
-                if isinstance(client, SqlJobClientBase)
-                else {}
-            )
-        if gone:
-            raise TableMissing.of(gone, pipeline.dataset_name)
-        if lacking:
-            raise TableMissing(_about_columns(lacking, schema, pipeline.dataset_name))
-
-
-def _about_columns(lacking: Mapping[str, Sequence[str]], schema: Schema, dataset: str) -> str:
-    """What to do about columns that are gone."""
-    gone = [f"{table}.{name}" for table, columns in lacking.items() for name in columns]
-    tables = [
-        table
-        for table, columns in lacking.items()
-        if not all(schema.get_table_columns(table)[name].get("nullable", True) for name in columns)
-    ]
-    again = (
-        f"drop {listed(tables)}, as no row can be without it, and read everything again with"
-        " --reload: rows of other tables stay until all is read"
-        if tables
-        else "read everything again with --reload, which drops nothing: it makes the column again"
-        " and fills it"
-    )
-    return (
-        f"{listed(gone)} is gone from dataset {dataset!r}, but earlier runs filled it. Either put"
-        f" the column back with its values, or {again}."
-    )
 
 
 def _take_note(report: LoadReport, pipeline: dlt.Pipeline) -> bool:

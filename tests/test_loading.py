@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from np6_source import SettingError, duck, loading
 from np6_source.errors import Incomplete
-from np6_source.loading import AlreadyRunning, TableMissing, load
+from np6_source.loading import AlreadyRunning, TableMissing, TypeChanged, load
 from np6_source.sandbox import Fault, Sandbox
 from np6_source.upkeep.reloading import plan_reload
 from np6_source.windows import SECOND, Window, merged
@@ -317,6 +317,33 @@ class TestLostThings:
         warehouse.execute("DROP TABLE np6.events")
         warehouse.load(make(), reload=True)
         assert warehouse.ids() == expected
+
+    @pytest.mark.parametrize("table", ["_dlt_loads", "_dlt_pipeline_state"])
+    def test_a_dropped_table_of_dlt_is_made_again(
+        self, warehouse: Any, make: TMake, expected: list[str], caplog: Any, table: str
+    ) -> None:
+        warehouse.execute(f"DROP TABLE np6.{table}")
+        warehouse.load(make())
+        assert f"{table} is gone from the dataset, and is made again" in caplog.text
+        assert warehouse.ids() == expected
+        assert merged(warehouse.windows(ALL))[0].start == 1709251200000
+
+    @pytest.mark.parametrize(
+        ("column", "other"),
+        [("load_windows.event_count", "VARCHAR"), ("events.message_stamped_at", "BOOLEAN")],
+    )
+    def test_a_column_of_another_type_is_explained_and_a_reload_recovers(
+        self, warehouse: Any, make: TMake, expected: list[str], column: str, other: str
+    ) -> None:
+        table, name = column.split(".")
+        warehouse.execute(f"ALTER TABLE np6.{table} ALTER {name} TYPE {other} USING NULL")
+        for reload in (False, True):
+            with pytest.raises(TypeChanged, match=rf"{column} \(.*type back, or .*--reload"):
+                warehouse.load(make(), reload=reload)
+        warehouse.execute(f"ALTER TABLE np6.{table} DROP COLUMN {name}")
+        warehouse.load(make(), reload=True)
+        assert warehouse.ids() == expected
+        assert merged(warehouse.windows(ALL))[0].start == 1709251200000
 
     def test_a_dropped_dataset_recovers_by_itself(
         self, warehouse: Any, make: TMake, expected: list[str]

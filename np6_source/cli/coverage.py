@@ -27,6 +27,6 @@ def coverage_of(
     covered = coverage(pipeline, still_there=still_there)
     if not covered:
         raise NothingLoaded(
-            f"Nothing was ever loaded here: no load into {shown_dataset(pipeline)} was completed."
+            f"Nothing is loaded here: no load into {shown_dataset(pipeline)} was completed."
         )
     return covered

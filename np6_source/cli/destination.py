@@ -23,7 +23,6 @@ from dlt.destinations.sql_client import SqlClientBase
 
 from .. import duck, lake
 from ..dataset_lock import duckdb_file, in_database_or_file, to_read
-from ..dlt_internals.configuration import working_folder
 from ..dlt_internals.destinations import has_sql, resolved_copy, what_is_resolved
 from ..dlt_internals.pipelines import (
     is_taken_for_catalog,
@@ -31,10 +30,11 @@ from ..dlt_internals.pipelines import (
     read_schemas_once,
 )
 from ..errors import SettingError, did_you_mean
-from ..upkeep.reloading import is_readable
+from ..upkeep.changed_tables import is_readable
 from ..views.base_tables import LOADS
 from .document import DEFAULT_DESTINATION
 from .outcome import NothingLoaded
+from .working_folder import pipelines_dir
 
 logger = logging.getLogger(__name__)
 
@@ -137,16 +137,6 @@ def open_pipeline(
     return pipeline
 
 
-def pipelines_dir(options: argparse.Namespace) -> Path:
-    """The folder of dlt's working files: the given one, or the configured one.
-
-    Args:
-        options: Those of ``add_pipeline_options``.
-    """
-    given: str | None = options.pipelines_dir
-    return working_folder(options.pipeline) if given is None else Path(given)
-
-
 @contextmanager
 def looking(
     options: argparse.Namespace, waits: bool = True, reads_only: bool = True
@@ -197,7 +187,7 @@ def check_file_is_there(pipeline: dlt.Pipeline) -> None:
     """
     file = duckdb_file(pipeline)
     if file is not None and not file.exists():
-        raise NothingLoaded(f"Nothing was ever loaded here: there is no file {file}.")
+        raise NothingLoaded(f"Nothing is loaded here: there is no file {file}.")
 
 
 def check_there(pipeline: dlt.Pipeline) -> None:
@@ -213,7 +203,7 @@ def check_there(pipeline: dlt.Pipeline) -> None:
         if not client.has_dataset() and not is_readable(client, LOADS):
             near = did_you_mean(str(pipeline.dataset_name), _datasets(client))
             where = shown_dataset(pipeline)
-            raise NothingLoaded(f"Nothing was ever loaded here: there is no {where}{near}.")
+            raise NothingLoaded(f"Nothing is loaded here: there is no {where}{near}.")
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def check_has_persons(
     Raises:
         NotHere: The destination is none in which persons are found; files that hold the person are
             named.
-        NothingLoaded: Nothing was ever loaded here.
+        NothingLoaded: Nothing is loaded here.
     """
     is_files = kind_of_destination(pipeline) == "filesystem"
     if is_files:

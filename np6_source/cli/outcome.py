@@ -6,7 +6,7 @@
 | 1 | failed: the message says what, where, and what to do |
 | 2 | an option or a setting that cannot be used; nothing started |
 | 3 | done, and found something: a gap, a difference |
-| 4 | nothing was ever loaded here |
+| 4 | nothing is loaded here |
 | 75 | later: NP6 asks to wait, a file is locked, another call runs |
 | 130, 143 | ended by Ctrl-C or SIGTERM |
 """
@@ -43,6 +43,7 @@ from ..errors import Np6Error, SettingError, TryAgainLater
 from ..loading import AlreadyRunning
 from ..redaction import without_rows
 from .document import Problem, print_document
+from .working_folder import what_it_knows
 
 DONE = 0
 FAILED = 1
@@ -132,12 +133,14 @@ def run(command: Callable[[argparse.Namespace], int], options: argparse.Namespac
             raise
         if getattr(options, "debug", False):
             traceback.print_exception(error)
-        status = outcome.status
-        if outcome.message:
-            print(outcome.message, file=sys.stderr)
-        if outcome.message and getattr(options, "json", False):
+        status, message = outcome.status, outcome.message
+        if status == NOTHING_LOADED:
+            message += what_it_knows(options)
+        if message:
+            print(message, file=sys.stderr)
+        if message and getattr(options, "json", False):
             kind = type(error).__name__
-            problem = Problem("error", kind, outcome.message)
+            problem = Problem("error", kind, message)
             command_name = getattr(options, "command", "load")
             print_document(command_name, status, options, problems=[problem])
     try:

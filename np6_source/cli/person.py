@@ -11,7 +11,6 @@ from typing import Any
 import dlt
 
 from ..dataset_lock import duckdb_file
-from ..dlt_internals.packages import pending_packages
 from ..errors import SettingError
 from ..extract.configured_names import CONTROLLER
 from ..persons.access import all_about
@@ -19,15 +18,15 @@ from ..persons.copies import known_copies
 from ..persons.dataset import opened
 from ..persons.erasing import OUT_OF_REACH
 from ..persons.finding import find
-from .checks.pending import working_dir
 from .configuration import check_names, configured_privacy
 from .contact_ids import add_ask_np6_options, with_ids
-from .destination import looking, pipelines_dir
+from .destination import looking
 from .document import document_of, print_document
 from .for_analysts import SECTION, for_analysts
 from .forgetting import check_has_persons
 from .options import add_output_options, add_pipeline_options, configure_logging, ids_of
 from .outcome import DONE, Output
+from .working_folder import pending_packages, pipelines_dir
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +100,7 @@ def _copies(pipeline: dlt.Pipeline, options: argparse.Namespace) -> dict[str, An
     file = duckdb_file(pipeline)
     return {
         "database": str(file) if file else pipeline.destination.destination_name,
-        "pending_packages": pending_packages(working_dir(options)),
+        "pending_packages": pending_packages(options),
         "files": _files(pipeline, options),
         "not_known_here": list(OUT_OF_REACH.get(kind, ())),
     }

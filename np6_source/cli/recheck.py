@@ -19,7 +19,7 @@ from ..windows import SECOND, Window, iso
 from . import report as reports
 from .configuration import check_names
 from .coverage import coverage_of
-from .destination import check_file_is_there, check_speaks_sql, looking, pipelines_dir
+from .destination import check_file_is_there, check_speaks_sql, looking
 from .document import print_document
 from .options import (
     DATES,
@@ -36,6 +36,7 @@ from .options import (
     make_source,
 )
 from .outcome import DONE, SIGNALLED, Output
+from .working_folder import pipelines_dir
 
 DAYS_SHOWN = 40
 """Days that ``--dry-run`` lists; ``--json`` lists all."""
@@ -50,7 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = (
         f"{DATES}\nExit status 0: all days that were due are read. 1: one could not be read, has"
-        " fewer events than before, or the tables have lost some. 4: nothing was ever loaded here."
+        " fewer events than before, or the tables have lost some. 4: nothing is loaded here."
         " 75: try again later."
     )
     what = parser.add_argument_group("what")

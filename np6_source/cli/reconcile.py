@@ -29,7 +29,7 @@ from ..windows import DAY, SECOND, Window, gaps, iso
 from . import report as reports
 from .configuration import check_names
 from .coverage import coverage_of
-from .destination import check_file_is_there, check_speaks_sql, looking, pipelines_dir
+from .destination import check_file_is_there, check_speaks_sql, looking
 from .document import Problem, print_document
 from .options import (
     DATES,
@@ -42,6 +42,7 @@ from .options import (
     make_source,
 )
 from .outcome import DONE, FOUND, SIGNALLED, Output
+from .working_folder import pipelines_dir
 
 SETTLED_AFTER = 26 * 3_600 * SECOND
 """How long ago a day must have ended to be compared, unless a span is given."""
@@ -62,7 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = (
         f"{DATES}\nExit status 0: nothing differs. {FOUND}: something does. 1: something could not"
-        " be read. 4: nothing was ever loaded here. 75: try again later."
+        " be read. 4: nothing is loaded here. 75: try again later."
     )
     what = parser.add_argument_group("what")
     what.add_argument(

@@ -78,7 +78,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = (
         f"{DATES}\nExit status 0: NP6 was asked about everything. 1: something failed, or no mark"
-        " is sure. 4: nothing was ever loaded here. 75: try again later. 130, 143: ended by a"
+        " is sure. 4: nothing is loaded here. 75: try again later. 130, 143: ended by a"
         " signal; what is complete is loaded, and the next call goes on there."
     )
     what = parser.add_argument_group("what")
@@ -198,7 +198,7 @@ def _span(options: argparse.Namespace, covered: TCoverage) -> Window:
     """
     windows = [window for found in covered.values() for window in found]
     if not windows and None in (options.start, options.end):
-        raise NothingLoaded("Nothing was ever loaded here: every load was given up.")
+        raise NothingLoaded("Nothing is loaded here: every load was given up.")
     start = (
         min(window.start for window in windows)
         if options.start is None

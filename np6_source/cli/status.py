@@ -14,7 +14,6 @@ import dlt
 from rich.table import Table
 
 from ..alarms import duration
-from ..dlt_internals.packages import pending_packages
 from ..errors import SettingError, did_you_mean
 from ..recheck import DEFAULT_DAYS
 from ..settings import recheck_of
@@ -23,12 +22,13 @@ from ..windows import SECOND, iso
 from .alarms_of_load import FAIL_ON, problem_of
 from .configuration import check_names, configured_cutoff
 from .coverage import coverage_of
-from .destination import check_speaks_sql, looking, pipelines_dir
+from .destination import check_speaks_sql, looking
 from .document import account_in_state, print_document
 from .for_analysts import for_analysts
 from .options import add_names_option, add_output_options, add_pipeline_options, configure_logging
 from .outcome import DONE, FOUND, Output
 from .report import lateness_result
+from .working_folder import pending_packages
 
 UNKNOWN_SHOWN = 10
 """Types and payload paths that the contract does not know, as printed; ``--json`` has all."""
@@ -54,8 +54,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " no request is made, nothing is changed."
     )
     parser.epilog = (
-        f"Exit status 0: no alarm, or none that --fail-on names. {FOUND}: an alarm. 4: nothing was"
-        " ever loaded here. 75: another program has the DuckDB file open."
+        f"Exit status 0: no alarm, or none that --fail-on names. {FOUND}: an alarm. 4: nothing is"
+        " loaded here. 75: another program has the DuckDB file open."
     )
     what = parser.add_argument_group("what")
     add_names_option(
@@ -79,13 +79,12 @@ def run(options: argparse.Namespace) -> int:
     configure_logging(options)
     check_names()
     now = int(time.time() * SECOND)
-    folder = pipelines_dir(options) / options.pipeline
     published = _published()
     with looking(options) as pipeline:
         check_speaks_sql(pipeline, "status")
         covered = coverage_of(pipeline)
         _check_resources(options.resources, sorted({name for name, _ in covered}))
-        pending = pending_packages(folder)
+        pending = pending_packages(options)
         found = status(
             pipeline,
             covered,

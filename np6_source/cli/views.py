@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " Every load does that by itself, but with --views off."
     )
     parser.epilog = (
-        f"Exit status {DONE}: done. 4: nothing was ever loaded here. 75: another program has the"
+        f"Exit status {DONE}: done. 4: nothing is loaded here. 75: another program has the"
         " DuckDB file open."
     )
     what = parser.add_argument_group("what").add_mutually_exclusive_group()

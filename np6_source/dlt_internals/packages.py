@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,14 +79,15 @@ def pending_packages(folder: Path) -> list[str]:
 
     Args:
         folder: The pipeline's own, which need not be there.
+
+    Raises:
+        PermissionError: It may not be read.
     """
-    stages = ("normalize/extracted", "load/normalized")
-    found = {
-        package.name
-        for stage in stages
-        for package in (folder / stage).glob("*")
-        if package.is_dir()
-    }
+    found: set[str] = set()
+    for stage in ("normalize/extracted", "load/normalized"):
+        # Not by glob(), which takes a folder that may not be read for an empty one.
+        with suppress(FileNotFoundError), os.scandir(folder / stage) as entries:
+            found.update(entry.name for entry in entries if entry.is_dir())
     return sorted(found)
 
 

@@ -361,9 +361,7 @@ def check_is_there(pipeline: dlt.Pipeline, is_there: bool) -> None:
         SettingError: It has none.
     """
     if not is_there:
-        raise SettingError(
-            f"Nothing was ever loaded here: dataset {pipeline.dataset_name} has no events"
-        )
+        raise SettingError(f"Nothing is loaded here: dataset {pipeline.dataset_name} has no events")
 
 
 def policy_with(recorded: frozenset[str], key: DigestKey | None) -> Privacy:

@@ -19,7 +19,6 @@ from typing import Any
 import dlt
 from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
-from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 from dlt.extract import DltResource, DltSource
@@ -46,7 +45,6 @@ from ..extract.reload_intent import INTENT
 from ..extract.selection import session_of
 from ..extract.unknown_ids import UNKNOWN_IDS
 from ..ledger import coverage, of_scope_key, recorded_policies, speaks_sql
-from ..open_tables.intact import missing_from_lake
 from ..parameters import TMoment, moment_ms
 from ..robots import is_of_marks
 from ..runs.last_run import failures
@@ -64,6 +62,7 @@ from ..tables.in_sql import column_in_sql, in_one_transaction, path_in_sql
 from ..tables.naming import filled, name_of
 from ..views import forget_messages
 from ..windows import SECOND, Window, gaps, iso, merged, to_datetime, to_ms
+from .changed_tables import missing_columns, missing_tables
 from .reloaded_lake import not_read_again
 
 logger = logging.getLogger(__name__)
@@ -158,7 +157,7 @@ def plan_reload(
 def _loaded(pipeline: dlt.Pipeline, source: str) -> tuple[TSpans, list[int]]:
     """What the ledger and the state know: spans, and where histories begin. Of files the state."""
     spans: dict[str, dict[str, tuple[int, int]]] = {}
-    if source in pipeline.schema_names and speaks_sql(pipeline, pipeline.schemas[source]):
+    if source in pipeline.schema_names and _has_whole_ledger(pipeline, pipeline.schemas[source]):
         for (resource, scope), windows in coverage(pipeline, source, still_there=False).items():
             # Marks of robots go with the rows, and come back with np6-source robots.
             if windows and not is_of_marks(pipeline, resource, scope):
@@ -175,6 +174,17 @@ def _loaded(pipeline: dlt.Pipeline, source: str) -> tuple[TSpans, list[int]]:
             spans.setdefault(resource, {})
             firsts += begun
     return spans, firsts
+
+
+def _has_whole_ledger(pipeline: dlt.Pipeline, schema: Schema) -> bool:
+    """Whether the ledger can be asked; without a column it has lost, the state alone counts."""
+    if not speaks_sql(pipeline, schema):
+        return False
+    with pipeline.destination_client(schema.name) as client:
+        ledger = [name_of(LOAD_WINDOWS, schema)]
+        return not isinstance(client, SqlJobClientBase) or not missing_columns(
+            client, schema, ledger
+        )
 
 
 def _rows(pipeline: dlt.Pipeline, source: str) -> dict[str, int]:
@@ -289,70 +299,6 @@ def begin_reload(pipeline: dlt.Pipeline, source: DltSource, reload: Reload) -> N
             table = client.sql_client.make_qualified_table_name(ledger)
             client.sql_client.execute_sql(f"DELETE FROM {table}")
         client.update_stored_schema(only_tables=[*gone, *lacking], force=True)
-
-
-def missing_tables(client: Any, expected: Iterable[str]) -> list[str]:
-    """Which of the tables the destination does not have.
-
-    Args:
-        client: A client of dlt's that can list tables.
-        expected: Their names.
-
-    Raises:
-        TableMissing: One of a lake is damaged.
-        DatabaseException: A table cannot be read: PostgreSQL lists those only that the role may
-            use.
-    """
-    if isinstance(client, FilesystemClient):
-        return missing_from_lake(client, expected)
-    unlisted = [name for name, columns in client.get_storage_tables(list(expected)) if not columns]
-    if not isinstance(client, SqlJobClientBase):
-        return unlisted
-    return [name for name in unlisted if not is_readable(client.sql_client, name)]
-
-
-def is_readable(client: SqlClientBase[Any], table: str) -> bool:
-    """Whether a table is there and can be read.
-
-    Args:
-        client: An open connection to the destination.
-        table: Its name, as the destination has it.
-
-    Raises:
-        DatabaseException: It is there, and cannot be read.
-    """
-    try:
-        client.execute_sql(f"SELECT 1 FROM {client.make_qualified_table_name(table)} WHERE 1 = 0")
-    except DatabaseUndefinedRelation:
-        return False
-    return True
-
-
-def missing_columns(
-    client: SqlJobClientBase, schema: Schema, expected: Iterable[str]
-) -> dict[str, list[str]]:
-    """Which columns the destination's tables do not have, though dlt has made them.
-
-    Those of a version of the schema that the destination does not know yet come with the next load.
-
-    Args:
-        client: A client of dlt's for the schema.
-        schema: The schema.
-        expected: Names of tables; one that is gone is left out.
-    """
-    try:
-        if client.get_stored_schema_by_hash(schema.stored_version_hash) is None:
-            return {}
-    except DatabaseUndefinedRelation:
-        return {}
-    lacking: dict[str, list[str]] = {}
-    for table, columns in client.get_storage_tables(list(expected)):
-        there = {name.casefold() for name in columns}
-        known = schema.get_table_columns(table)
-        gone = [name for name in known if name.casefold() not in there]
-        if columns and gone:
-            lacking[table] = gone
-    return lacking
 
 
 def intent_of(pipeline: dlt.Pipeline, source: DltSource) -> Mapping[str, Any] | None:

@@ -45,7 +45,7 @@ def test_a_file_that_is_not_there_is_status_4_and_is_not_made(
     file = folder / "typo.duckdb"
     where = ("--duckdb-file", str(file), "--pipelines-dir", str(tmp_path / "dlt"))
     assert main([*command, *where]) == 4
-    assert capfd.readouterr().err == f"Nothing was ever loaded here: there is no file {file}.\n"
+    assert capfd.readouterr().err == f"Nothing is loaded here: there is no file {file}.\n"
     assert list(folder.iterdir()) == []
 
 
@@ -78,4 +78,4 @@ def test_a_dataset_into_which_no_load_was_completed_is_status_4(
     begun.run([{"hobby": 1}], table_name="hobbies")
     where = ("--duckdb-file", str(file), "--pipelines-dir", str(tmp_path / "dlt"))
     assert main([*command, *where]) == 4
-    assert capfd.readouterr().err.startswith("Nothing was ever loaded here: ")
+    assert capfd.readouterr().err.startswith("Nothing is loaded here: ")

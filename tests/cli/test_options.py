@@ -16,10 +16,11 @@ import pytest
 
 from np6_source.__main__ import COMMANDS, main
 from np6_source.__main__ import parse as parse_command
-from np6_source.cli.destination import open_pipeline, pipelines_dir
+from np6_source.cli.destination import open_pipeline
 from np6_source.cli.document import document_of
 from np6_source.cli.load import parse
 from np6_source.cli.options import ids_of
+from np6_source.cli.working_folder import pipelines_dir
 from np6_source.endpoints import ENDPOINTS
 from np6_source.errors import SettingError
 from np6_source.sandbox import Sandbox, account_from_events
@@ -397,7 +398,7 @@ class TestAFileThatIsAnotherUsers:
     ) -> None:
         where = ["--duckdb-file", str(file), "--pipelines-dir", str(tmp_path)]
         assert main(["status", *where]) == 4
-        assert "Nothing was ever loaded here" in capsys.readouterr().err
+        assert "Nothing is loaded here" in capsys.readouterr().err
 
 
 def test_the_working_folder_is_the_given_one_or_that_of_the_configuration(

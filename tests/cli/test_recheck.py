@@ -156,7 +156,7 @@ def test_where_nothing_was_loaded_it_ends_with_4(
         "-m np6_source", "recheck", *command_line.where(new_warehouse()), SOURCES__NP6__API_KEY="x"
     )
     assert ended.returncode == 4
-    assert "Nothing was ever loaded here" in ended.stderr
+    assert "Nothing is loaded here" in ended.stderr
 
 
 @pytest.mark.parametrize(

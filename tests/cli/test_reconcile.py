@@ -143,7 +143,7 @@ def test_an_operation_that_is_not_permitted_ends_with_1(reconcile: TMake, api: A
 @pytest.mark.parametrize(
     ("options", "status", "what"),
     [
-        ([], 4, "Nothing was ever loaded here"),
+        ([], 4, "Nothing is loaded here"),
         (["--start", "2024-03-02", "--end", "2024-03-01"], 2, "must be before"),
         (["--end", "2999-01-01"], 2, "lies in the future"),
     ],

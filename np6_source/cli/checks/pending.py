@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
 
 from ...bookkeeping.source_state import PROGRESS
-from ...dlt_internals.packages import pending_packages
-from ...dlt_internals.pipelines import state_on_disk
 from ...errors import SettingError, listed, scope_name
 from ...extract.account import ACCOUNT, Account, check_base_url
 from ...extract.policy import check_policy, policies_in_state
@@ -23,8 +20,9 @@ from ...ledger import TCoverage, recorded_policies
 from ...windows import iso
 from ..configuration import configured_privacy
 from ..coverage import coverage_of
-from ..destination import looking, pipelines_dir
+from ..destination import looking
 from ..outcome import NothingLoaded
+from ..working_folder import pending_packages, sources_in_state, working_dir
 from .findings import Finding, Step, skipped
 
 SHOWN = 3
@@ -44,7 +42,7 @@ def check_packages(options: argparse.Namespace) -> Step:
                 "Name a folder that this user may write to with --pipelines-dir.",
             ),
         )
-    pending = pending_packages(folder)
+    pending = pending_packages(options)
     if not pending:
         return Step("packages", Finding("none pending"))
     text = f"{len(pending)} pending; the next load deals with that first"
@@ -121,13 +119,8 @@ def check_privacy(
     return Step("policy", Finding(privacy.recorded or "everything is kept (pii is not set)"))
 
 
-def working_dir(options: argparse.Namespace) -> Path:
-    """The folder in which dlt keeps the pipeline's working files."""
-    return pipelines_dir(options) / str(options.pipeline)
-
-
 def _state_of_source(options: argparse.Namespace) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = state_on_disk(working_dir(options)).get("sources", {}).get("np6", {})
+    found: Mapping[str, Any] = sources_in_state(options).get("np6", {})
     return found
 
 
