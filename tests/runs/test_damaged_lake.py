@@ -66,6 +66,20 @@ def test_a_table_whose_folder_is_gone_is_missed_and_made_anew_by_a_reload(
     assert lake.ids() == {"event-00000", "event-00001"}
 
 
+def test_tables_that_a_pending_package_will_make_are_not_missed(
+    tmp_path: Path, serve: TMake, source_of: TMake
+) -> None:
+    sandbox = serve((event(n, at(f"03-0{2 * n + 1}")) for n in range(2)), now=at("03-02"))
+    lake = Lake(tmp_path, sandbox, source_of)
+    for now in ("03-02", "03-04"):
+        sandbox.now = at(now)
+        pipeline = lake.pipeline()
+        pipeline.extract(lake.source())
+        pipeline.normalize()
+    pipeline.load()
+    assert lake.ids() == {"event-00000", "event-00001"}
+
+
 @pytest.mark.parametrize("table_format", FORMATS)
 def test_a_table_that_has_files_alone_is_missed_as_well(
     make_lake: Callable[[str | None], Lake], table_format: str
