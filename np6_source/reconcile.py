@@ -7,11 +7,9 @@ it is reported. Nothing is loaded and no state changes.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import dlt
@@ -33,6 +31,7 @@ from .extract.window import LoadableSpan, ReadingOptions, load_window
 from .extract.window_queue import Completed, Failed, windows_in_order
 from .ledger import speaks_sql
 from .schema import EVENTS, ROBOTS
+from .temporary_folder import temporary_folder
 from .windows import DAY, Pace, Window, iso
 
 EVENTS_OPERATION, REACTIONS_OPERATION = "actions_events", "actions_reactivities"
@@ -151,7 +150,7 @@ def reconcile(
     if with_reactivities:
         rows.append(known[REACTIONS_OPERATION].row)
     with _comparison() as comparison, ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="np6_reconcile_")))
+        folder = stack.enter_context(temporary_folder("reconcile"))
         tools = session.open_tools(stack, folder)
         api = _Api(session, tools, identities, comparison, stop_when)
         for row in rows:
@@ -373,9 +372,9 @@ FROM counted JOIN judged j USING (cell) WHERE j.kind IS NOT NULL GROUP BY cell, 
 
 @contextmanager
 def _comparison() -> Iterator[_Comparison]:
-    with tempfile.TemporaryDirectory(prefix="np6_reconcile_") as folder:
+    with temporary_folder("reconcile") as folder:
         config: dict[str, Any] = {"memory_limit": "512MB", "threads": 1}
-        with duckdb.connect(str(Path(folder) / "ids.duckdb"), config=config) as connection:
+        with duckdb.connect(str(folder / "ids.duckdb"), config=config) as connection:
             yield _Comparison(connection)
 
 

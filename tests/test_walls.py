@@ -32,16 +32,18 @@ FOLDERS: dict[str, set[str]] = {
     "events": {"schema", "windows"},
     "api": {*FACTS, "dlt_internals", "redaction"} - {"schema", "destinations"},
     "tables": {*FACTS, "dlt_internals", "redaction", "lake", "open_tables", "dataset_lock"},
-    "open_tables": {"destinations", "schema", "errors", "dataset_lock", "dlt_internals"},
+    "open_tables": {
+        *("destinations", "schema", "errors", "dataset_lock", "dlt_internals", "temporary_folder"),
+    },
     "bookkeeping": {*FACTS, "dlt_internals", "dataset_lock", "events", "open_tables", "tables"},
     "extract": {
         *(*FACTS, "dlt_internals", "api", "events", "tables", "ledger", "lake"),
         *("open_tables", "dataset_lock", "bookkeeping", "runs"),
     },
-    "runs": {*FACTS, "dlt_internals", "dataset_lock", "bookkeeping", "lake"},
+    "runs": {*FACTS, "dlt_internals", "dataset_lock", "bookkeeping", "lake", "temporary_folder"},
     "upkeep": {
         *(*FACTS, "dlt_internals", "dataset_lock", "bookkeeping", "extract", "ledger"),
-        *("open_tables", "persons", "robots", "runs", "tables", "views"),
+        *("open_tables", "persons", "robots", "runs", "tables", "temporary_folder", "views"),
     },
     "masking": {
         *(*FACTS, "dlt_internals", "bookkeeping", "events", "extract", "ledger", "persons"),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
-import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ..dimensions import DIMENSIONS, TARGETS, Dimension
@@ -18,6 +16,7 @@ from ..events.privacy import KEEP_ALL
 from ..extract.dimension_response import DimensionRequest, load_rows
 from ..extract.selection import session_of
 from ..reconcile import EVENTS_OPERATION
+from ..temporary_folder import temporary_folder
 from .options import add_address_option, given_address, make_source
 
 _HASH = re.compile("[0-9a-fA-F]{32}")
@@ -55,7 +54,7 @@ def with_ids(values: Iterable[str], options: argparse.Namespace) -> list[str]:
     session.settings = replace(session.settings, privacy=KEEP_ALL)  # The id itself is wanted.
     found: list[str] = []
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="np6_ask_")))
+        folder = stack.enter_context(temporary_folder("ask"))
         tools = session.open_tools(stack, folder)
         for value, row in to_ask:
             request = DimensionRequest(row, value, scope_label(value, is_personal=True))

@@ -6,7 +6,6 @@ import argparse
 import importlib.util
 import logging
 import os
-import tempfile
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
@@ -30,6 +29,7 @@ from ..dlt_internals.pipelines import (
     read_schemas_once,
 )
 from ..errors import SettingError, did_you_mean
+from ..temporary_folder import temporary_folder
 from ..upkeep.changed_tables import is_readable
 from ..views.base_tables import LOADS
 from .document import DEFAULT_DESTINATION
@@ -156,8 +156,8 @@ def looking(
         DatasetBusy: Others kept it for too long.
     """
     given = argparse.Namespace(**vars(options))
-    with tempfile.TemporaryDirectory(prefix="np6_look_") as folder:
-        given.pipelines_dir = folder
+    with temporary_folder("look") as folder:
+        given.pipelines_dir = str(folder)
         pipeline = open_pipeline(given, reads_only=reads_only)
         file = duckdb_file(pipeline)
         is_there = file is not None and file.exists()

@@ -16,7 +16,7 @@ from ..dlt_internals.pipelines import forget_trace
 from ..extract.spool import spool_folder
 from ..persons.copies import SPOOL
 from ..persons.dataset import NotHere, check_destination
-from ..runs.isolation import remove_abandoned_folders
+from ..temporary_folder import remove_abandoned_folders
 from ..views.publishing import publish
 from .coverage import coverage_of
 from .document import Problem
@@ -77,7 +77,7 @@ def check_has_persons(
 def forget_files(pipeline: dlt.Pipeline) -> None:
     """Removes what earlier loads have left in the pipeline's folder, and responses elsewhere.
 
-    So it does with folders of parts and rechecks that were killed.
+    So it does with temporary folders of commands that were killed.
     """
     for load_id in pipeline.list_completed_load_packages():
         forget_package(pipeline, load_id)

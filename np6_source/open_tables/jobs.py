@@ -7,7 +7,6 @@ in a Delta table twice, and make pyiceberg fail.
 from __future__ import annotations
 
 import random
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -34,6 +33,7 @@ from ..dataset_lock import holding, patience
 from ..destinations import CLOCK_NOISE
 from ..dlt_internals.pipelines import is_stop_requested
 from ..schema import TIMESTAMP
+from ..temporary_folder import temporary_folder
 from .iceberg import replace_rows
 from .intact import named_where_damaged
 from .maintenance import DELTA_KEPT_SMALL, keep_delta_small, keep_iceberg_small
@@ -125,10 +125,10 @@ class _EachKeyOnce(TableFormatLoadFilesystemJob):
         if table["write_disposition"] != "merge" or not key or sort is None:
             super().run()
             return
-        with tempfile.TemporaryDirectory(prefix="np6_lake_") as folder:
+        with temporary_folder("lake") as folder:
             given = self.file_paths
             filled = [name for name in table.get(FILLED, ()) if name in table["columns"]]
-            self.file_paths = each_key_once(given, key, " ".join(sort), Path(folder), filled)
+            self.file_paths = each_key_once(given, key, " ".join(sort), folder, filled)
             try:
                 self.merge(Merge(key, table.get(REPLACED_BY), sort[0], filled))
             finally:
@@ -332,8 +332,8 @@ class IcebergJob(_EachKeyOnce, IcebergLoadFilesystemJob):
     def _make_table(self) -> None:
         """Creates the table by dlt's own way, from no rows."""
         given = self.file_paths
-        with tempfile.TemporaryDirectory(prefix="np6_lake_") as folder:
-            empty = Path(folder) / "empty.parquet"
+        with temporary_folder("lake") as folder:
+            empty = folder / "empty.parquet"
             pq.write_table(self.arrow_dataset.schema.empty_table(), empty)
             self.file_paths = [str(empty)]
             declared = self._load_table

@@ -10,8 +10,6 @@ import json
 import logging
 import os
 import re
-import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +22,6 @@ import dlt
 from dlt.common.destination import Destination
 from dlt.common.destination.client import WithStagingDataset
 from dlt.common.destination.reference import AnyDestination, TDestinationReferenceArg
-from filelock import FileLock, Timeout
 
 from ..bookkeeping.erasures import look_again, refuse_older
 from ..bookkeeping.known_starts import are_noted, remember_starts
@@ -48,15 +45,10 @@ from ..dlt_internals.pipelines import (
 )
 from ..errors import SettingError
 from ..lake import check_writers
+from ..temporary_folder import temporary_folder
 from .older_lake import go_back_with_lake, refuse_older_lake
 
 logger = logging.getLogger(__name__)
-
-FOLDER_PREFIX = "np6_part_"
-"""What the temporary folders of isolated pipelines are called."""
-
-_IN_USE = "in_use.lock"
-"""A file in such a folder that is locked for as long as its process lives."""
 
 _STAGING_NAME = "np6_staging.json"
 """A file in a pipeline's folder: what its staging dataset is called by."""
@@ -379,26 +371,9 @@ def _drop_staging(pipeline: dlt.Pipeline, is_alone: bool) -> None:
 
 @contextmanager
 def _folder(given: str | Path | None) -> Iterator[Path]:
-    """The given folder, or a temporary one; removes those that killed processes have left."""
+    """The given folder, or a temporary one."""
     if given is not None:
         yield Path(given)
         return
-    remove_abandoned_folders()
-    with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX) as name:
-        folder = Path(name)
-        with FileLock(folder / _IN_USE):
-            yield folder
-
-
-def remove_abandoned_folders() -> None:
-    """Removes the folders of isolated pipelines whose processes were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
-        lock = folder / _IN_USE
-        try:
-            # Without a lock's file it is a folder that is being made, or not ours.
-            if not lock.is_file():
-                continue
-            with FileLock(lock, timeout=0):
-                shutil.rmtree(folder, ignore_errors=True)
-        except (Timeout, OSError):
-            continue  # Its process lives, or it belongs to somebody else.
+    with temporary_folder("part") as folder:
+        yield folder

@@ -9,11 +9,9 @@ the next call, whatever that is, and until it is through the tables hold all tha
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import dlt
@@ -60,6 +58,7 @@ from ..schema import (
 )
 from ..tables.in_sql import column_in_sql, in_one_transaction, path_in_sql
 from ..tables.naming import filled, name_of
+from ..temporary_folder import temporary_folder
 from ..views import forget_messages
 from ..windows import SECOND, Window, gaps, iso, merged, to_datetime, to_ms
 from .changed_tables import missing_columns, missing_tables
@@ -243,10 +242,10 @@ def ask_first(pipeline: dlt.Pipeline, source: DltSource, reload: Reload) -> None
                 "timestamp", initial_value=bounds[0], end_value=bounds[1], primary_key=()
             )
         )
-    with tempfile.TemporaryDirectory(prefix="np6_reload_") as folder:
-        database = dlt.destinations.duckdb(str(Path(folder) / "nothing.duckdb"))
+    with temporary_folder("reload") as folder:
+        database = dlt.destinations.duckdb(str(folder / "nothing.duckdb"))
         scratch = dlt.pipeline(
-            "np6_reload", destination=database, dataset_name="np6", pipelines_dir=folder
+            "np6_reload", destination=database, dataset_name="np6", pipelines_dir=str(folder)
         )
         do_not_restore(scratch)
         try:

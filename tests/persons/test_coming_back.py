@@ -10,7 +10,6 @@ import pytest
 
 from np6_source.bookkeeping.erasures import ErasedMeanwhile
 from np6_source.cli.forgetting import forget_files
-from np6_source.runs.isolation import FOLDER_PREFIX
 from tests.persons.test_finding import ALL, KEY, about, erased, footprint
 from tests.support import Warehouse, at
 
@@ -95,7 +94,7 @@ def test_erasing_removes_what_killed_parts_have_left(
 ) -> None:
     load()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    left = tmp_path / f"{FOLDER_PREFIX}of_a_kill"
+    left = tmp_path / "np6_part_of_a_kill"
     left.mkdir()
     (left / "in_use.lock").touch()
     (left / "response.json").write_text("marie@lab.example")
