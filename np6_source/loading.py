@@ -321,7 +321,7 @@ def _remove_by_age(pipeline: dlt.Pipeline, cutoff: int, report: LoadReport, turn
             iso(cutoff),
         )
         return
-    report.removed = dict(remove(pipeline, cutoff, turn).rows)
+    report.removed = dict(remove(pipeline, cutoff, turn, once_a_day=True).rows)
 
 
 def _smaller(

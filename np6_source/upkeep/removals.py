@@ -83,7 +83,12 @@ def to_remove(pipeline: dlt.Pipeline, cutoff: int) -> Removal:
         return Removal(cutoff, rows)
 
 
-def remove(pipeline: dlt.Pipeline, cutoff: int, turn: TTurn = in_database_or_file) -> Removal:
+def remove(
+    pipeline: dlt.Pipeline,
+    cutoff: int,
+    turn: TTurn = in_database_or_file,
+    once_a_day: bool = False,
+) -> Removal:
     """Removes the rows of events published before a cutoff, and notes it, in one transaction.
 
     A DuckDB file is then written anew; ``messages``, where it is a table, is made anew.
@@ -92,9 +97,11 @@ def remove(pipeline: dlt.Pipeline, cutoff: int, turn: TTurn = in_database_or_fil
         pipeline: The pipeline, in sync with its destination.
         cutoff: Milliseconds since the epoch.
         turn: Waits until this process may change the dataset.
+        once_a_day: Look for nothing where that cutoff, which moves once a day, was the last that
+            was applied. Rows from before it that were loaded since wait for the next day then.
 
     Returns:
-        What was removed; no row where that cutoff, or a later one, was applied before.
+        What was removed.
 
     Raises:
         SettingError: Rows cannot be removed from the destination.
@@ -103,12 +110,15 @@ def remove(pipeline: dlt.Pipeline, cutoff: int, turn: TTurn = in_database_or_fil
     with turn(pipeline):
         names, schema = loaded_schema(pipeline, None)
         with _sql(pipeline, *names) as client:
-            done, is_rewritten = _last(client, schema)
-        if done is not None and done >= cutoff and is_rewritten:
+            applied, is_rewritten = _applied(client, schema)
+        if once_a_day and is_rewritten and applied[-1:] == [cutoff]:
             return Removal(cutoff, {})
-        found = Removal(cutoff, {})
-        if done is None or done < cutoff:
-            found = to_remove(pipeline, cutoff)
+        # A longer span may have been kept meanwhile, and what lies before this cutoff be back.
+        found = to_remove(pipeline, cutoff)
+        is_new = cutoff > max(applied, default=cutoff - 1)
+        if is_rewritten and not found.rows and not is_new:
+            return found
+        if found.rows or is_new:
             forget_messages(pipeline)
             with _sql(pipeline, *names) as client:
                 _remove(client, schema, found)
@@ -161,15 +171,13 @@ def _dated() -> list[tuple[Table, str]]:
     return [*((table, "timestamp") for table in EVENT_TABLES), (REJECTED_EVENTS, "window_end")]
 
 
-def _last(client: SqlClientBase[Any], schema: Schema) -> tuple[int | None, bool]:
-    """The latest cutoff that was applied, and whether all are gone from the files."""
-    cutoff, rewritten = (
-        REMOVALS.column(name, client, schema) for name in ("cutoff", "rewritten_at")
+def _applied(client: SqlClientBase[Any], schema: Schema) -> tuple[list[int], bool]:
+    """The cutoffs that were applied, the last one last, and whether all are gone from the files."""
+    cutoff, removed, rewritten = (
+        REMOVALS.column(name, client, schema) for name in ("cutoff", "removed_at", "rewritten_at")
     )
-    selected = f"max({cutoff}), count(*) - count({rewritten})"
-    for latest, waiting in REMOVALS.rows(client, schema, selected):
-        return (None if latest is None else to_ms(latest)), not waiting
-    return None, True
+    rows = REMOVALS.rows(client, schema, f"{cutoff}, {rewritten}", order=removed)
+    return [to_ms(one) for one, _ in rows], all(moment is not None for _, moment in rows)
 
 
 def _sql(pipeline: dlt.Pipeline, *names: str) -> SqlClientBase[Any]:
