@@ -207,6 +207,9 @@ def recent_windows(
             f" AND p.{column['schema_name']} = %s"
         )
         given: list[Any] = [schema.name]
+        if {"window_start", "window_end"} <= column.keys():
+            # A row that was changed by hand to no span proves nothing.
+            complete += f" AND w.{column['window_start']} < w.{column['window_end']}"
         if resources is not None:
             placeholders = ", ".join(["%s"] * len(resources)) or "NULL"
             complete += f" AND w.{column['resource']} IN ({placeholders})"
@@ -398,7 +401,9 @@ def _covered(
     if "classification" in columns:
         robots = f"COALESCE(w.{quoted['classification']}, '')"
         by_robots = f", w.{quoted['classification']}"
-    conditions, arguments = "", [schema.name]
+    # A row that was changed by hand to no span proves nothing.
+    conditions = f" AND w.{quoted['window_start']} < w.{quoted['window_end']}"
+    arguments = [schema.name]
     if packages is not None:
         given = ", ".join(["%s"] * len(packages)) or "NULL"
         conditions += f" AND w.{quoted['_dlt_load_id']} IN ({given})"

@@ -438,7 +438,7 @@ SELECT r, c, k, d1, d2, MAX(n), SUM(n) FROM (
         SELECT {resource} AS r, {scope_id} AS s, {classification} AS c, {key_digest} AS k,
           {window_start} AS b, {window_end} AS e, MAX({distinct_count}) AS n
         FROM {windows} w JOIN {packages} p ON {load_id} = {package}
-        WHERE {status} = 0 AND {schema_name} = %s {recent}
+        WHERE {status} = 0 AND {schema_name} = %s AND {window_start} < {window_end} {recent}
         GROUP BY {resource}, {scope_id}, {classification}, {key_digest}, {window_start},
           {window_end}
       ) each_once

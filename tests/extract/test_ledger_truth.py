@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from np6_source.endpoints import scope_label
-from np6_source.ledger import coverage
+from np6_source.ledger import coverage, recent_windows
 from np6_source.windows import SECOND, Window, gaps
 from tests.support import Warehouse, at, event
 
@@ -92,6 +92,22 @@ class TestTheStateIsAhead:
     ) -> None:
         warehouse.run(source())
         warehouse.execute(statement)
+        sandbox.now = at("03-04")
+        assert rest_is_loaded(warehouse, source, caplog)
+
+    def test_of_windows_that_were_changed_to_end_before_they_start(
+        self,
+        warehouse: Warehouse,
+        sandbox: Any,
+        source: Callable[[], Any],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """By hand; they prove nothing, and no command stumbles over them."""
+        warehouse.run(source())
+        warehouse.execute(
+            "UPDATE np6.load_windows SET window_start = window_end, window_end = window_start"
+        )
+        assert recent_windows(warehouse.pipeline, 0).num_rows == 0
         sandbox.now = at("03-04")
         assert rest_is_loaded(warehouse, source, caplog)
 
