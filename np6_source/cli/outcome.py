@@ -150,6 +150,10 @@ def run(command: Callable[[argparse.Namespace], int], options: argparse.Namespac
     return status
 
 
+_LOST_CONNECTION = frozenset({"OperationalError", "InterfaceError"})
+"""What drivers call it (PEP 249). Where dlt 1.31 opens a connection it lets such errors pass."""
+
+
 def outcome_of(error: BaseException) -> Outcome | None:
     """What an error means for the caller; None where it is a defect of this program."""
     # DuckDB makes an error of its own of a Ctrl-C that comes during a query.
@@ -168,6 +172,12 @@ def outcome_of(error: BaseException) -> Outcome | None:
         )
     if isinstance(error, (DltException, duckdb.Error, OSError)):
         return Outcome(FAILED, f"{type(error).__name__}: {_first_line(error)}")
+    if _LOST_CONNECTION & {base.__name__ for base in type(error).__mro__}:
+        return Outcome(
+            FAILED,
+            f"The destination's connection failed: {_first_line(error)}. What is committed stays:"
+            " run it again.",
+        )
     return None
 
 

@@ -1,4 +1,4 @@
-"""How a command ends that Ctrl-C reaches while DuckDB answers."""
+"""How a command ends that Ctrl-C reaches while DuckDB answers, or whose connection breaks off."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 import duckdb
+import psycopg2
 import pytest
 
 from np6_source.cli.checks.writable import finding_of
@@ -48,3 +49,14 @@ def test_ctrl_c_during_a_step_of_a_check_is_no_problem_of_the_step(capfd: Any) -
 
     assert run(step, argparse.Namespace(command="check")) == 130
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_connection_that_the_server_closes_is_said_in_a_sentence(capfd: Any) -> None:
+    """Where dlt opens a connection, the driver's error comes as it is."""
+
+    def command(_: Any) -> int:
+        raise psycopg2.OperationalError("server closed the connection\n\tunexpectedly\n")
+
+    assert run(command, argparse.Namespace(command="status")) == 1
+    said = "The destination's connection failed: server closed the connection. What is committed"
+    assert capfd.readouterr() == ("", f"{said} stays: run it again.\n")
