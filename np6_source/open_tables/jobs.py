@@ -139,8 +139,13 @@ class _EachKeyOnce(TableFormatLoadFilesystemJob):
         raise NotImplementedError
 
 
-def _until_committed(merge: Callable[[], None], *refused: type[Exception]) -> None:
-    """Merges again for as long as another process's commit comes first, each time into its rows."""
+def until_committed(merge: Callable[[], None], *refused: type[Exception]) -> None:
+    """Merges again for as long as another process's commit comes first, each time into its rows.
+
+    Args:
+        merge: Reads the table anew and merges into it.
+        refused: What it raises where another has committed meanwhile.
+    """
     for tries_left in reversed(range(TRIES)):
         try:
             merge()
@@ -164,7 +169,7 @@ class DeltaJob(_EachKeyOnce, DeltaLoadFilesystemJob):
         from deltalake.exceptions import CommitFailedError
 
         with named_where_damaged(self._job_client.dataset_name, self.load_table_name):
-            _until_committed(super().run, CommitFailedError)
+            until_committed(super().run, CommitFailedError)
         with suppress(DestinationUndefinedEntity):
             keep_delta_small(self._job_client.load_open_table("delta", self.load_table_name))
 
@@ -306,7 +311,7 @@ class IcebergJob(_EachKeyOnce, IcebergLoadFilesystemJob):
 
         with self._alone():
             with named_where_damaged(self._job_client.dataset_name, self.load_table_name):
-                _until_committed(super().run, TableChanged, CommitFailedException)
+                until_committed(super().run, TableChanged, CommitFailedException)
             with suppress(DestinationUndefinedEntity):
                 table = self._job_client.load_open_table("iceberg", self.load_table_name)
                 keep_iceberg_small(table, self._files)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from np6_source.open_tables.jobs import until_committed
 from np6_source.parts import plan_parts
 from np6_source.sandbox import Sandbox, generated_account
 from np6_source.schema import EVENT_TABLES
@@ -89,3 +90,41 @@ def test_two_that_make_a_table_at_once_put_every_event_in_once(
     ids = [row["id"] for row in contents(tmp_path / "lake" / "both")["events"]]
     assert len(ids) > 100
     assert len(ids) == len(set(ids))
+
+
+def test_a_merge_that_other_commits_come_before_is_tried_until_it_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import deltalake
+    import pyarrow as pa
+    from deltalake.exceptions import CommitFailedError
+
+    def rows(value: str) -> pa.Table:
+        return pa.table({"id": ["a"], "value": [value]})
+
+    def merge_into(table: deltalake.DeltaTable, value: str) -> None:
+        merging = table.merge(rows(value), "t.id = s.id", source_alias="s", target_alias="t")
+        merging.when_matched_update_all().execute()
+
+    folder = str(tmp_path / "table")
+    deltalake.write_deltalake(folder, rows("first"))
+    others = ["second", "third", "fourth"]
+    refused = 0
+
+    def merge() -> None:
+        nonlocal refused
+        table = deltalake.DeltaTable(folder)
+        if others:
+            merge_into(deltalake.DeltaTable(folder), others.pop(0))
+        try:
+            merge_into(table, "last")
+        except CommitFailedError:
+            refused += 1
+            raise
+
+    monkeypatch.setattr("np6_source.open_tables.jobs.LONGEST_WAIT", 0.0)
+    until_committed(merge, CommitFailedError)
+    assert refused == 3
+    assert deltalake.DeltaTable(folder).to_pyarrow_table().to_pylist() == [
+        {"id": "a", "value": "last"}
+    ]
