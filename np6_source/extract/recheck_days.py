@@ -394,7 +394,8 @@ class _RecheckRun:
             for _, compared in day.parts:
                 self._late_at_the_end |= compared.new
             self._metrics["late_at_the_end"] = len(self._late_at_the_end)
-        if day.plan.was_read_in_time or day.late:
+        is_whole = day.plan.day.width == DAY
+        if (day.plan.was_read_in_time and is_whole) or day.late:
             self._gathered.add(LATENESS.name, self._lateness(day))
 
     def _lost(self, day: _Day) -> int:

@@ -100,21 +100,24 @@ def summary(rows: Iterable[Measurement], days: int) -> Summary:
     of_resources: dict[tuple[int, str], Counter[str]] = {}
     is_at_the_end = False
     for row in rows:
-        ages = of_scopes.setdefault(row.day, {})
-        ages[row.scope] = max(row.age, ages.get(row.scope, 0))
+        day = row.day // DAY * DAY
+        if row.day == day:  # Else it is a part of a day, which tells nothing of the others.
+            ages = of_scopes.setdefault(day, {})
+            ages[row.scope] = max(row.age, ages.get(row.scope, 0))
         if row.bucket == NONE or not row.late_events:
             continue
         resource, _ = row.scope
-        of_resources.setdefault((row.day, row.bucket), Counter())[resource] += row.late_events
-        latest[row.day] = max(BUCKET_DAYS[row.bucket], latest.get(row.day, 0))
+        of_resources.setdefault((day, row.bucket), Counter())[resource] += row.late_events
+        latest[day] = max(BUCKET_DAYS[row.bucket], latest.get(day, 0))
         is_at_the_end = is_at_the_end or row.age >= days
     by_bucket: Counter[str] = Counter()
     for (_, bucket), counts in of_resources.items():
         by_bucket[bucket] += max(counts.values())
     # By the scope that was read the least: the others say nothing of it.
     oldest = {day: min(ages.values()) for day, ages in of_scopes.items()}
+    in_order = {name: by_bucket[name] for name in BUCKET_DAYS if name in by_bucket}
     if not oldest:
-        return Summary(0, 0, {}, None, 0, 1.0, None)
+        return Summary(0, sum(by_bucket.values()), in_order, None, 0, 1.0, None)
 
     def old_enough(delay: float) -> list[int]:
         """Days that were read when an event later than so many days could be there."""
@@ -139,7 +142,7 @@ def summary(rows: Iterable[Measurement], days: int) -> Summary:
     return Summary(
         len(oldest),
         sum(by_bucket.values()),
-        {name: by_bucket[name] for name in (*(n for n, _ in DELAYS), "more") if name in by_bucket},
+        in_order,
         none_later,
         len(telling),
         upper_share(0, len(telling)),

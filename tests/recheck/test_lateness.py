@@ -53,6 +53,16 @@ def test_a_day_that_several_resources_have_counts_once() -> None:
     assert summary([*readings(30), *young], 14).days_that_tell == 0
 
 
+def test_parts_of_a_day_are_no_days() -> None:
+    hours = [Measurement(SCOPE, DAY + n * DAY // 24, 14, NONE, 0) for n in range(1, 24)]
+    assert summary(hours, 14).days == 0
+    late = Measurement(SCOPE, DAY + DAY // 2, 14, "16d", 3)
+    assert summary([*hours, late], 14).by_bucket == {"16d": 3}
+    whole = [Measurement(SCOPE, DAY, 14, NONE, 0)]
+    found = summary([*hours, late, *whole], 14)
+    assert (found.days, found.late_events, found.none_later_than) == (1, 3, 16)
+
+
 def test_a_late_event_that_several_resources_return_counts_once() -> None:
     def late(resource: str, id_: str, count: int, bucket: str = "1h", age: int = 1) -> Measurement:
         return Measurement((resource, id_), 0, age, bucket, count)

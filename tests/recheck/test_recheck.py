@@ -231,6 +231,18 @@ def test_a_day_that_fails_stays_due_and_stops_no_other(story: Story) -> None:
     assert len(story.warehouse.ids()) >= 18
 
 
+def test_a_part_of_a_day_tells_of_lateness_only_where_it_has_late_events(story: Story) -> None:
+    fourth = at("03-04")  # Read an hour after it was over.
+    parts = [Window(fourth + n * 6 * HOUR, fourth + (n + 1) * 6 * HOUR) for n in range(4)]
+    for part in parts:
+        story.recheck(story.plan(span=part))
+    assert story.warehouse.rows("lateness") == []
+    story.events.append(event(50, parts[1].start + HOUR))
+    story.now("03-05T02:00")
+    assert story.recheck(story.plan(span=parts[1])).new == 1
+    assert [row["late_events"] for row in story.warehouse.rows("lateness")] == [1]
+
+
 def test_another_accounts_key_is_refused(story: Story, source_of: TMake) -> None:
     story.now("03-06T03:00")
     plan = story.plan()
