@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from sqlglot import exp
 
+from .definitions import views
 from .translation import Names, quoted
 
 MARK = "[np6_source "
@@ -74,12 +75,14 @@ class CommentedCatalog:
         query: SQL for name and comment of every relation of a schema.
         readers_query: SQL for schema, name and comment of every view that reads a relation of a
             schema, and that relation's name. None where such views keep nothing from being dropped.
+        undescribed: Relations whose columns take no comments.
     """
 
     client: SqlJobClientBase
     names: Names
     query: str
     readers_query: str | None = None
+    undescribed: frozenset[str] = frozenset()
 
     def relations(self, names: Sequence[str]) -> dict[str, Relation]:
         """See ``Catalog``."""
@@ -103,6 +106,8 @@ class CommentedCatalog:
 
     def describing(self, relation: str, columns: Mapping[str, str]) -> Iterable[str]:
         """See ``Catalog``."""
+        if relation in self.undescribed:
+            return
         for column, description in columns.items():
             name = quoted([self.names.column(column)], self.names.dialect)
             comment = literal(description, self.names.dialect)
@@ -227,7 +232,10 @@ WHERE n.nspname = %s AND r.oid <> c.oid"""
 def catalog_of(client: SqlJobClientBase, names: Names) -> Catalog:
     """The catalog of a destination."""
     if names.dialect == "duckdb":
-        return CommentedCatalog(client, names, DUCKDB)
+        # DuckLake takes comments on views, and none on their columns (DuckDB 1.5).
+        is_lake = client.config.destination_type.rpartition(".")[2] == "ducklake"
+        undescribed = [view.name for view in views() if is_lake]
+        return CommentedCatalog(client, names, DUCKDB, undescribed=frozenset(undescribed))
     if names.dialect == "postgres":
         return CommentedCatalog(client, names, POSTGRES, POSTGRES_READERS)
     return RegisteredCatalog(client, names)

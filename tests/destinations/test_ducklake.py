@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from np6_source.schema import EVENTS
+from np6_source.views import make
 from tests.destinations.stores import DuckLakeStore
 from tests.printed.project import blocks
 from tests.support import at, event
@@ -50,3 +51,14 @@ def test_its_upkeep_as_printed_leaves_few_files_and_every_row(
         connection.execute("CHECKPOINT lake")
     assert store.rows(EVENTS) == rows
     assert (before, files()) == (8, 2)  # One of each is in the staging dataset.
+
+
+def test_it_has_the_views(tmp_path: Path, serve: TMake, source_of: TMake) -> None:
+    """DuckLake takes no comments on the columns of views."""
+    store = DuckLakeStore(tmp_path / "ducklake")
+    sandbox = serve([event(n, at("03-01") + n) for n in range(3)], now=at("03-05"))
+    store.pipeline.run(source_of(sandbox, "actions_events"))
+    for _ in range(2):  # The second time they are up to date.
+        make(store.pipeline)
+    with store.connect() as connection:
+        assert connection.execute("SELECT count(*) FROM np6.messages").fetchall() == [(3,)]
