@@ -33,7 +33,8 @@ see ``tables.merge``.
 by key, see ``open_tables``; plain files are appended to.
 """
 
-CLOCK_NOISE = "INTERVAL '5 seconds'"
+CLOCK_NOISE_SECONDS = 5
+CLOCK_NOISE = f"INTERVAL '{CLOCK_NOISE_SECONDS} seconds'"
 """By how much a row must be newer to count as newer: both times come from clocks that a ``Date``
 header gives to the second."""
 

@@ -469,6 +469,20 @@ class TestReload:
         assert report.failures == []
         assert warehouse.ids() == EVERY_ID
 
+    def test_rows_of_a_load_beside_it_stay(
+        self, warehouse: Any, make: TMake, sandbox: Sandbox, at: TAt
+    ) -> None:
+        """They may have been requested up to five seconds earlier, and merged later."""
+        warehouse.load(make())
+        warehouse.execute(
+            "INSERT INTO np6.events (id, timestamp, requested_at)"
+            " VALUES ('beside', '2024-03-01T12:00:00Z', '2024-03-03T00:00:02Z')"
+        )
+        for second, is_there in (5, True), (10, False):
+            sandbox.now = at("03-03") + second * SECOND
+            assert warehouse.load(make(), reload=True).failures == []
+            assert ("beside" in warehouse.ids()) is is_there
+
     def test_it_begins_where_it_is_told_to(self, loaded: Any, make: TMake, at: TAt) -> None:
         loaded.load(make(), reload=True, reload_start="2024-03-02")
         assert loaded.ids() == EVERY_ID[24:]

@@ -24,7 +24,7 @@ from dlt.extract import DltResource, DltSource
 from ..bookkeeping.known_starts import BEGINS_AT
 from ..bookkeeping.source_state import PROGRESS, has_loaded
 from ..dataset_lock import TTurn, in_database_or_file
-from ..destinations import destination_of
+from ..destinations import CLOCK_NOISE_SECONDS, destination_of
 from ..dlt_internals.pipelines import do_not_restore
 from ..dlt_internals.resources import cursor_of
 from ..endpoints import ENDPOINTS
@@ -420,7 +420,8 @@ def _remove_not_read_again(
     A row has the moment of its request to the millisecond, as has the row of the ledger that proves
     the window. Rows that other pipelines have loaded meanwhile stay, and so do those of ids that
     were not read again. So do rows that were requested after the reload's first request, by a clock
-    that is ahead of the reload's: the merge keeps them, or the moment of their request.
+    that is ahead of the reload's: the merge keeps them, or the moment of their request. Rows that
+    were requested within ``CLOCK_NOISE`` of it are taken for those of a load beside it.
 
     Args:
         pipeline: The pipeline.
@@ -459,6 +460,9 @@ def _remove_not_read_again(
             earliest = f"SELECT min({quoted}) FROM {ledger} WHERE {load_id} IN ({given})"
             ((first,),) = client.execute_sql(earliest, *intent["packages"]) or []
             before = before if first is None else min(before, to_ms(first))
+            # Rows of a load beside it that were requested so little earlier, and merged later, are
+            # in place of the reload's.
+            before -= CLOCK_NOISE_SECONDS * SECOND
         removed = _Condition((old,), (to_datetime(before), *intent["packages"]))
         fewer = None if takes_fewer else _fewer_events(removed, outcome, intent, client, schema)
         if fewer is None:
