@@ -92,9 +92,10 @@ def _nowhere_else(known: Known, question: Question, old: Sequence[Seen]) -> Verd
         made = floor(one.stamped_at or 0)
         is_near = one.timestamp - made < FAR
         later = floor(one.timestamp) + FAR
+        # Of two minutes: bounds that are both cut to the minute leave something between them.
         elsewhere = (
-            (Window(made, made + SECOND), is_near),
-            (Window(later, later + SECOND), False),
+            (Window(made - MINUTE, made + MINUTE), is_near),
+            (Window(later - MINUTE, later + MINUTE), False),
         )
         is_there = []
         for window, may_be_cut in elsewhere:
@@ -663,7 +664,10 @@ def _how_capped(
     lost: int,
     width: int,
 ) -> Verdict:
-    """Whether it is the rows at which the API cuts: two other windows have just as many then."""
+    """Whether it is the rows at which the API cuts.
+
+    Two other windows have just as many then, though not as many bytes.
+    """
     rows = capped.events or ()
     text = f"{lost} events of its halves are not in a response of {len(rows)}"
     moments = sorted(one.timestamp for one in there.values())
@@ -672,6 +676,7 @@ def _how_capped(
     first = min(range(len(moments) - most + 1), key=lambda n: moments[n + most - 1] - moments[n])
     trimmed = max(1, (len(moments) - len(rows) - 1) // 3)
     shown = 0
+    sizes = [capped.byte_count]
     for lowest, highest in (
         (moments[first], moments[first + most - 1]),
         (moments[min(trimmed, len(moments) - 1)], moments[-1 - min(trimmed, len(moments) - 1)]),
@@ -681,9 +686,12 @@ def _how_capped(
         if response.events is None or not response.is_whole:
             break
         ids = {one.id for one in response.events}
+        sizes.append(response.byte_count)
         # With repeats among the rows their number says nothing.
         shown += len(response.events) == len(ids) == len(rows) and ids != {o.id for o in rows}
-    if shown == 2 and len({one.id for one in rows}) == len(rows):
+    # Events of one size are as many, too, where the API cuts at a number of bytes.
+    differ = max(sizes) - min(sizes) > sum(sizes) / (len(sizes) * len(rows))
+    if shown == 2 and differ and len({one.id for one in rows}) == len(rows):
         return _capped(question, text, len(rows))
     return question.verdict(
         "contradicted",

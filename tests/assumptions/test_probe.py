@@ -226,9 +226,23 @@ def test_a_limit_of_rows_is_named(knobs: Knobs) -> None:
     assert verdict.setting == ("row_limit", knobs.cap)
 
 
+def test_as_many_rows_and_as_many_bytes_name_no_limit_of_rows() -> None:
+    (verdict,) = probe(Server(7, Knobs(cap=500, same_size=True), per_day=2_000), NOW, only=["cap"])
+    assert (verdict.result, verdict.setting) == ("contradicted", None)
+
+
 def test_windows_that_are_cut_at_some_days_name_no_limit_of_rows() -> None:
     (verdict,) = probe(Server(7, Knobs(most_days=3), per_day=200), NOW, only=["cap"])
     assert (verdict.result, verdict.setting) == ("contradicted", None)
+
+
+@pytest.mark.parametrize("seed", [7, 8, 9])
+def test_bounds_that_are_cut_to_the_minute_do_not_hide_that_they_act_on_the_stamp(
+    seed: int,
+) -> None:
+    server = Server(seed, Knobs(selection="either", cut=60_000), per_day=2_000)
+    (verdict,) = probe(server, NOW, only=["filter"])
+    assert verdict.result != "confirmed"
 
 
 @pytest.mark.parametrize(("cut", "seconds"), [(1_000, 1.0), (60_000, 60.0)])
