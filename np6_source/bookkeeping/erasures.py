@@ -7,7 +7,7 @@ stored. The table has digests with the secret key only.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +23,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
 from ..destinations import kind_of_destination
-from ..dlt_internals.packages import erasures_noted
+from ..dlt_internals.packages import changes_noted
 from ..errors import AlreadyRunning, SettingError
 from ..events.digests import DigestKey
 from ..events.suppression import NOBODY, Suppression, suppression
@@ -104,8 +104,17 @@ def read_erasures(
     Returns:
         The rows. None where nothing can be loaded into the destination from here.
     """
+    return read_changes(pipeline, schema, must_be_known)[0]
+
+
+def read_changes(
+    pipeline: dlt.Pipeline, schema: Schema, must_be_known: bool = True
+) -> tuple[tuple[Erasure, ...], tuple[maskings.Masking, ...]]:
+    """Who was erased, and how rows were masked, by one connection; as ``read_erasures``."""
     with _connected(pipeline, schema, must_be_known) as client:
-        return () if client is None else listed(client, schema)
+        if client is None:
+            return (), ()
+        return listed(client, schema), maskings.listed(client, schema)
 
 
 def read_maskings(pipeline: dlt.Pipeline, schema: Schema) -> tuple[maskings.Masking, ...]:
@@ -206,17 +215,19 @@ def look_again(pipeline: dlt.Pipeline, load_ids: Collection[str]) -> None:
         delta.change(client, name, ids, {when: "NULL"})
 
 
-def _is_unknown_to(load_id: str, known: frozenset[str] | None, erasures: Sequence[Erasure]) -> bool:
-    """Whether somebody was erased of whom a package's extraction did not know.
+def _is_unknown_to(
+    load_id: str, known: frozenset[str] | None, changes: Iterable[tuple[str, datetime]]
+) -> bool:
+    """Whether the dataset was changed in a way of which a package's extraction did not know.
 
     Args:
         load_id: The package.
-        known: The erasures that it knew of; None: it noted none, and clocks have to tell.
-        erasures: Those that there are.
+        known: The changes that it knew of; None: it noted none, and clocks have to tell.
+        changes: Id and time of the erasures, or maskings, that there are.
     """
     if known is not None:
-        return any(one.erasure_id not in known for one in erasures)
-    return any(float(load_id) < one.erased_at.timestamp() for one in erasures)
+        return any(change_id not in known for change_id, _ in changes)
+    return any(float(load_id) < at.timestamp() for _, at in changes)
 
 
 def refuse_older(pipeline: dlt.Pipeline, load_ids: Collection[str]) -> None:
@@ -231,30 +242,29 @@ def refuse_older(pipeline: dlt.Pipeline, load_ids: Collection[str]) -> None:
 
     Raises:
         ErasedMeanwhile: One does not know of an erasure.
-        MaskedMeanwhile: One is older than the latest masking.
+        MaskedMeanwhile: One does not know of a masking.
     """
-    begun = min(map(float, load_ids), default=None)
-    if begun is None:
+    if not load_ids:
         return
     schema = pipeline.default_schema if pipeline.default_schema_name else Schema("np6")
     # A destination that cannot be reached fails the load step, in its own words.
     with _connected(pipeline, schema, must_be_known=False) as client:
         if client is None:
             return
-        erased = listed(client, schema)
-        masked = [one.masked_at.timestamp() for one in maskings.listed(client, schema)]
+        erased = [(one.erasure_id, one.erased_at) for one in listed(client, schema)]
+        masked = [(one.change_id, one.masked_at) for one in maskings.listed(client, schema)]
     again = (
         "Run again: np6-source load gives it up and extracts it anew; in a project of your own call"
         " pipeline.abort_packages() first."
     )
-    noted = erasures_noted(pipeline)
+    noted = changes_noted(pipeline)
     if any(_is_unknown_to(load_id, noted.get(load_id), erased) for load_id in load_ids):
         look_again(pipeline, load_ids)  # A kill may have left it with some of its rows committed.
         raise ErasedMeanwhile(
             "A contact was erased since this package was extracted, and it may have the contact's"
             f" values: nothing of it was loaded. {again}"
         )
-    if begun < max(masked, default=0):
+    if any(_is_unknown_to(load_id, noted.get(load_id), masked) for load_id in load_ids):
         raise MaskedMeanwhile(
             "The dataset was brought under another policy since this package was extracted"
             f" (np6-source mask), and it has values as before: nothing of it was loaded. {again}"

@@ -13,6 +13,7 @@ from typing import Any
 from dlt.common.schema import Schema
 from dlt.destinations.sql_client import SqlClientBase
 
+from ..windows import to_ms
 from .own_tables import MASKINGS
 
 
@@ -29,6 +30,11 @@ class Masking:
     policy_before: str
     policy: str
     masked_at: datetime
+
+    @property
+    def change_id(self) -> str:
+        """What a package notes that was extracted since."""
+        return f"masked at {to_ms(self.masked_at)}"
 
 
 def listed(client: SqlClientBase[Any], schema: Schema) -> tuple[Masking, ...]:

@@ -169,39 +169,39 @@ def note_windows(windows: Sequence[tuple[str, str, int, int]]) -> None:
     state.setdefault(WINDOWS, []).extend([*window] for window in windows)
 
 
-ERASURES = "np6_erasures"
-"""Key of a load package's state: the erasures that its extraction knew of, by their ids."""
+CHANGES = "np6_changes"
+"""Key of a load package's state: the erasures and maskings that its extraction knew of, by id."""
 
 
-def note_erasures(erasure_ids: Collection[str]) -> None:
-    """Notes in the load package that is being extracted who was erased as far as it knows.
+def note_changes(change_ids: Collection[str]) -> None:
+    """Notes in the load package that is being extracted of which changes to the dataset it knows.
 
     Of several sources in a package each notes: what one of them does not know the package does not.
 
     Args:
-        erasure_ids: The erasures' ids.
+        change_ids: The ids of erasures and maskings.
     """
     try:
         state: Any = dlt.current.load_package_state()["state"]
     except CurrentLoadPackageStateNotAvailable:
         return  # Somebody looks at the source's rows without loading them.
-    state[ERASURES] = sorted(set(erasure_ids) & set(state.get(ERASURES, erasure_ids)))
+    state[CHANGES] = sorted(set(change_ids) & set(state.get(CHANGES, change_ids)))
 
 
-def erasures_noted(pipeline: dlt.Pipeline) -> dict[str, frozenset[str]]:
-    """What ``note_erasures`` noted in the packages that are not loaded; those without are left out.
+def changes_noted(pipeline: dlt.Pipeline) -> dict[str, frozenset[str]]:
+    """What ``note_changes`` noted in the packages that are not loaded; those without are left out.
 
     Args:
         pipeline: The pipeline.
 
     Returns:
-        Erasures' ids by load id.
+        Ids of erasures and maskings by load id.
     """
     found = {}
     for storage, load_id in unloaded_packages(pipeline):
         state: Any = storage.get_load_package_state(load_id)
-        if ERASURES in state:
-            found[load_id] = frozenset(state[ERASURES])
+        if CHANGES in state:
+            found[load_id] = frozenset(state[CHANGES])
     return found
 
 

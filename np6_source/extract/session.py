@@ -18,14 +18,14 @@ import pyarrow as pa
 
 from ..api.client import Client
 from ..api.server_clock import ServerClock
-from ..bookkeeping.erasures import read_erasures, read_maskings, suppression_of
+from ..bookkeeping.erasures import read_changes, read_maskings, suppression_of
 from ..bookkeeping.known_starts import BEGINS_AT, known_start
 from ..bookkeeping.maskings import Masking, present_policies
 from ..bookkeeping.row_counts import NEVER_READ_AGAIN
 from ..bookkeeping.source_state import earliest_start, has_progress
 from ..dataset_lock import in_database_or_file, patience, to_read
 from ..dimensions import Dimension
-from ..dlt_internals.packages import current_load_id, note_erasures
+from ..dlt_internals.packages import current_load_id, note_changes
 from ..dlt_internals.pipelines import is_stop_requested
 from ..endpoints import Endpoint
 from ..errors import RequestFailed
@@ -266,7 +266,7 @@ class ExtractSession:
         pipeline, key = dlt.current.pipeline(), self.settings.privacy.key
         # Erasing needs a key: where none is and none was, an extraction needs no destination.
         must_be_known = key is not None or ERASURES in state
-        erasures = read_erasures(pipeline, schema, must_be_known)
+        erasures, maskings = read_changes(pipeline, schema, must_be_known)
         latest = max((to_ms(one.erased_at) for one in erasures), default=0)
         # Earlier versions noted no more than that there are some.
         if latest < int(state.get(ERASURES, 0)) and must_be_known:
@@ -281,7 +281,8 @@ class ExtractSession:
         elif must_be_known:
             state.pop(ERASURES, None)
         self.suppression = suppression_of(erasures, key, schema.name)
-        note_erasures({one.erasure_id for one in erasures})
+        known = {one.erasure_id for one in erasures} | {one.change_id for one in maskings}
+        note_changes(known)
 
     def _to_read(self, pipeline: dlt.Pipeline) -> AbstractContextManager[None]:
         """The lock that reading takes, waited for until the run is asked to stop."""
