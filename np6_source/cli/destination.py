@@ -44,6 +44,9 @@ DUCKDB_LIMITS = {"memory_limit": "350MB", "threads": 1}
 dlt writes tables side by side, a thread each; more threads help on machines with many cores.
 """
 
+HEADERS = 3 * 4096
+"""Bytes with which every DuckDB file begins."""
+
 OLDEST_STORAGE = 64
 """The version of the files that every DuckDB from 1.0 on reads."""
 
@@ -345,13 +348,19 @@ def _check_file(file: Path, dataset: str, reads_only: bool) -> None:
 
 
 def _check_duckdb_reads(file: Path) -> None:
-    """Refuses a file of a newer DuckDB, with which dlt 1.31 ends in a traceback."""
+    """Refuses a file that is no database, or of a newer DuckDB, which dlt 1.31 cannot tell."""
     try:
         with file.open("rb") as content:
-            header = content.read(20)
+            header = content.read(HEADERS)
     except OSError:
         return  # It is not there yet; or the load says why it cannot be read.
-    if header[8:12] != b"DUCK" or int.from_bytes(header[12:20], "little") <= OLDEST_STORAGE:
+    if len(header) < HEADERS or header[8:12] != b"DUCK":
+        raise SettingError(
+            f"The DuckDB file {file} is no DuckDB database, or not a whole one. A disk that is full"
+            " when a file is made leaves such a file: remove it, then, and load again. If it held"
+            " something, put it back from a backup."
+        )
+    if int.from_bytes(header[12:20], "little") <= OLDEST_STORAGE:
         return
     try:
         duckdb_library.connect(str(file), read_only=True).close()

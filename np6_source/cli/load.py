@@ -28,6 +28,7 @@ from ..extract.selection import account_of, selected_operations, session_of
 from ..loading import LoadReport, load
 from ..parameters import at_least_one, moment_ms
 from ..settings import check_end
+from ..upkeep.changed_tables import saying_what_changed
 from ..upkeep.reloading import Reload, plan_reload
 from ..windows import SECOND, iso
 from . import progress, report
@@ -258,9 +259,10 @@ def _planned_reload(
 
     Raises:
         DatasetBusy: Others kept the dataset for too long, or a signal has ended the wait.
+        TypeChanged: A column has another type than it was made with.
     """
     in_turn = partial(in_database_or_file, wait=patience(stop_when))
-    with to_read(pipeline, in_turn):
+    with to_read(pipeline, in_turn), saying_what_changed(pipeline):
         pipeline.sync_destination()
         return plan_reload(pipeline, source, start, session_of(source).settings.cutoff)
 

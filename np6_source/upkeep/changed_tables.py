@@ -22,14 +22,15 @@ from ..tables.naming import filled
 logger = logging.getLogger(__name__)
 
 
-def check_tables(pipeline: dlt.Pipeline) -> None:
+def check_tables(pipeline: dlt.Pipeline, changes: bool = True) -> None:
     """Compares the tables that hold data by dlt's schemas with the destination's.
 
     Tables of dlt's own that are gone are made again, empty: the ledger proves nothing without
     ``_dlt_loads``, and the load that follows reads again what it no longer proves.
 
     Args:
-        pipeline: The pipeline, whose dataset nobody else changes meanwhile.
+        pipeline: The pipeline, in sync with its destination.
+        changes: Whether to make tables again; nobody else may change the dataset meanwhile.
 
     Raises:
         TableMissing: A table or a column is gone, or a table of a lake is damaged.
@@ -46,7 +47,7 @@ def check_tables(pipeline: dlt.Pipeline) -> None:
             lacking: Mapping[str, Sequence[str]] = {}
             if isinstance(client, SqlJobClientBase):
                 lacking = missing_columns(client, schema, expected)
-                if not gone:
+                if changes and not gone:
                     _make_tables_of_dlt(client, schema)
         if gone:
             raise TableMissing.of(gone, pipeline.dataset_name)
