@@ -228,10 +228,24 @@ of_weeks AS (  -- the lowest of the same buckets, one to either side, of each of
   WHERE a.h >= $now::BIGINT // a.bucket - greatest(a.week, 8)
   GROUP BY ALL
 ),
+of_days AS (  -- the lowest of those times on any day, as on Sundays; a holiday is like one
+  SELECT a.resource, a.what, a.h, min(b.n) AS quietest
+  FROM buckets a JOIN buckets b ON a.resource = b.resource AND a.what = b.what
+    AND a.h - b.h BETWEEN 4 * greatest(86400 // a.bucket, 1) AND 4 * a.week + 1
+    AND (a.h - b.h + 1) % greatest(86400 // a.bucket, 1) <= 2
+  WHERE a.h >= $now::BIGINT // a.bucket - greatest(a.week, 8)
+  GROUP BY ALL
+),
+silences AS (  -- the longest one that has ended
+  SELECT resource, what, max(h - before) AS longest
+  FROM (SELECT resource, what, h, lag(h) OVER (PARTITION BY resource, what ORDER BY h) AS before
+    FROM buckets WHERE n > 0)
+  GROUP BY ALL
+),
 usual AS (
   SELECT resource, what, bucket, h, n, min(lowest) AS lowest, median(lowest) AS middle,
-    count(*) AS weeks
-  FROM of_weeks GROUP BY ALL
+    count(*) AS weeks, coalesce(any_value(quietest), 0) AS quietest
+  FROM of_weeks LEFT JOIN of_days USING (resource, what, h) GROUP BY ALL
 ),
 steady AS (  -- no week is far below the others: what is lowest is usual, and no lull's end
   SELECT resource, what FROM usual
@@ -319,9 +333,12 @@ SELECT CASE WHEN is_wide THEN 'lag' ELSE 'lag of ids' END AS rule, resource, '' 
     AND $now - until > greatest(3 * during / (runs - 1), 7200)
 UNION ALL SELECT 'no news', resource, '', json_object('what', what, 'lowest', sum(lowest)::BIGINT,
   'since', (coalesce(any_value(last_event), min(h) - 1) + 1) * any_value(bucket))
-  FROM recent ANTI JOIN lulls USING (resource, what)
+  FROM recent ANTI JOIN lulls USING (resource, what) LEFT JOIN silences USING (resource, what)
   WHERE h > coalesce(last_event, 0) GROUP BY resource, what
   HAVING count(*) FILTER (lowest > 0) >= 3 AND sum(lowest) >= 20
+    AND ((count(*) FILTER (quietest > 0) >= 3 AND 8 * sum(quietest) >= sum(lowest))
+      OR (what = 'events'
+        AND coalesce(max(h) - any_value(last_event) > 2 * any_value(longest), true)))
 UNION ALL SELECT 'low', resource, '', json_object('what', what,
   'hours', count(*) * any_value(bucket) // 3600, 'n', sum(n)::BIGINT,
   'of', sum(least(n, lowest))::BIGINT, 'lowest', sum(lowest)::BIGINT)
@@ -330,6 +347,7 @@ UNION ALL SELECT 'low', resource, '', json_object('what', what,
   GROUP BY resource, what
   -- no hour makes up for others: a mailing hides nothing
   HAVING count(*) * any_value(bucket) >= 57600 AND 3 * sum(least(n, lowest)) < sum(lowest)
+    AND 8 * sum(quietest) >= sum(lowest) AND sum(least(n, quietest)) < 0.8 * sum(quietest)
 UNION ALL SELECT 'capped', resource, scope_id, json_object('n', n, 'windows', windows) FROM capped
   WHERE (windows >= 3 AND n = most) OR (windows >= 5 AND n >= (SELECT max(n) FROM responses w
     WHERE w.resource = capped.resource AND w.scope_id = capped.scope_id AND w.r >= first))

@@ -360,6 +360,35 @@ def test_a_newsletter_that_pauses_for_a_week_is_no_trouble_and_one_that_stops_is
     assert [alarm.rule for alarm in found] == ["no news"]
 
 
+def office(holiday: int, empty_from: float = math.inf) -> Ledger:
+    """Messages on working days from 7 to 19, hardly any on Sundays; reactions at all hours.
+
+    Args:
+        holiday: A day without a message.
+        empty_from: The hour from which on every response is empty.
+    """
+    made = Ledger()
+    for hour in range(7 * 168):
+        day, start = hour // 24, BEGIN + hour * HOUR
+        is_busy = 7 <= hour % 24 < 19 and day % 7 < 5
+        sends = 0 if day == holiday else 300 if is_busy else 3 * (9 <= hour % 24 < 21)
+        n = sends + 20 + hour % 7 + 80 * is_busy * (day != holiday)
+        if hour >= empty_from:
+            sends = n = 0
+        types = json.dumps({"execution": sends, "hit": n - sends})
+        made.add(ALL, start, start + HOUR, start + HOUR + 60, n, type_counts=types)
+    return made
+
+
+def test_a_holiday_is_like_a_sunday_and_an_outage_is_not() -> None:
+    holiday = 5 * 7 + 2
+    times = [hour * HOUR + 120 for hour in range(5 * 168, 6 * 168, 3)]
+    assert [one for one in evaluated(office(holiday), times) if one[1]] == []
+    stops = holiday * 24 + 10
+    looks = evaluated(office(0, stops), [(stops + 24) * HOUR + 120])
+    assert {alarm.rule for _, found in looks for alarm in found} >= {"no news"}
+
+
 BEGINS = 5 * WEEK + 10 * HOUR
 """When troubles begin: on a Monday morning."""
 
