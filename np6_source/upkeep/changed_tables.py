@@ -104,10 +104,7 @@ def missing_columns(
         schema: The schema.
         expected: Names of tables; one that is gone is left out.
     """
-    try:
-        if client.get_stored_schema_by_hash(schema.stored_version_hash) is None:
-            return {}
-    except DatabaseUndefinedRelation:
+    if not _is_made(client, schema):
         return {}
     lacking: dict[str, list[str]] = {}
     for table, columns in client.get_storage_tables(list(expected)):
@@ -117,6 +114,14 @@ def missing_columns(
         if columns and gone:
             lacking[table] = gone
     return lacking
+
+
+def _is_made(client: SqlJobClientBase, schema: Schema) -> bool:
+    """Whether the destination has had this version of the schema: dlt notes it after the tables."""
+    try:
+        return client.get_stored_schema_by_hash(schema.stored_version_hash) is not None
+    except DatabaseUndefinedRelation:
+        return False
 
 
 def _make_tables_of_dlt(client: SqlJobClientBase, schema: Schema) -> None:
@@ -161,12 +166,12 @@ def _read_again(columns: Mapping[str, Sequence[str]], schema: Schema) -> str:
 
 @contextmanager
 def saying_what_changed(pipeline: dlt.Pipeline) -> Iterator[None]:
-    """Says what to do about columns that somebody has changed, where something fails by them.
+    """Says what to do about tables that somebody has changed, where something fails by them.
 
     Types are looked at only then: each destination stores some as others.
 
     Raises:
-        TableMissing: A column is gone; in place of what the destination says.
+        TableMissing: A table or a column is gone; in place of what the destination says.
         TypeChanged: A column has another type; likewise.
     """
     try:
@@ -182,14 +187,17 @@ def saying_what_changed(pipeline: dlt.Pipeline) -> Iterator[None]:
 
 
 def _what_changed(pipeline: dlt.Pipeline) -> Np6Error | None:
-    """What to do about columns that are gone or have another type, if there are some."""
+    """What to do about tables and columns that are gone or have another type, if there are some."""
     for schema_name in pipeline.schema_names:
         schema = pipeline.schemas[schema_name]
         with pipeline.destination_client(schema_name) as client:
             if not isinstance(client, SqlJobClientBase):
                 return None
+            gone = missing_tables(client, filled(schema)) if _is_made(client, schema) else []
             lacking = missing_columns(client, schema, filled(schema))
             found = other_types(client, schema, filled(schema))
+        if gone:
+            return TableMissing.of(gone, pipeline.dataset_name)
         if lacking:
             return TableMissing(_about_columns(lacking, schema, pipeline.dataset_name))
         if found:

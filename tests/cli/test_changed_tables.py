@@ -37,6 +37,7 @@ def loaded(
     ("change", "said"),
     [
         ("DROP TABLE np6.load_windows", "load_windows is gone from dataset 'np6'"),
+        ("DROP TABLE np6.events", "events is gone from dataset 'np6'"),
         (
             "ALTER TABLE np6.load_windows DROP COLUMN event_count",
             "load_windows.event_count is gone from dataset 'np6'",

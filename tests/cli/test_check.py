@@ -333,6 +333,16 @@ class TestProgress:
         assert (found.severity, found.ok) == ("warning", True)
         assert compare(progress, {("actions_events", ""): [Window(0, 20)]}).severity is None
 
+    @pytest.mark.parametrize("table", ["events", "load_windows"])
+    def test_a_table_that_is_gone_is_a_problem_as_for_a_load(
+        self, check: TMake, sandbox: Sandbox, warehouse: Any, source_of: TMake, now: int, table: str
+    ) -> None:
+        warehouse.run(source_of(sandbox, "actions_events", start=now - 72 * HOUR))
+        warehouse.execute(f"DROP TABLE np6.{table}")
+        status, document = check()
+        assert status == 1
+        assert f"{table} is gone from dataset 'np6'" in str(document["problems"])
+
     def test_another_accounts_state_is_a_problem(
         self, check: TMake, sandbox: Sandbox, warehouse: Any, source_of: TMake, now: int
     ) -> None:

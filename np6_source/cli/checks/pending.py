@@ -11,12 +11,13 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltSource
 
 from ...bookkeeping.source_state import PROGRESS
-from ...errors import SettingError, listed, scope_name
+from ...errors import SettingError, TableMissing, TypeChanged, listed, scope_name
 from ...extract.account import ACCOUNT, Account, check_base_url
 from ...extract.policy import check_policy, policies_in_state
 from ...extract.progress import Progress, as_proven
 from ...extract.selection import session_of
 from ...ledger import TCoverage, recorded_policies
+from ...upkeep.changed_tables import check_tables
 from ...windows import iso
 from ..configuration import configured_privacy
 from ..coverage import coverage_of
@@ -54,6 +55,8 @@ def check_progress(
 ) -> Step:
     """Compares the progress that the pipeline's state says with the destination's ledger.
 
+    Tables that are gone, or that somebody has changed, are a problem, as they are for a load.
+
     Args:
         options: Where the pipeline is.
         base_url: Root of the API; None: not known, as there is no key.
@@ -68,6 +71,11 @@ def check_progress(
             with looking(options, waits=False) as pipeline:
                 if isinstance(pipeline.destination_client(), SqlJobClientBase):
                     covered = coverage_of(pipeline)
+                else:
+                    pipeline.sync_destination()
+                check_tables(pipeline, changes=False)
+        except (TableMissing, TypeChanged) as error:
+            return Step("progress", Finding(str(error), "error"))
         except NothingLoaded as nothing:
             # A load drops the state, then, whatever account it is of.
             if not progress:
