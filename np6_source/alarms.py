@@ -335,7 +335,8 @@ UNION ALL SELECT 'no news', resource, '', json_object('what', what, 'lowest', su
   'since', (coalesce(any_value(last_event), min(h) - 1) + 1) * any_value(bucket))
   FROM recent ANTI JOIN lulls USING (resource, what) LEFT JOIN silences USING (resource, what)
   WHERE h > coalesce(last_event, 0) GROUP BY resource, what
-  HAVING count(*) FILTER (lowest > 0) >= 3 AND sum(lowest) >= 20
+  HAVING count(*) FILTER (lowest > 0) >= 3
+    AND sum(lowest) >= CASE WHEN EXISTS (FROM sending) THEN 20 ELSE 100 END
     AND ((count(*) FILTER (quietest > 0) >= 3 AND 8 * sum(quietest) >= sum(lowest))
       OR (what = 'events'
         AND coalesce(max(h) - any_value(last_event) > 2 * any_value(longest), true)))
