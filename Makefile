@@ -12,6 +12,7 @@ MATRICES := tests/sandbox tests/dialects tests/views/test_dialects.py tests/view
 	tests/events/test_unmapped.py tests/events/test_drift.py
 # Whole stories: host projects, destinations, workers side by side, faults, erasure.
 STORIES := tests/adversary tests/destinations tests/faults tests/guest tests/scale \
+	tests/reliability/test_kinds.py \
 	tests/cli/test_erase.py tests/cli/test_mask.py tests/cli/test_person.py tests/cli/test_retain.py \
 	tests/cli/test_robots.py tests/extract/test_robots.py
 # What another DuckDB could break: parsing, merges and kills within them, views, locks and errors.
