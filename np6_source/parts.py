@@ -54,8 +54,8 @@ class Part:
         end: First moment after it, UTC.
         ids: Ids by the argument of ``np6_source`` that takes them (``action_ids``). Empty: the
             part is about the whole account.
-        resources: Names of the resources. None: with ids every resource over them, else those that
-            ``np6_source`` selects by itself.
+        resources: Names of the resources. None: those that ``np6_source`` selects by itself, with
+            these ids or without.
     """
 
     start: datetime
@@ -121,8 +121,8 @@ def plan_parts(
             None: the whole range.
         ids: Ids by the argument of ``np6_source`` that takes them. None: the whole account.
         ids_per_part: How many ids a part has, at most.
-        resources: Names of the resources. None: with ids every resource over them, else those that
-            ``np6_source`` selects by itself.
+        resources: Names of the resources. None: those that ``np6_source`` selects by itself, with
+            these ids or without.
         endpoints: Further operations, as given to ``np6_source``.
 
     Returns:
@@ -234,7 +234,7 @@ def load_part(
     names = part.resources
     if names is None and part.ids:
         known = (*ENDPOINTS, *source_options.get("endpoints", ()))
-        names = tuple(endpoint.name for endpoint in known if endpoint.ids in part.ids)
+        names = tuple(one.name for one in known if one.ids in part.ids and one.selected)
     options = source_options | dict(part.ids)
     options |= {"start": part.start, "end": part.end, "workers": workers, "on_error": "keep"}
 
