@@ -8,7 +8,7 @@ from typing import Any
 
 from ..bookkeeping.erasures import listed
 from ..schema import EVENT_TABLES, EVENTS, LOAD_WINDOWS, REJECTED_EVENTS, Table
-from .dataset import LABELLED, NEVER, Condition, Dataset, is_one_of
+from .dataset import LABELLED, Condition, Dataset, is_one_of
 from .erasing import labelled
 from .finding import PERSON, Person
 from .labels import labels_of
@@ -30,6 +30,7 @@ def all_about(data: Dataset, person: Person) -> dict[str, Any]:
     """
     about, labels = person.is_about(data), labels_of(data, person)
     of_labels = labelled(data, labels)
+    rejected, elsewhere = _mentioned(data, person)
     tables = {
         table.name: _rows(data, table, person.is_named(data, table))
         for table in data.tables
@@ -39,7 +40,7 @@ def all_about(data: Dataset, person: Person) -> dict[str, Any]:
         if data.has(table, "scope_id", "resource"):
             of_person = of_labels
             if table is REJECTED_EVENTS:
-                of_person |= _rejected(data, person)
+                of_person |= rejected
             tables[table.name] = _rows(data, table, of_person)
     has_recipients = data.has(EVENTS, "recipient")
     return {
@@ -49,7 +50,7 @@ def all_about(data: Dataset, person: Person) -> dict[str, Any]:
         "others_at_address": (
             data.count(EVENTS, person.went_to_address(data)) if has_recipients else 0
         ),
-        "mentions_elsewhere": _mentions_elsewhere(data, person),
+        "mentions_elsewhere": elsewhere,
         "policy": data.privacy.recorded or None,
         "holds_digests": sorted(name for name in data.privacy.masked if data.is_hashed(name)),
         "source": _source(data),
@@ -61,24 +62,22 @@ def all_about(data: Dataset, person: Person) -> dict[str, Any]:
     }
 
 
-def _rejected(data: Dataset, person: Person) -> Condition:
-    """A condition: the event could not be taken, and names the person as its contact."""
-    if not data.has(REJECTED_EVENTS, "content"):
-        return NEVER
-    listed = person.listed(data)
-    texts = {one.text for one in mentions(data, person) if one.table is REJECTED_EVENTS}
-    own = sorted(text for text in texts if is_about(text, listed))
-    return is_one_of(data.column("content"), own)
+def _mentioned(data: Dataset, person: Person) -> tuple[Condition, int]:
+    """Where else texts name the person; every text is looked at once.
 
-
-def _mentions_elsewhere(data: Dataset, person: Person) -> int:
-    """How many texts of others quote the person."""
+    Returns:
+        A condition: the event could not be taken, and names the person as its contact. And how many
+        texts of others quote the person.
+    """
     listed = person.listed(data)
-    return sum(
-        1
-        for one in mentions(data, person)
-        if not (one.table is REJECTED_EVENTS and is_about(one.text, listed))
-    )
+    own: set[str] = set()
+    elsewhere = 0
+    for one in mentions(data, person):
+        if one.table is REJECTED_EVENTS and is_about(one.text, listed):
+            own.add(one.text)
+        else:
+            elsewhere += 1
+    return is_one_of(data.column("content"), sorted(own)), elsewhere
 
 
 def _identifiers(data: Dataset, about: Condition) -> list[TRow]:
