@@ -111,6 +111,17 @@ def current_load_id() -> str | None:
         return None
 
 
+def _state_of_current() -> Any:
+    """The state of the load package that is being made (dlt 1.31).
+
+    Where somebody looks at the source's rows without loading them, one that goes nowhere.
+    """
+    try:
+        return dlt.current.load_package_state()["state"]
+    except CurrentLoadPackageStateNotAvailable:
+        return {}
+
+
 @dataclass(frozen=True)
 class Refresh:
     """What the load package that is being made takes away before its rows arrive.
@@ -129,10 +140,7 @@ def current_refresh() -> Refresh:
 
     ``dropped_tables`` and ``truncated_tables`` hold tables' schemas.
     """
-    try:
-        state: Any = dlt.current.load_package_state()["state"]
-    except CurrentLoadPackageStateNotAvailable:
-        return Refresh(None, frozenset())
+    state = _state_of_current()
     tables = (
         table["name"]
         for kind in ("dropped_tables", "truncated_tables")
@@ -162,10 +170,7 @@ def note_windows(windows: Sequence[tuple[str, str, int, int]]) -> None:
         windows: Resource, scope as the ledger stores it, start and end in milliseconds since the
             epoch.
     """
-    try:
-        state: Any = dlt.current.load_package_state()["state"]
-    except CurrentLoadPackageStateNotAvailable:
-        return  # Somebody looks at the source's rows without loading them.
+    state = _state_of_current()
     state.setdefault(WINDOWS, []).extend([*window] for window in windows)
 
 
@@ -181,10 +186,7 @@ def note_changes(change_ids: Collection[str]) -> None:
     Args:
         change_ids: The ids of erasures and maskings.
     """
-    try:
-        state: Any = dlt.current.load_package_state()["state"]
-    except CurrentLoadPackageStateNotAvailable:
-        return  # Somebody looks at the source's rows without loading them.
+    state = _state_of_current()
     state[CHANGES] = sorted(set(change_ids) & set(state.get(CHANGES, change_ids)))
 
 

@@ -169,7 +169,7 @@ def _consumed(event: dict[str, Any]) -> tuple[set[str], frozenset[Column]]:
     rejected: set[Column] = set()
     for column in MAPPED_COLUMNS:
         for path in column.paths:
-            value = _value_at(event, path)
+            value = value_at(event, path)
             if value is None:
                 continue
             kept, whole = _fits(column, value)
@@ -179,9 +179,9 @@ def _consumed(event: dict[str, Any]) -> tuple[set[str], frozenset[Column]]:
                 consumed.add(path.path)
             break
     for path, expected in EXPECTED_VALUES:
-        if _value_at(event, path) in expected:
+        if value_at(event, path) in expected:
             consumed.add(path.path)
-    data = _value_at(event, Path(EXECUTION_DATA))
+    data = value_at(event, Path(EXECUTION_DATA))
     if isinstance(data, dict) and not isinstance(data, _RepeatedKeys):
         consumed.add(EXECUTION_DATA)
     return consumed, frozenset(rejected)
@@ -208,10 +208,11 @@ def _fits(column: Column, value: Any) -> tuple[bool, bool]:
     return True, False
 
 
-def _value_at(event: Any, path: Path) -> Any:
+def value_at(event: Any, path: Path) -> Any:
+    """What an event has at a path; None: nothing, or not what the path's condition asks for."""
     if path.when is not None:
         other, expected = path.when
-        if _value_at(event, Path(other)) != expected:
+        if value_at(event, Path(other)) != expected:
             return None
     node = event
     for key in path.path.split("."):

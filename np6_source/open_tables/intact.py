@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 FORMATS: tuple[TTableFormat, ...] = ("delta", "iceberg")
 
+_ELSE_ANEW = (
+    "Or remove the table's folder, and read everything again with --reload, which makes the table"
+    " anew."
+)
+
 
 def missing_from_lake(client: FilesystemClient, expected: Iterable[str]) -> list[str]:
     """Which of the tables a lake does not have.
@@ -56,8 +61,7 @@ def _can_be_opened(client: FilesystemClient, name: str) -> bool:
                 raise TableMissing(
                     f"Table {name} of dataset {client.dataset_name!r} cannot be opened: a file of"
                     f" its {record} is damaged or gone ({type(error).__name__}). Put the file back,"
-                    " or the lake. Or remove the table's folder, and read everything again with"
-                    " --reload, which makes the table anew."
+                    f" or the lake. {_ELSE_ANEW}"
                 ) from error
     return True
 
@@ -80,8 +84,7 @@ def named_where_damaged(dataset: str, name: str) -> Iterator[None]:
             raise
         raise TableMissing(
             f"A file of table {name} of dataset {dataset!r} is gone or damaged: put it back, or the"
-            " lake. Or remove the table's folder, and read everything again with --reload, which"
-            f" makes the table anew. {' '.join(str(error).split())[:500]}"
+            f" lake. {_ELSE_ANEW} {' '.join(str(error).split())[:500]}"
         ) from error
 
 

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ..events.drift import value_at
 from ..events.suppression import Suppression
-from ..schema import PERSONS
+from ..schema import PERSONS, Path
 
 
 def is_about(content: str, listed: Suppression) -> bool:
@@ -21,14 +22,8 @@ def is_about(content: str, listed: Suppression) -> bool:
         event = json.loads(content)
     except ValueError:
         return False
-    texts = [text for path in PERSONS for text in _texts(_at(event, path.split(".")))]
+    texts = [text for path in PERSONS for text in _texts(value_at(event, Path(path)))]
     return any(listed.is_contact(text) or listed.is_address(text) for text in texts)
-
-
-def _at(value: Any, path: list[str]) -> Any:
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
 
 
 def _texts(value: Any) -> Iterator[str]:
