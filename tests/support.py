@@ -159,6 +159,15 @@ class Warehouse:
         """One invocation of ``loading.load``."""
         return load(self.pipeline, make_source, **options)
 
+    @property
+    def where(self) -> list[str]:
+        """The options of commands that name it."""
+        return [
+            *("--pipeline", self.name),
+            *("--pipelines-dir", str(self.pipelines_dir)),
+            *("--duckdb-file", str(self.database)),
+        ]
+
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """What a query gives."""
         with duckdb.connect(str(self.database)) as connection:
@@ -403,11 +412,7 @@ class CommandLine:
 
     def where(self, warehouse: Warehouse) -> list[str]:
         """The options that name a warehouse."""
-        return [
-            *("--pipeline", warehouse.name),
-            *("--pipelines-dir", str(warehouse.pipelines_dir)),
-            *("--duckdb-file", str(warehouse.database)),
-        ]
+        return warehouse.where
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Starts a script."""

@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from np6_source.__main__ import main
 from tests.support import Warehouse
-
-TMake = Callable[..., Any]
-
-
-def where(warehouse: Warehouse) -> list[str]:
-    return [
-        *("--pipeline", warehouse.name, "--dataset", "np6"),
-        *("--duckdb-file", str(warehouse.database)),
-        *("--pipelines-dir", str(warehouse.pipelines_dir)),
-    ]
-
-
-@pytest.fixture
-def loaded(
-    warehouse: Warehouse, serve: TMake, event: TMake, at: TMake, source_of: TMake
-) -> Warehouse:
-    server = serve([event(1, at("03-01") + 1000)], now=at("03-02"))
-    warehouse.run(source_of(server, "actions_events"))
-    return warehouse
 
 
 @pytest.mark.parametrize(
@@ -52,7 +32,7 @@ def test_what_was_changed_is_named_with_what_to_do(
     loaded: Warehouse, command: list[str], change: str, said: str, capfd: Any
 ) -> None:
     loaded.execute(change)
-    assert main([*command, *where(loaded)]) == 1
+    assert main([*command, *loaded.where]) == 1
     message = capfd.readouterr().err
     assert said in message
     assert "--reload" in message
@@ -72,7 +52,7 @@ def test_half_a_file_is_refused_with_what_to_do(
     warehouse.query("SELECT 1")
     half = warehouse.database.read_bytes()[:size]
     warehouse.database.write_bytes(half)
-    assert main([command, *where(warehouse)]) == 2
+    assert main([command, *warehouse.where]) == 2
     assert f"{warehouse.database} is no DuckDB database, or not a whole one" in (
         capfd.readouterr().err
     )

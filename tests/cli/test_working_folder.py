@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +11,12 @@ import pytest
 from np6_source.__main__ import main
 from tests.support import Warehouse
 
-TMake = Callable[..., Any]
-
-
-def where(warehouse: Warehouse) -> list[str]:
-    return [
-        *("--pipeline", warehouse.name, "--dataset", "np6"),
-        *("--duckdb-file", str(warehouse.database)),
-        *("--pipelines-dir", str(warehouse.pipelines_dir)),
-    ]
-
-
-@pytest.fixture
-def loaded(
-    warehouse: Warehouse, serve: TMake, event: TMake, at: TMake, source_of: TMake
-) -> Warehouse:
-    server = serve([event(1, at("03-01") + 1000)], now=at("03-02"))
-    warehouse.run(source_of(server, "actions_events"))
-    return warehouse
-
 
 def test_a_file_that_is_gone_is_said_to_be_where_the_folder_knows_of_loads(
     loaded: Warehouse, capfd: Any
 ) -> None:
     loaded.database.unlink()
-    assert main(["status", *where(loaded)]) == 4
+    assert main(["status", *loaded.where]) == 4
     said = capfd.readouterr().err
     assert said.startswith(f"Nothing is loaded here: there is no file {loaded.database}.")
     assert f"The working folder {loaded.pipelines_dir / loaded.name} knows of loads" in said
@@ -55,7 +35,7 @@ def test_a_folder_that_this_user_may_not_read_is_refused(
         return may(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    assert main(["status", *where(loaded)]) == 2
+    assert main(["status", *loaded.where]) == 2
     assert capfd.readouterr().err == (
         f"dlt's working folder: {folder} cannot be read by this user: change its permissions or"
         " its owner, or name another folder with --pipelines-dir\n"

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -150,17 +151,10 @@ class TestPostgres:
         assert postgres.ids(pipeline.dataset_name) == EVERY_ID
 
     def test_a_wait_is_said_and_bounded(self, pipeline: Any, caplog: Any) -> None:
-        def wait() -> None:
-            with in_database(pipeline, Patience(lock=1)):
-                raise AssertionError("not reached")
-
-        raised: list[BaseException] = []
         with in_database(pipeline):
-            thread = threading.Thread(target=lambda: raised.append(_error_of(wait)))
-            thread.start()
-            thread.join()
-        assert isinstance(raised[0], DatasetBusy)
-        assert "is in use: another load has it. Waited 1 s." in str(raised[0])
+            raised = _error_elsewhere(pipeline, Patience(lock=1))
+        assert isinstance(raised, DatasetBusy)
+        assert "is in use: another load has it. Waited 1 s." in str(raised)
         assert f"Waiting up to 1 s for dataset {pipeline.dataset_name}" in caplog.text
 
     def test_a_dataset_is_the_same_however_its_name_is_written(
@@ -173,17 +167,9 @@ class TestPostgres:
             dataset_name=pipeline.dataset_name.upper(),
             pipelines_dir=str(tmp_path),
         )
-
-        def wait() -> None:
-            with in_database(shouted, Patience(lock=0)):
-                raise AssertionError("not reached")
-
-        raised: list[BaseException] = []
         with in_database(pipeline):
-            thread = threading.Thread(target=lambda: raised.append(_error_of(wait)))
-            thread.start()
-            thread.join()
-        assert isinstance(raised[0], DatasetBusy), raised
+            raised = _error_elsewhere(shouted, Patience(lock=0))
+        assert isinstance(raised, DatasetBusy), raised
 
     def test_a_lock_that_is_lost_stops_the_load_before_its_commit(
         self, pipeline: Any, source: TMake, postgres: Any
@@ -206,9 +192,14 @@ class TestPostgres:
         assert postgres.ids(pipeline.dataset_name) == EVERY_ID
 
 
-def _error_of(call: Callable[[], None]) -> BaseException:
-    try:
-        call()
-    except BaseException as error:
-        return error
-    raise AssertionError("no error")
+def _error_elsewhere(pipeline: dlt.Pipeline, patience: Patience) -> BaseException:
+    """What another thread gets that waits for a pipeline's lock."""
+
+    def wait() -> None:
+        with in_database(pipeline, patience):
+            raise AssertionError("not reached")
+
+    with ThreadPoolExecutor(1) as elsewhere:
+        error = elsewhere.submit(wait).exception()
+    assert error is not None
+    return error
